@@ -1,0 +1,1 @@
+"""Experiments: data, training, evaluation, statistics, tables, figures and reports around the core."""
