@@ -1,0 +1,115 @@
+"""Checks at the door of the core: one clear error for bad input.
+
+Checks that read values (NaN, label range) run on CPU tensors only. On an accelerator each of them would
+make the host wait for the device at every step; there, a NaN shows in the loss and a label out of range
+stops inside the loss function.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Raises ValueError unless ``value`` is one of ``allowed``."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, allowed))}")
+
+
+def check_between(name: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
+    """Raises ValueError unless ``value`` is a number in ``[low, high]`` (NaN is not)."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}: expected a number in [{low:g}, {high:g}]")
+
+
+def check_inputs(inputs: Tensor) -> None:
+    """Raises unless ``inputs`` is a non-empty floating-point batch ``(N, F)``, ``(N, C, T)``, ``(N, C, H, W)``.
+
+    Raises:
+        TypeError: if it is no tensor or an integer tensor.
+        ValueError: if it is empty, has fewer than two axes, or (on the CPU) holds NaN or infinity.
+    """
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(
+            f"inputs are {got}: expected a floating-point tensor; convert with `inputs.float() / 255`"
+        )
+    if inputs.ndim < 2 or inputs.numel() == 0:
+        raise ValueError(
+            f"inputs have shape {tuple(inputs.shape)}: expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"
+        )
+    if inputs.device.type == "cpu" and not torch.isfinite(inputs).all():
+        raise ValueError(
+            "inputs hold NaN or infinite values: expected finite numbers; look at the data loading"
+        )
+
+
+def check_targets(targets: Tensor, batch_size: int) -> None:
+    """Raises unless ``targets`` are ``(N,)`` int64 class labels for a batch of ``batch_size``."""
+    if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
+        got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
+        raise TypeError(f"targets are {got}: expected class labels as an int64 tensor of shape (N,)")
+    if targets.shape != (batch_size,):
+        raise ValueError(
+            f"targets have shape {tuple(targets.shape)}: expected ({batch_size},), one label an image"
+        )
+
+
+def check_logits(logits: Any, targets: Tensor) -> Tensor:
+    """Returns ``logits`` if they are ``(N, C)`` with ``C >= 2`` and (on the CPU) every label below C.
+
+    Raises:
+        TypeError: if the model returned something else than a tensor.
+        ValueError: if the shape or the number of classes does not fit the targets.
+    """
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            f"the model returned a {type(logits).__name__}: expected one tensor of logits (N, C); "
+            "wrap the model so that it returns its logits alone"
+        )
+    if logits.ndim != 2 or len(logits) != len(targets) or logits.shape[1] < 2:
+        raise ValueError(
+            f"the model returned shape {tuple(logits.shape)} for {len(targets)} images: "
+            f"expected logits ({len(targets)}, C) with C >= 2 classes"
+        )
+    if targets.device.type == "cpu":
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= logits.shape[1]:
+            raise ValueError(
+                f"targets lie in [{low}, {high}] but the model has {logits.shape[1]} outputs: "
+                f"expected labels in [0, {logits.shape[1] - 1}]"
+            )
+    return logits
+
+
+def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:
+    """Raises unless ``saliency`` is a floating-point ``(N, *pixels)`` map without NaN (on the CPU)."""
+    if not isinstance(saliency, Tensor) or not saliency.is_floating_point() or saliency.ndim < 2:
+        got = (
+            f"{saliency.dtype} {tuple(saliency.shape)}"
+            if isinstance(saliency, Tensor)
+            else type(saliency).__name__
+        )
+        raise ValueError(
+            f"saliency is {got}: expected a floating-point tensor (N, *pixels) without a channel axis"
+        )
+    if saliency.device.type != "cpu":
+        return
+    if torch.isnan(saliency).any():
+        raise ValueError("saliency holds NaN: expected numbers; look at the model's outputs")
+    if non_negative and (saliency < 0).any():
+        raise ValueError(
+            "saliency holds negative values: expected a magnitude such as saliency_map(..., 'mean_abs')"
+        )
+
+
+def check_map_shape(name: str, array: Tensor, inputs: Tensor) -> None:
+    """Raises unless ``array`` is ``(N, *pixels)`` for ``inputs`` ``(N, C, *pixels)`` or ``(N, F)``."""
+    expected = inputs.shape if inputs.ndim == 2 else inputs.shape[:1] + inputs.shape[2:]
+    if array.shape != expected:
+        raise ValueError(
+            f"{name} has shape {tuple(array.shape)}: expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
+        )

@@ -1,0 +1,322 @@
+"""The saliency-guided loss of one batch: cross-entropy on the images plus consistency on masked copies.
+
+Plain training, SGT and SMOOT are this one step with three schedules.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoot.checks import check_between, check_choice, check_inputs, check_logits, check_targets
+from smoot.masking import (
+    Fill,
+    fill_masked,
+    lowest_mass_mask,
+    lowest_saliency_mask,
+    protected_random_mask,
+    random_mask,
+)
+from smoot.saliency import Reduction, Score, input_gradient, saliency_map, target_score
+from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
+from smoot.selection import choose_images, image_weights
+
+SaliencyPass = Literal["reuse", "eval"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What is not scheduled.
+
+    Attributes:
+        of: score whose input gradient ranks the pixels, see :func:`smoot.saliency.target_score`.
+        reduction: of the gradient over channels, see :func:`smoot.saliency.saliency_map`.
+        saliency_pass: ``reuse`` takes the gradient from the training-mode forward that the loss uses as well;
+            ``eval`` from a forward of its own in eval mode. They are different methods, not only different costs.
+        fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
+        fill_value: the constant of fill ``constant``.
+        kl_weight: lambda, the weight of the consistency term, at least 0.
+        detach_target: whether p(clean) is a fixed target; SGT as published lets the gradient through.
+        label_smoothing: of the cross-entropy term, in [0, 1).
+    """
+
+    of: Score = "log_odds"
+    reduction: Reduction = "mean_abs"
+    saliency_pass: SaliencyPass = "reuse"
+    fill: Fill = "uniform"
+    fill_value: float = 0.0
+    kl_weight: float = 1.0
+    detach_target: bool = True
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, get_args(Score))
+        check_choice("reduction", self.reduction, get_args(Reduction))
+        check_choice("saliency_pass", self.saliency_pass, get_args(SaliencyPass))
+        check_choice("fill", self.fill, get_args(Fill))
+        check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
+        check_between("label_smoothing", self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class GuidedLoss:
+    """The loss of one batch and what masking did; every number is a 0-d tensor on the batch's device.
+
+    Attributes:
+        total: classification + kl_weight * consistency; the one to call ``backward`` on.
+        classification: mean cross-entropy in nats.
+        consistency: sum over masked images of KL(p(clean) || p(masked)), divided by the batch size, in nats.
+        logits: ``(N, C)`` of the clean images, with their graph.
+        masked_share: share of the batch's images that were masked and counted, in [0, 1].
+        masked_pixels: mean share of pixels masked in those images; NaN if there are none.
+        information_loss: mean KL of those images in nats; NaN if there are none.
+        flip_share: share of those images whose answer changes; NaN if there are none.
+        cross_entropy_rise: mean rise of their cross-entropy in nats; NaN if there are none.
+        feedback: accuracy and hard-label cross-entropy for the schedule.
+    """
+
+    total: Tensor
+    classification: Tensor
+    consistency: Tensor
+    logits: Tensor
+    masked_share: Tensor
+    masked_pixels: Tensor
+    information_loss: Tensor
+    flip_share: Tensor
+    cross_entropy_rise: Tensor
+    feedback: Feedback
+
+
+def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool = True) -> Tensor:
+    """Mean over the batch of KL(p(.|x) || p(.|masked x)) in nats (SGT, Ismail et al. 2021, eq. 2).
+
+    Args:
+        logits: ``(N, C)`` of the clean images.
+        masked_logits: ``(N, C)`` of the masked ones.
+        detach_target: no gradient reaches ``logits``.
+
+    Returns:
+        0-d tensor, at least 0.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    return _kl_per_image(logits, masked_logits, detach_target).mean()
+
+
+def guided_loss(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    plan: MaskPlan,
+    guidance: Guidance | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> GuidedLoss:
+    """Loss of one batch under a plan: ``CE + kl_weight / N * sum over masked images of KL``.
+
+    With a plan that masks nothing this is cross-entropy to the last bit, from exactly one forward. The
+    parameters' ``.grad`` is untouched until the caller calls ``total.backward()``.
+
+    Args:
+        model: maps inputs to logits ``(N, C)``; used in the mode it is in.
+        inputs: ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``, floating point.
+        targets: ``(N,)`` int64 labels.
+        plan: what to mask, usually ``schedule.plan``.
+        guidance: how to mask and compare; the default is ``Guidance()``.
+        generator: source of the random images and fills, on the inputs' device.
+
+    Returns:
+        :class:`GuidedLoss`.
+
+    Raises:
+        TypeError: for integer inputs, labels that are not int64, or a model that returns no tensor.
+        ValueError: for empty or NaN inputs, mismatching shapes, labels out of range, or a plan by saliency
+            mass together with the signed reduction.
+    """
+    guidance = Guidance() if guidance is None else guidance
+    check_inputs(inputs)
+    check_targets(targets, len(inputs))
+    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
+        raise ValueError(
+            "pixels 'mass' needs a non-negative saliency, got reduction 'signed_mean': use 'mean_abs'"
+        )
+    count = plan.num_images(len(inputs))
+    if count == 0:
+        return _without_masks(check_logits(model(inputs), targets), targets, guidance)
+    needs_gradient = plan.ranking != "random" or guidance.fill == "worst_case"
+    logits, gradient = _clean_pass(model, inputs, targets, guidance, needs_gradient)
+    chosen = choose_images(plan, logits.detach(), targets, count, generator)
+    if needs_gradient:
+        if gradient is None:
+            gradient = input_gradient(model, inputs[chosen], targets[chosen], of=guidance.of)
+        else:
+            gradient = gradient[chosen]
+    mask = _make_mask(plan, guidance, inputs[chosen], gradient, generator)
+    filled = fill_masked(
+        inputs[chosen],
+        mask,
+        fill=guidance.fill,
+        value=guidance.fill_value,
+        gradient=gradient,
+        generator=generator,
+    )
+    return _with_masks(logits, model(filled), targets, chosen, mask, plan, guidance)
+
+
+class SaliencyGuidedLoss(nn.Module):
+    """The drop-in: a criterion that owns its schedule and feeds it back.
+
+    ``criterion = SaliencyGuidedLoss(AdaptiveSchedule())``, then in the loop
+    ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. In ``eval()`` or under
+    ``torch.no_grad()`` it is plain cross-entropy and the schedule learns nothing. Its ``state_dict`` holds
+    the schedule's state.
+
+    Args:
+        schedule: hands out the plans.
+        guidance: what is not scheduled; the default is ``Guidance()``.
+        generator: source of the random images and fills, on the inputs' device.
+    """
+
+    def __init__(
+        self,
+        schedule: MaskSchedule,
+        guidance: Guidance | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.guidance = Guidance() if guidance is None else guidance
+        self.generator = generator
+
+    def forward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
+        """The guided loss of one batch; see :func:`guided_loss` for shapes and errors."""
+        learning = self.training and torch.is_grad_enabled()
+        plan = self.schedule.plan if learning else MaskPlan(image_fraction=0.0)
+        loss = guided_loss(model, inputs, targets, plan, self.guidance, generator=self.generator)
+        if learning:
+            self.schedule.step(loss.feedback)
+        return loss
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The schedule's state, as part of ``state_dict()``."""
+        return self.schedule.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Hands a loaded state to the schedule."""
+        self.schedule.load_state_dict(state)
+
+
+def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
+    """KL(p(clean) || p(masked)) of each image, ``(N,)``, in float32 at least."""
+    if logits.shape != masked_logits.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)} differ in shape"
+        )
+    target = _full(logits.detach() if detach_target else logits).log_softmax(1)
+    return F.kl_div(_full(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
+
+
+def _full(logits: Tensor) -> Tensor:
+    """Half-precision logits as float32, others as they are."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _clean_pass(
+    model: nn.Module, inputs: Tensor, targets: Tensor, guidance: Guidance, needs_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Logits of the clean images, and with pass ``reuse`` the input gradient from the same forward."""
+    if not needs_gradient or guidance.saliency_pass == "eval":
+        return check_logits(model(inputs), targets), None
+    variable = inputs.detach().requires_grad_()
+    logits = check_logits(model(variable), targets)
+    score = target_score(logits, targets, guidance.of).sum()
+    (gradient,) = torch.autograd.grad(score, variable, retain_graph=True)
+    return logits, gradient
+
+
+def _make_mask(
+    plan: MaskPlan,
+    guidance: Guidance,
+    images: Tensor,
+    gradient: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The mask ``(M, *pixels)`` of the chosen images."""
+    if gradient is None or plan.ranking == "random":
+        shape = images.shape if images.ndim == 2 else images.shape[:1] + images.shape[2:]
+        return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
+    saliency = saliency_map(gradient, reduction=guidance.reduction)
+    if plan.ranking == "protected":
+        return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
+    if plan.pixels == "mass":
+        return lowest_mass_mask(saliency, plan.mass, max_fraction=plan.max_fraction)
+    return lowest_saliency_mask(saliency, plan.mask_fraction)
+
+
+def _with_masks(
+    logits: Tensor,
+    masked_logits: Tensor,
+    targets: Tensor,
+    chosen: Tensor,
+    mask: Tensor,
+    plan: MaskPlan,
+    guidance: Guidance,
+) -> GuidedLoss:
+    clean, labels, size = logits[chosen], targets[chosen], len(targets)
+    divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
+    clean, after = _full(clean.detach()), _full(masked_logits.detach())
+    right = clean.argmax(1) == labels
+    weights = image_weights(plan, mask, right, divergence.detach(), size)
+    consistency = (weights * divergence).sum() / size
+    classification = F.cross_entropy(_full(logits), targets, label_smoothing=guidance.label_smoothing)
+    rise = F.cross_entropy(after, labels, reduction="none") - F.cross_entropy(clean, labels, reduction="none")
+    effects = torch.stack(
+        [
+            mask.flatten(1).to(rise.dtype).mean(1),
+            divergence.detach(),
+            (after.argmax(1) != clean.argmax(1)).to(rise.dtype),
+            rise,
+        ]
+    )
+    means = (effects * weights).sum(1) / weights.sum()
+    return GuidedLoss(
+        total=classification + guidance.kl_weight * consistency,
+        classification=classification.detach(),
+        consistency=consistency.detach(),
+        logits=logits,
+        masked_share=weights.sum() / size,
+        masked_pixels=means[0],
+        information_loss=means[1],
+        flip_share=means[2],
+        cross_entropy_rise=means[3],
+        feedback=_feedback(logits, targets, classification, guidance),
+    )
+
+
+def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
+    classification = F.cross_entropy(_full(logits), targets, label_smoothing=guidance.label_smoothing)
+    zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
+    return GuidedLoss(
+        total=classification,
+        classification=classification.detach(),
+        consistency=zero,
+        logits=logits,
+        masked_share=zero,
+        masked_pixels=unknown,
+        information_loss=unknown,
+        flip_share=unknown,
+        cross_entropy_rise=unknown,
+        feedback=_feedback(logits, targets, classification, guidance),
+    )
+
+
+def _feedback(logits: Tensor, targets: Tensor, classification: Tensor, guidance: Guidance) -> Feedback:
+    """Accuracy and cross-entropy against the hard labels."""
+    logits = _full(logits.detach())
+    hard = F.cross_entropy(logits, targets) if guidance.label_smoothing else classification.detach()
+    accuracy = (logits.argmax(1) == targets).to(hard.dtype).mean()
+    return Feedback(accuracy=accuracy, loss=hard, num_classes=logits.shape[1], num_images=len(targets))

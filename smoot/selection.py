@@ -1,0 +1,59 @@
+"""Which images of a batch a plan masks, and which of them count."""
+
+import torch
+from torch import Tensor
+
+from smoot.saliency import target_score
+from smoot.scheduler import MaskPlan
+
+
+def choose_images(
+    plan: MaskPlan, logits: Tensor, targets: Tensor, count: int, generator: torch.Generator | None
+) -> Tensor:
+    """Indices of the images that get a masked pass.
+
+    Args:
+        plan: its ``order`` decides; all images need no order and no draw.
+        logits: ``(N, C)`` of the clean images, detached.
+        targets: ``(N,)`` int64.
+        count: how many, from ``plan.num_images(N)``.
+        generator: source of the draw for order ``random``, on the targets' device.
+
+    Returns:
+        ``(count,)`` int64; ties by index.
+    """
+    size = len(targets)
+    if count == size:
+        return torch.arange(size, device=targets.device)
+    if plan.order == "random":
+        return torch.randperm(size, generator=generator, device=targets.device)[:count]
+    log_odds = target_score(logits, targets, "log_odds")
+    return log_odds.argsort(descending=plan.order == "easiest", stable=True)[:count]
+
+
+def image_weights(plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tensor, batch_size: int) -> Tensor:
+    """Which masked images count in the consistency term.
+
+    An image without a single masked pixel does not; with order ``easiest`` neither does one that is answered
+    wrongly; with a budget only the longest run of smallest divergences whose sum stays within
+    ``budget * batch_size`` does, which is the largest number of images that the budget allows.
+
+    Args:
+        plan: its ``order`` and ``budget`` decide.
+        mask: ``(M, *pixels)`` bool.
+        right: ``(M,)`` bool, clean image answered rightly.
+        divergence: ``(M,)`` KL of clean and masked answer in nats, detached.
+        batch_size: N, the number of images of the whole batch.
+
+    Returns:
+        ``(M,)``, 1 or 0.
+    """
+    counts = mask.flatten(1).any(1)
+    if plan.order == "easiest":
+        counts = counts & right
+    if plan.budget is not None:
+        cost = divergence.masked_fill(~counts, torch.inf)
+        ascending, order = cost.sort(stable=True)
+        within = ascending.cumsum(0) / batch_size <= plan.budget
+        counts = torch.zeros_like(counts).scatter_(0, order, within)
+    return counts.to(divergence.dtype)
