@@ -25,8 +25,14 @@ def check_between(name: str, value: float, low: float = 0.0, high: float = 1.0) 
         raise ValueError(f"{name} is {value!r}: expected a number in [{low:g}, {high:g}]")
 
 
+def check_count(name: str, value: int) -> None:
+    """Raises ValueError unless ``value`` is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} is {value!r}: expected a whole number of at least 1")
+
+
 def check_inputs(inputs: Tensor) -> None:
-    """Raises unless ``inputs`` is a non-empty floating-point batch ``(N, F)``, ``(N, C, T)``, ``(N, C, H, W)``.
+    """Raises unless ``inputs`` is a non-empty floating-point ``(N, F)``, ``(N, C, T)`` or ``(N, C, H, W)``.
 
     Raises:
         TypeError: if it is no tensor or an integer tensor.
@@ -39,7 +45,8 @@ def check_inputs(inputs: Tensor) -> None:
         )
     if inputs.ndim < 2 or inputs.numel() == 0:
         raise ValueError(
-            f"inputs have shape {tuple(inputs.shape)}: expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"
+            f"inputs have shape {tuple(inputs.shape)}: "
+            "expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"
         )
     if inputs.device.type == "cpu" and not torch.isfinite(inputs).all():
         raise ValueError(
@@ -86,15 +93,13 @@ def check_logits(logits: Any, targets: Tensor) -> Tensor:
 
 
 def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:
-    """Raises unless ``saliency`` is a floating-point ``(N, *pixels)`` map without NaN (on the CPU)."""
-    if not isinstance(saliency, Tensor) or not saliency.is_floating_point() or saliency.ndim < 2:
-        got = (
-            f"{saliency.dtype} {tuple(saliency.shape)}"
-            if isinstance(saliency, Tensor)
-            else type(saliency).__name__
-        )
+    """Raises unless ``saliency`` is a non-empty floating-point ``(N, *pixels)`` without NaN (on the CPU)."""
+    if not isinstance(saliency, Tensor):
+        raise ValueError(f"saliency is a {type(saliency).__name__}: expected a tensor (N, *pixels)")
+    if not saliency.is_floating_point() or saliency.ndim < 2 or saliency.numel() == 0:
         raise ValueError(
-            f"saliency is {got}: expected a floating-point tensor (N, *pixels) without a channel axis"
+            f"saliency is {saliency.dtype} {tuple(saliency.shape)}: "
+            "expected a non-empty floating-point tensor (N, *pixels) without a channel axis"
         )
     if saliency.device.type != "cpu":
         return
@@ -111,5 +116,6 @@ def check_map_shape(name: str, array: Tensor, inputs: Tensor) -> None:
     expected = inputs.shape if inputs.ndim == 2 else inputs.shape[:1] + inputs.shape[2:]
     if array.shape != expected:
         raise ValueError(
-            f"{name} has shape {tuple(array.shape)}: expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
+            f"{name} has shape {tuple(array.shape)}: "
+            f"expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
         )

@@ -25,7 +25,7 @@ def lowest_saliency_mask(saliency: Tensor, fraction: float | Tensor) -> Tensor:
 
     Args:
         saliency: ``(N, *pixels)``, any sign.
-        fraction: share of pixels in [0, 1], one number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
+        fraction: share of pixels in [0, 1], a number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
 
     Returns:
         ``(N, *pixels)`` bool, True = masked.
@@ -80,7 +80,7 @@ def random_mask(
 
     Args:
         shape: ``(N, *pixels)``.
-        fraction: share of pixels in [0, 1], one number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
+        fraction: share of pixels in [0, 1], a number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
         generator: source of the draw, on ``device``.
         device: where the mask is made; the generator's device by default.
 
@@ -162,6 +162,9 @@ def fill_masked(
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}: expected a bool tensor, True = masked")
     check_map_shape("mask", mask, inputs)
+    if fill == "worst_case" and (gradient is None or gradient.shape != inputs.shape):
+        got = None if gradient is None else tuple(gradient.shape)
+        raise ValueError(f"gradient is {got}: fill 'worst_case' needs one of shape {tuple(inputs.shape)}")
     channels = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs
     replacement = _replacement(channels, fill, value, gradient, generator)
     return torch.where(mask.unsqueeze(1), replacement, channels).view_as(inputs)
@@ -181,9 +184,7 @@ def _replacement(
     share = torch.rand(channels.shape, dtype=channels.dtype, device=channels.device, generator=generator)
     if fill == "uniform":
         return torch.clamp(low + share * (high - low), low, high)
-    if gradient is None or gradient.numel() != channels.numel():
-        got = None if gradient is None else tuple(gradient.shape)
-        raise ValueError(f"fill 'worst_case' needs the gradient shaped like the inputs, got {got}")
+    assert gradient is not None  # fill_masked has checked it
     end = torch.where(gradient.view_as(channels) < 0, high, low)
     return channels + share * (end - channels)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from smoot.checks import (
     check_between,
     check_choice,
+    check_count,
     check_inputs,
     check_logits,
     check_map_shape,
@@ -17,7 +18,7 @@ from smoot.checks import (
     check_targets,
 )
 from smoot.masking import Fill, fill_masked, pixel_count
-from smoot.saliency import evaluation_mode, target_score
+from smoot.saliency import at_least_float32, evaluation_mode, target_score
 
 CurveScore = Literal["probability", "accuracy", "log_odds"]
 TENTHS = tuple(step / 10 for step in range(11))
@@ -28,7 +29,7 @@ class PerturbationCurve:
     """A score against the share of perturbed pixels.
 
     Attributes:
-        fraction: ``(S,)`` shares of the most salient pixels that were removed (deletion) or shown (insertion).
+        fraction: ``(S,)`` shares of most salient pixels that were removed (deletion) or shown (insertion).
         score: ``(S,)`` mean over the images.
         auc: 0-d, area under the curve by the trapezoidal rule.
     """
@@ -65,7 +66,7 @@ def deletion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
         fractions: increasing shares in [0, 1], at least two.
         fill: ``uniform``, ``mean`` or ``constant``, see :func:`smoot.masking.fill_masked`.
         value: the constant of fill ``constant``.
-        score: ``probability`` of the target, ``accuracy`` (share of answers that are the target), ``log_odds``.
+        score: ``probability`` of the target, ``accuracy`` (share of answers that are it), or ``log_odds``.
         batch_size: images per forward.
         generator: source of a random fill.
 
@@ -73,7 +74,7 @@ def deletion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
         :class:`PerturbationCurve`.
 
     Raises:
-        TypeError, ValueError: as :func:`smoot.saliency.input_gradient`; also for fractions that do not increase.
+        TypeError, ValueError: as :func:`smoot.saliency.input_gradient`; for fractions that do not increase.
     """
     settings = _Settings(tuple(fractions), fill, value, score, batch_size)
     return _curve(model, inputs, targets, saliency, settings, generator, insertion=False)
@@ -121,7 +122,7 @@ def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:
 def relevance_rank(saliency: Tensor, region: Tensor) -> Tensor:
     """Share of the K most salient pixels that lie inside a region of K pixels (Arras et al. 2022).
 
-    In [0, 1], higher is better. Arguments and errors are those of :func:`relevance_mass`; ties by pixel index.
+    In [0, 1], higher is better. Ties by pixel index. Arguments and errors as for :func:`relevance_mass`.
 
     Returns:
         ``(N,)``.
@@ -145,7 +146,7 @@ def gini_sparseness(saliency: Tensor) -> Tensor:
         ``(N,)``; NaN for an image without any saliency.
     """
     check_saliency(saliency, non_negative=True)
-    ascending = saliency.flatten(1).sort(dim=1).values
+    ascending = at_least_float32(saliency).flatten(1).sort(dim=1).values
     num_pixels = ascending.shape[1]
     weight = (
         2 * torch.arange(1, num_pixels + 1, device=saliency.device, dtype=ascending.dtype) - num_pixels - 1
@@ -166,7 +167,7 @@ class _Settings:
     def __post_init__(self) -> None:
         check_choice("fill", self.fill, ("uniform", "mean", "constant"))
         check_choice("score", self.score, get_args(CurveScore))
-        check_between("batch_size", self.batch_size, 1, torch.inf)
+        check_count("batch_size", self.batch_size)
         for fraction in self.fractions:
             check_between("fraction", fraction)
         rising = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
@@ -192,7 +193,7 @@ def _curve(
     check_saliency(saliency)
     check_map_shape("saliency", saliency, inputs)
     counts = [pixel_count(fraction, saliency[0].numel()) for fraction in settings.fractions]
-    sums = torch.zeros(len(counts), dtype=torch.float64, device=inputs.device)
+    scores: list[list[Tensor]] = [[] for _ in counts]
     with evaluation_mode(model), torch.no_grad():
         for start in range(0, len(inputs), settings.batch_size):
             rows = slice(start, start + settings.batch_size)
@@ -205,8 +206,9 @@ def _curve(
             for step, count in enumerate(counts):
                 masked = (rank >= count) if insertion else (rank < count)
                 perturbed = torch.where(masked if images.ndim == 2 else masked.unsqueeze(1), filled, images)
-                sums[step] += _score(check_logits(model(perturbed), labels), labels, settings.score).sum()
-    score = (sums / len(inputs)).float()
+                logits = check_logits(model(perturbed), labels)
+                scores[step].append(_score(logits, labels, settings.score))
+    score = torch.stack([torch.cat(batches).mean() for batches in scores]).float()
     fraction = torch.tensor(settings.fractions, device=inputs.device)
     return PerturbationCurve(fraction, score, torch.trapezoid(score, fraction))
 
@@ -214,7 +216,7 @@ def _curve(
 def _score(logits: Tensor, targets: Tensor, score: CurveScore) -> Tensor:
     """The curve's score of each image, ``(N,)``."""
     if score == "accuracy":
-        return (logits.argmax(1) == targets).double()
+        return (logits.argmax(1) == targets).float()
     if score == "log_odds":
         return target_score(logits, targets, "log_odds")
     return target_score(logits, targets, "log_prob").exp()
@@ -233,11 +235,12 @@ def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
     check_saliency(saliency, non_negative=True)
     if region.dtype != torch.bool or region.shape != saliency.shape:
         raise ValueError(
-            f"region is {region.dtype} {tuple(region.shape)}: expected bool {tuple(saliency.shape)} like the saliency"
+            f"region is {region.dtype} {tuple(region.shape)}: "
+            f"expected torch.bool {tuple(saliency.shape)} like the saliency"
         )
     flat = region.flatten(1)
     if flat.device.type == "cpu" and not flat.any(1).all():
         raise ValueError(
             f"{int((~flat.any(1)).sum())} regions are empty: leave those images out, nothing can be hit"
         )
-    return saliency.flatten(1), flat
+    return at_least_float32(saliency).flatten(1), flat

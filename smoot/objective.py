@@ -19,7 +19,7 @@ from smoot.masking import (
     protected_random_mask,
     random_mask,
 )
-from smoot.saliency import Reduction, Score, input_gradient, saliency_map, target_score
+from smoot.saliency import Reduction, Score, at_least_float32, input_gradient, saliency_map, target_score
 from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
 from smoot.selection import choose_images, image_weights
 
@@ -34,7 +34,7 @@ class Guidance:
         of: score whose input gradient ranks the pixels, see :func:`smoot.saliency.target_score`.
         reduction: of the gradient over channels, see :func:`smoot.saliency.saliency_map`.
         saliency_pass: ``reuse`` takes the gradient from the training-mode forward that the loss uses as well;
-            ``eval`` from a forward of its own in eval mode. They are different methods, not only different costs.
+            ``eval`` from a forward of its own in eval mode. Different methods, not only different costs.
         fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
         fill_value: the constant of fill ``constant``.
         kl_weight: lambda, the weight of the consistency term, at least 0.
@@ -212,17 +212,15 @@ class SaliencyGuidedLoss(nn.Module):
 
 def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
     """KL(p(clean) || p(masked)) of each image, ``(N,)``, in float32 at least."""
-    if logits.shape != masked_logits.shape:
+    if logits.ndim != 2 or logits.shape != masked_logits.shape:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)} differ in shape"
+            f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
+            "expected (N, C), the same twice"
         )
-    target = _full(logits.detach() if detach_target else logits).log_softmax(1)
-    return F.kl_div(_full(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
-
-
-def _full(logits: Tensor) -> Tensor:
-    """Half-precision logits as float32, others as they are."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
+    return F.kl_div(
+        at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True
+    ).sum(1)
 
 
 def _clean_pass(
@@ -268,11 +266,13 @@ def _with_masks(
 ) -> GuidedLoss:
     clean, labels, size = logits[chosen], targets[chosen], len(targets)
     divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
-    clean, after = _full(clean.detach()), _full(masked_logits.detach())
+    clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits.detach())
     right = clean.argmax(1) == labels
     weights = image_weights(plan, mask, right, divergence.detach(), size)
     consistency = (weights * divergence).sum() / size
-    classification = F.cross_entropy(_full(logits), targets, label_smoothing=guidance.label_smoothing)
+    classification = F.cross_entropy(
+        at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing
+    )
     rise = F.cross_entropy(after, labels, reduction="none") - F.cross_entropy(clean, labels, reduction="none")
     effects = torch.stack(
         [
@@ -298,7 +298,9 @@ def _with_masks(
 
 
 def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
-    classification = F.cross_entropy(_full(logits), targets, label_smoothing=guidance.label_smoothing)
+    classification = F.cross_entropy(
+        at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing
+    )
     zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
     return GuidedLoss(
         total=classification,
@@ -316,7 +318,7 @@ def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> Guide
 
 def _feedback(logits: Tensor, targets: Tensor, classification: Tensor, guidance: Guidance) -> Feedback:
     """Accuracy and cross-entropy against the hard labels."""
-    logits = _full(logits.detach())
+    logits = at_least_float32(logits.detach())
     hard = F.cross_entropy(logits, targets) if guidance.label_smoothing else classification.detach()
     accuracy = (logits.argmax(1) == targets).to(hard.dtype).mean()
     return Feedback(accuracy=accuracy, loss=hard, num_classes=logits.shape[1], num_images=len(targets))

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from smoot.checks import check_between, check_choice, check_inputs, check_logits, check_targets
+from smoot.checks import check_between, check_choice, check_count, check_inputs, check_logits, check_targets
 
 Score = Literal["logit", "log_prob", "log_odds", "loss"]
 Reduction = Literal["signed_mean", "mean_abs", "max_abs", "l2"]
@@ -29,13 +29,18 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision raised to float32, anything else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def target_score(logits: Tensor, targets: Tensor, of: Score = "log_odds") -> Tensor:
     """The number per image whose input gradient is taken.
 
     With logits z and true class y: ``logit`` is z_y; ``log_prob`` is log p_y, as in SGT (Ismail et al.
     2021, Algorithm 1); ``loss`` is -log p_y; ``log_odds`` is log(p_y / (1 - p_y)) = z_y - logsumexp of the
-    others. The gradients of the last two differ by the positive factor (1 - p_y), so they rank pixels alike,
-    but the log-odds' gradient does not vanish when an image is answered with certainty.
+    others. The gradient of log p_y is that of the log-odds times (1 - p_y), so both rank pixels alike, but
+    the log-odds' gradient does not vanish when an image is answered with certainty.
 
     Args:
         logits: ``(N, C)``, C >= 2; half precision is raised to float32.
@@ -46,7 +51,7 @@ def target_score(logits: Tensor, targets: Tensor, of: Score = "log_odds") -> Ten
         ``(N,)``, differentiable.
     """
     check_choice("of", of, get_args(Score))
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    logits = at_least_float32(logits)
     index = targets.unsqueeze(1)
     true_logit = logits.gather(1, index).squeeze(1)
     if of == "logit":
@@ -106,18 +111,18 @@ def smooth_gradient(
         Mean gradient shaped like ``inputs``, detached.
 
     Raises:
-        ValueError: if ``noise_std`` is negative or ``num_samples`` is below 1; else as :func:`input_gradient`.
+        ValueError: for a negative ``noise_std`` or ``num_samples`` below 1; else as :func:`input_gradient`.
     """
     check_inputs(inputs)
     check_between("noise_std", noise_std, 0.0, torch.inf)
-    check_between("num_samples", num_samples, 1, torch.inf)
+    check_count("num_samples", num_samples)
     flat = inputs.detach().flatten(1)
     spread = noise_std * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (inputs.ndim - 1))
-    total = torch.zeros_like(inputs)
+    total = torch.zeros_like(at_least_float32(inputs))
     for _ in range(num_samples):
         noise = torch.randn(inputs.shape, dtype=inputs.dtype, device=inputs.device, generator=generator)
         total += input_gradient(model, inputs + spread * noise, targets, of=of)
-    return total / num_samples
+    return (total / num_samples).to(inputs.dtype)
 
 
 def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tensor:
@@ -132,8 +137,13 @@ def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tens
 
     Returns:
         ``(N, *pixels)``; non-negative except for ``signed_mean``.
+
+    Raises:
+        ValueError: for an unknown reduction or a gradient of another shape.
     """
     check_choice("reduction", reduction, get_args(Reduction))
+    if gradient.ndim < 2:
+        raise ValueError(f"gradient has shape {tuple(gradient.shape)}: expected (N, C, *pixels) or (N, F)")
     channels = gradient.unsqueeze(1) if gradient.ndim == 2 else gradient
     if reduction == "signed_mean":
         return channels.mean(1)

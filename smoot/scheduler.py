@@ -75,8 +75,8 @@ class MaskPlan:
     def num_images(self, batch_size: int) -> int:
         """Number of images that get a masked pass: ``floor(batch_size * image_fraction + 0.5)``.
 
-        0 if that is below 2 (one image has no batch statistics) or if the plan cannot mask any pixel, so
-        the host knows before the step whether there is a masked pass at all.
+        0 if that is below 2 (one image has no batch statistics) or if the plan's share of pixels or of
+        saliency, or its budget, is 0: the host knows before the step whether there is a masked pass at all.
         """
         pixels = self.mask_fraction if self.pixels == "fraction" else min(self.mass, self.max_fraction)
         count = pixel_count(self.image_fraction, batch_size)
@@ -235,11 +235,13 @@ class AdaptiveSchedule:
 
         Raises:
             FloatingPointError: if accuracy or loss is not finite.
-            ValueError: if the number of classes differs from earlier feedback.
+            ValueError: for an accuracy outside [0, 1], a negative loss, or a changed number of classes.
         """
         accuracy, loss = float(feedback.accuracy), float(feedback.loss)
         if not (math.isfinite(accuracy) and math.isfinite(loss)):
             raise FloatingPointError(f"feedback is accuracy {accuracy}, loss {loss}: training has diverged")
+        check_between("feedback's accuracy", accuracy)
+        check_between("feedback's loss", loss, 0.0, math.inf)
         means = self._means
         if means.num_classes not in (0, feedback.num_classes):
             raise ValueError(

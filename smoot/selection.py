@@ -55,5 +55,5 @@ def image_weights(plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tenso
         cost = divergence.masked_fill(~counts, torch.inf)
         ascending, order = cost.sort(stable=True)
         within = ascending.cumsum(0) / batch_size <= plan.budget
-        counts = torch.zeros_like(counts).scatter_(0, order, within)
+        counts = counts & torch.zeros_like(counts).scatter_(0, order, within)
     return counts.to(divergence.dtype)

@@ -1,0 +1,86 @@
+# `make` alone lists the commands. All of them run in .venv, which the first one makes.
+PYTHON ?= python3
+RUN := .venv/bin/python
+DONE := .venv/.complete
+DATASETS := mnist fashion_mnist
+REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
+STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
+# The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
+ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
+FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
+
+.PHONY: help environment repro test verify notebooks bench gpu lock clean repository moved
+.DEFAULT_GOAL := help
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo "Another Python than python3 for .venv: make environment PYTHON=python3.12"
+
+environment: $(DONE) ## set up .venv from requirements.lock (once; 6.5 GB)
+
+# The last line of a complete environment says where it was made: in a moved or copied folder it is made again.
+ifneq "$(shell test -x $(RUN) && cat $(DONE) 2>/dev/null)" "$(CURDIR)"
+$(DONE): moved
+endif
+define CHECK_PYTHON
+import sys; v = sys.version.split()[0]
+(3, 11) <= sys.version_info < (3, 14) or sys.exit("Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is " + v + ". Name another: make PYTHON=python3.12 environment")
+endef
+export CHECK_PYTHON
+
+$(DONE): requirements.lock pyproject.toml
+	@if [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ] && $(RUN) -c ""; then \
+	    echo "Updating .venv"; \
+	else \
+	    command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found: Python 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=python3.12 environment" >&2; exit 1; }; \
+	    $(PYTHON) -c "$$CHECK_PYTHON" && echo "Making .venv (a few minutes, 6.5 GB)" && $(PYTHON) -m venv --clear .venv; \
+	fi
+	@rm -f $@
+	$(RUN) -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "$(CURDIR)" > $@
+
+repository:
+	@git rev-parse --git-dir >/dev/null || { echo "DVC works in a git repository, and this folder is none (a downloaded archive?). Clone the project, or run: git init" >&2; exit 1; }
+
+repro: environment repository ## data, training, evaluation, tables, figures, notebooks, README
+	$(RUN) -m smoot.workbench.data fetch $(DATASETS)
+	$(FIXED) $(RUN) -m dvc repro
+	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
+	$(FIXED) $(RUN) -m dvc repro code
+	$(RUN) -m smoot.workbench.readme
+	@echo "Tables:  figures/laptop/tables/"
+	@echo "Figures: figures/laptop/plots/   Report: figures/laptop/report.html"
+
+test: environment ## lint, types, tests, notebooks
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(FIXED) $(RUN) -m pytest --cov
+	$(NBVAL) --nbval $(REPORTS)
+	$(NBVAL) --nbval-lax $(STAGES)
+
+verify: environment repository ## run the pipeline and compare its tables with the committed ones
+	$(FIXED) $(RUN) -m dvc repro
+	$(RUN) -m smoot.workbench.verify
+
+notebooks: environment repository ## run the report notebooks in place, refresh the extracted code
+	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
+	$(FIXED) $(RUN) -m dvc repro code
+
+bench: environment ## measure what a training step costs
+	$(FIXED) $(RUN) benchmarks/step_cost.py
+
+gpu: environment ## train and evaluate the paper profile on this machine's accelerator
+	$(ACTIVE) $(RUN) -m smoot.workbench.training --profile paper
+
+lock: environment ## pin what .venv holds, with hashes, for every platform and Python
+	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock
+	$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	    --quiet --output-file .venv/requirements.lock
+	mv .venv/requirements.lock requirements.lock
+
+clean: ## delete weights, logs, checkpoints and finished seeds (not .venv, not data/raw)
+	rm -rf runs build scratch logs

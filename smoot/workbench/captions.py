@@ -1,0 +1,80 @@
+"""What every caption has to say of the runs behind it, read from their records and the data's manifest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from smoot.workbench import paths, storage
+from smoot.workbench.results import RunRecord
+from smoot.workbench.typesetting import Setting
+
+
+def setting(records: Sequence[RunRecord]) -> Setting:
+    """The common setting of the records of one data set and backbone.
+
+    Raises:
+        FileNotFoundError: if the data set has no manifest.
+        ValueError: if the records do not share their setting, lack a part of it, or were made with other data
+            than the manifest's.
+    """
+    cell = records[0].cell
+    facts = [_facts(record) for record in records]
+    for record, found in zip(records, facts, strict=True):
+        if found != facts[0]:
+            raise ValueError(
+                f"record {record.keys} was run with {found}: expected {facts[0]} as the first one"
+            )
+    folders = paths.ProfilePaths(cell.profile)
+    manifest = _manifest(records[0])
+    train_images = facts[0].pop("train_images")
+    return Setting(
+        dataset=cell.dataset,
+        backbone=cell.backbone,
+        train_images=manifest["train_images"] if train_images is None else train_images,
+        train_total=manifest["train_images"],
+        test_images=manifest["test_images"],
+        seeds=len({record.seed for record in records}),
+        code_versions=len({record.code for record in records}),
+        source=(folders.records / cell.dataset / cell.backbone).relative_to(paths.ROOT).as_posix(),
+        **facts[0],
+    )
+
+
+def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:
+    """The records of each data set and backbone with their setting, in the records' order."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.cell.dataset, record.cell.backbone), []).append(record)
+    return [(setting(group), group) for group in groups.values()]
+
+
+def _facts(record: RunRecord) -> dict[str, Any]:
+    """What the record's configuration says, by name."""
+    config = record.config
+    try:
+        return {
+            "train_images": config["dataset"]["train_images"],
+            "validation_images": config["dataset"]["validation_images"],
+            "epochs": config["training"]["epochs"],
+            "noise_std": config["evaluation"]["noise_std"],
+            "curve_images": config["evaluation"]["curve_images"],
+        }
+    except KeyError as error:
+        raise ValueError(
+            f"record {record.keys}: its configuration has no {error}; captions need it"
+        ) from None
+
+
+def _manifest(record: RunRecord) -> dict[str, Any]:
+    """The data set's manifest, if it is of the data that the record was made with."""
+    cell = record.cell
+    path = paths.ProfilePaths(cell.profile).manifest / f"{cell.dataset}.json"
+    if not path.exists():
+        command = f"python -m smoot.workbench.data manifest {cell.dataset} --profile {cell.profile}"
+        raise FileNotFoundError(f"{path} is missing: `{command}` makes it")
+    manifest = storage.read_json(path)
+    if manifest["sha256"] != record.data:
+        raise ValueError(
+            f"record {record.keys} was made with data {record.data}, "
+            f"but {path} describes {manifest['sha256']}: run the cell again"
+        )
+    return manifest

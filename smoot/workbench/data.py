@@ -1,0 +1,178 @@
+"""Data sets as tensors: fetched, verified, checked, split.
+
+``python -m smoot.workbench.data fetch NAME...`` brings the files to data/raw, and
+``python -m smoot.workbench.data manifest NAME --profile P`` writes down what was brought.
+What each set is stands in ``data/datasets.yaml``.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from smoot.workbench import paths
+from smoot.workbench.catalogue import DataSet, describe, known
+from smoot.workbench.decoding import (
+    Files,
+    ImageData,
+    check_images,
+    class_names,
+    digits_data,
+    folder_data,
+    folder_root,
+    idx_data,
+)
+from smoot.workbench.sources import DataUnavailable, FetchReport, is_complete, obtain, shown
+
+__all__ = [
+    "DataUnavailable",
+    "FetchReport",
+    "ImageData",
+    "Split",
+    "check_images",
+    "fetch",
+    "known",
+    "load",
+    "split",
+    "write_manifest",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Two disjoint draws from a training part, and where in it they were."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    train_index: Tensor
+    validation_index: Tensor
+
+
+def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
+    """Make sure that a set's files lie verified in data/raw, and print which source served them.
+
+    Args:
+        name: a set of ``data/datasets.yaml``.
+        raw: the folder to use instead of data/raw.
+
+    Raises:
+        ValueError: if there is no such set.
+        DataUnavailable: if it cannot be had; the message lists every source with its reason.
+    """
+    dataset = describe(name)
+    if dataset.kind == "idx":
+        return obtain(dataset, raw or paths.RAW)
+    if dataset.kind == "scikit_learn":
+        digits_data(dataset)
+        report = FetchReport(name, paths.RAW, tuple((file, "scikit-learn") for file in dataset.files))
+    else:
+        class_names(dataset)
+        root = folder_root(dataset)
+        report = FetchReport(name, root, tuple((part, shown(root)) for part in ("train", "test")))
+    print(f"{name}: served by {report.source}, nothing to fetch")
+    return report
+
+
+def load(name: str) -> ImageData:
+    """A whole data set; fetched first if data/raw does not hold it.
+
+    ``digits`` comes without a split: every fifth image, from the first on, is a test image (360 of 1,797).
+
+    Raises:
+        ValueError: if there is no such set, or its content is not what its entry says.
+        DataUnavailable: if it is absent and cannot be had.
+    """
+    return _read(describe(name))[0]
+
+
+def split(data: ImageData, *, train_images: int | None, validation_images: int, seed: int) -> Split:
+    """Draw validation and training images, disjoint, from the training part.
+
+    One permutation per seed: the validation images come first in it, the training images after them, so more
+    training images are a superset of fewer. ``train_images=None`` takes all that are left.
+
+    Raises:
+        ValueError: if more images are asked for than there are.
+    """
+    total = len(data.train_labels)
+    wanted = total - validation_images if train_images is None else train_images
+    if validation_images < 0 or wanted < 1 or wanted + validation_images > total:
+        raise ValueError(
+            f"{data.name}: {train_images} training and {validation_images} validation images asked for: "
+            f"expected at least 1 and 0, and no more than the {total} of the training part together"
+        )
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    validation, train = order[:validation_images], order[validation_images : validation_images + wanted]
+    images, labels = data.train_images, data.train_labels
+    return Split(images[train], labels[train], images[validation], labels[validation], train, validation)
+
+
+def write_manifest(name: str, target: Path) -> None:
+    """Write what a set consists of as JSON; the same content gives the same bytes, wherever it came from."""
+    dataset = describe(name)
+    data, files = _read(dataset)
+    manifest = {
+        "name": name,
+        "title": dataset.title,
+        "licence": dataset.licence,
+        "citation": dataset.citation,
+        "files": {file: asdict(stored) for file, stored in files.items()},
+        "sha256": data.sha256,
+        "num_classes": data.num_classes,
+        "image_shape": list(data.train_images.shape[1:]),
+        "train_images": len(data.train_labels),
+        "test_images": len(data.test_labels),
+    }
+    with paths.replacing(target) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 2 for a wrong argument, 1 if a set cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m smoot.workbench.data", description="Get data sets.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    fetching = commands.add_parser("fetch", help="bring the files of data sets, verified, to data/raw")
+    fetching.add_argument("names", nargs="+", metavar="NAME")
+    writing = commands.add_parser(
+        "manifest", help="write down what a data set consists of, fetching it if absent"
+    )
+    writing.add_argument("name", metavar="NAME")
+    writing.add_argument("--profile", default="laptop")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "fetch":
+            for dataset in [describe(name) for name in options.names]:
+                fetch(dataset.name)
+        else:
+            write_manifest(
+                options.name, paths.ProfilePaths(options.profile).manifest / f"{options.name}.json"
+            )
+    except DataUnavailable as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (ValueError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _read(dataset: DataSet) -> tuple[ImageData, Files]:
+    """A set's tensors and what they are in bytes, fetched if absent."""
+    if dataset.kind == "scikit_learn":
+        return digits_data(dataset)
+    if dataset.kind == "image_folder":
+        return folder_data(dataset)
+    if not is_complete(dataset, paths.RAW):
+        obtain(dataset, paths.RAW)
+    return idx_data(dataset, paths.RAW / dataset.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Figures drawn from samples: saliency maps side by side, the distribution of gradient magnitudes."""
+
+from collections.abc import Mapping
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from smoot.workbench.storage import Samples
+from smoot.workbench.style import INK, WIDTH, colours, finish, legend, markers, panels, styled
+from smoot.workbench.typesetting import display_name
+
+ROWS = 6  # sample images in the figure
+CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
+WRONG = "#b3001b"
+
+
+def relative_saliency(samples: Samples) -> npt.NDArray[np.float64]:
+    """Saliency in multiples of each map's own mean, (K, H, W); a map without any saliency stays 0.
+
+    Methods differ in the size of their gradients by orders of magnitude; this is what one scale can show.
+    """
+    maps = samples.saliency.astype(np.float64)
+    mean = maps.mean(axis=(1, 2), keepdims=True)
+    return maps / np.where(mean > 0, mean, 1.0)
+
+
+def _rows(count: int) -> list[int]:
+    """Which samples are shown: all, or `ROWS` of them evenly spaced from first to last."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(ROWS, count))})
+
+
+@styled
+def saliency_maps(samples: Mapping[str, Samples]) -> Figure:
+    """The same images in every row, one column per method, one colour scale for all maps.
+
+    Below each map: whether the model's answer is right, and the answer if it is wrong.
+
+    Args:
+        samples: of each method, of the same images.
+    """
+    first = next(iter(samples.values()))
+    rows = _rows(len(first.labels))
+    maps = {method: relative_saliency(sample)[rows] for method, sample in samples.items()}
+    scale = Normalize(0, max(1.0, float(np.percentile(np.stack(list(maps.values())), CLIPPED))))
+    columns = len(samples) + 1
+    side = (WIDTH - 0.75) / columns
+    figure, grid = panels(len(rows), columns, len(rows) * (side + 0.17) + 0.3)
+    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0)
+    for line, index in enumerate(rows):
+        _input(grid[line][0], first, index)
+        for axes, (method, sample) in zip(grid[line][1:], samples.items(), strict=True):
+            axes.imshow(maps[method][line], cmap="magma", norm=scale, interpolation="nearest")
+            _mark(axes, int(sample.labels[index]), int(sample.predictions[index]))
+    for axes, title in zip(grid[0], ["Input", *map(display_name, samples)], strict=True):
+        axes.set_title(title)
+    bar = figure.colorbar(
+        ScalarMappable(scale, "magma"), ax=list(chain(*grid)), extend="max", shrink=0.6, aspect=40, pad=0.01
+    )
+    bar.set_label("Saliency in multiples of the map's mean")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _input(axes: Axes, samples: Samples, index: int) -> None:
+    """An input image with its class."""
+    image = np.moveaxis(samples.images[index], 0, -1)
+    grey = image.shape[-1] == 1
+    axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xlabel(f"class {samples.labels[index]}", fontsize=8, labelpad=2)
+    axes.set(xticks=[], yticks=[])
+
+
+def _mark(axes: Axes, label: int, prediction: int) -> None:
+    """Says below a map whether the answer is right; a wrong one also gets a frame."""
+    right = label == prediction
+    axes.set(xticks=[], yticks=[])
+    colour = INK if right else WRONG
+    axes.set_xlabel("✓" if right else f"✗ {prediction}", fontsize=8, labelpad=2, color=colour)
+    axes.spines[:].set(color=colour, linewidth=0.5 if right else 1.8)
+
+
+def gradient_density(samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Bin middles (E,) in log10, density per decade (E,) and the median of log10 |gradient|."""
+    edges, counts = samples.gradient_edges, samples.gradient_counts.astype(np.float64)
+    density = counts / counts.sum() / np.diff(edges)
+    share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+    return (edges[:-1] + edges[1:]) / 2, density, float(np.interp(0.5, share, edges))
+
+
+@styled
+def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
+    """Density of log10 |input gradient| over pixels, one line per method, medians marked at the bottom.
+
+    Args:
+        samples: of each method.
+    """
+    colour, marker = colours(samples), markers(samples)
+    figure, grid = panels(1, 1, 3.2)
+    axes = grid[0][0]
+    handles = []
+    for method, sample in samples.items():
+        middle, density, median = gradient_density(sample)
+        axes.plot(middle, density, color=colour[method])
+        axes.plot(
+            median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3
+        )
+        label = f"{display_name(method)} (median {_power(median)})"
+        handles.append(Line2D([], [], color=colour[method], marker=marker[method], label=label))
+    shown = np.concatenate(
+        [sample.gradient_edges[:-1][sample.gradient_counts > 0] for sample in samples.values()]
+    )
+    axes.set_xlim(shown.min(), shown.max() + np.diff(sample.gradient_edges)[-1])
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))
+    finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
+    legend(figure, handles, columns=3)
+    return figure
+
+
+def _power(exponent: float, digits: int = 1) -> str:
+    """``10^-1.3`` as mathematics."""
+    return f"$10^{{{exponent:.{digits}f}}}$"

@@ -1,0 +1,87 @@
+"""Training through the ledger: one seed in a worker process, every seed of a cell for notebook 01."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from smoot.workbench import data, ledger, paths, provenance, storage
+from smoot.workbench.cells import Cell
+from smoot.workbench.config import RunConfig, load_grid, load_run
+from smoot.workbench.workers import Report
+
+
+def train_seed(config: RunConfig, report: Report) -> str:
+    """Trains one run in its ledger folder, or finds it finished there.
+
+    Returns:
+        The folder with ``weights.safetensors``, ``history.csv`` and ``provenance.json``.
+    """
+    # timm takes seconds to import: the worker needs it, the notebook that waits for the worker does not.
+    from smoot.workbench.models import pick_device, save_weights
+    from smoot.workbench.training import fit
+
+    images = data.load(config.dataset.name)
+    key = ledger.entry_key(
+        "train",
+        {name: value for name, value in config.as_dict().items() if name != "evaluation"},
+        ledger.code_hash(__name__),
+        device=pick_device(config.training.device).type,
+        threads=torch.get_num_threads(),
+        extra=images.sha256,
+    )
+    with ledger.claim("train", f"{config.profile}/{config.cell}", config.seed, key) as entry:
+        if not entry.finished:
+            start = time.perf_counter()
+            dataset = config.dataset
+            split = data.split(
+                images,
+                train_images=dataset.train_images,
+                validation_images=dataset.validation_images,
+                seed=config.stream("subset"),
+            )
+            checkpoint = entry.folder / "checkpoint.pt"
+            state = fit(config, split, images.num_classes, checkpoint, report)
+            save_weights(state.best, entry.folder / "weights.safetensors")
+            history = pd.DataFrame(state.history).astype({"epoch": int})
+            storage.write_history(history, entry.folder / "history.csv")
+            facts = provenance.facts(key, seconds=time.perf_counter() - start)
+            storage.write_json(facts, entry.folder / "provenance.json")
+            entry.finish()
+            checkpoint.unlink()
+    return str(entry.folder)
+
+
+def train_cell(
+    dataset: str, backbone: str, method: str, profile: str, seeds: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """Trains every seed of a cell and puts weights, histories and provenance in their places.
+
+    Args:
+        dataset, backbone, method, profile: the cell.
+        seeds: the profile's own seeds if None.
+
+    Returns:
+        The histories: one row an epoch and seed.
+
+    Raises:
+        ValueError: for an unknown name or a bad parameter.
+        TrainingDiverged: if a run diverges.
+    """
+    grid = load_grid(profile)
+    runs = [load_run(dataset, backbone, method, seed, profile) for seed in (grid.seeds if seeds is None else seeds)]
+    cell = Cell(profile, dataset, backbone, method)
+    folders = ledger.run_seeds(
+        train_seed, runs, workers=grid.workers, describe=f"train {cell.folder}", steps=runs[0].training.epochs
+    )
+    weights = paths.ProfilePaths(profile).weights / cell.folder
+    histories = []
+    for run, folder in zip(runs, map(Path, folders), strict=True):
+        storage.copy_whole(folder / "weights.safetensors", weights / f"{run.seed}.safetensors")
+        storage.copy_whole(folder / "history.csv", cell.history_path(run.seed))
+        facts = storage.read_json(folder / "provenance.json")
+        storage.keep_provenance(cell.provenance_path(run.seed), "train", facts)
+        histories.append(storage.read_history(folder / "history.csv").assign(seed=run.seed))
+    return pd.concat(histories, ignore_index=True)

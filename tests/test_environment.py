@@ -1,0 +1,231 @@
+"""pyproject.toml, requirements.lock, environment.yml and the Makefile describe one environment."""
+
+import ast
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+STATED = [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"], *EXTRAS["dev"]]
+PINS = [Requirement(line.rstrip("\\ ")) for line in LOCK.splitlines() if re.match(r"[a-z0-9]", line)]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
+
+
+def pinned(name: str, **environment: str) -> list[Version]:
+    """The versions that the lock gives a package where ``environment`` holds."""
+    pins = [pin for pin in PINS if canonicalize_name(pin.name) == canonicalize_name(name)]
+    held = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+    return [Version(next(iter(pin.specifier)).version) for pin in held]
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0"])
+@pytest.mark.parametrize("requirement", [*STATED, *PROJECT["build-system"]["requires"]])
+def test_the_lock_pins_one_version_that_the_range_admits(requirement: str, python: str) -> None:
+    stated = Requirement(requirement)
+    versions = pinned(stated.name, python_full_version=python, python_version=python.rpartition(".")[0])
+    assert len(versions) == 1
+    assert versions[0] in stated.specifier
+
+
+def test_every_pin_is_exact_and_has_hashes() -> None:
+    assert len(PINS) > len(STATED)
+    assert all(re.fullmatch(r"==[0-9a-zA-Z.]+", str(pin.specifier)) for pin in PINS)
+    blocks = re.split(r"\n(?=[a-z0-9])", LOCK)[1:]
+    assert len(blocks) == len(PINS)
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", block) for block in blocks)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "environment.yml"])
+def test_no_address_of_an_index_or_of_a_folder(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"(?<![\w.])/(?:home|root|work|tmp|opt|Users)/|index-url|find-links", text)
+
+
+def test_the_stack_that_the_project_promises_is_stated() -> None:
+    stack = {"torch", "torchvision", "timm", "jupyterlab", "papermill", "seaborn", "pytest", "nbval", "dvc"}
+    assert stack <= names(STATED)
+
+
+def test_the_core_needs_torch_only() -> None:
+    assert names(PROJECT["project"]["dependencies"]) == {"torch"}
+
+
+def imported(files: list[Path]) -> set[str]:
+    """The distributions behind the files' imports, the standard library and this project left out."""
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                modules.add(str(node.module).partition(".")[0])
+    local = {"smoot", "tests", "conftest"} | {file.stem for file in files}
+    known = packages_distributions()
+    foreign = modules - sys.stdlib_module_names - local
+    return {canonicalize_name(known.get(module, [f"not-installed-{module}"])[0]) for module in foreign}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        ("smoot/*.py", PROJECT["project"]["dependencies"]),
+        ("smoot/workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
+        ("benchmarks/**/*.py", STATED),
+        ("tests/**/*.py", STATED),
+    ],
+)
+def test_what_is_imported_is_stated(pattern: str, allowed: list[str]) -> None:
+    assert imported(sorted(ROOT.glob(pattern))) <= names(allowed)
+
+
+def test_conda_takes_a_supported_python_and_the_lock() -> None:
+    [python] = [Requirement(text.replace("=", "==", 1)) for text in CONDA["dependencies"][:1]]
+    version = next(iter(python.specifier)).version
+    assert python.name == "python"
+    assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(version)
+    assert CONDA["name"] == PROJECT["project"]["name"]
+    assert CONDA["dependencies"][1:] == ["pip", {"pip": ["-r requirements.lock"]}]
+
+
+def test_the_makefile_asks_for_the_python_that_the_project_requires() -> None:
+    bounds = re.search(
+        r"\((\d+), (\d+)\) <= sys.version_info < \((\d+), (\d+)\)", (ROOT / "Makefile").read_text("utf-8")
+    )
+    assert bounds is not None
+    low, high = ".".join(bounds.groups()[:2]), ".".join(bounds.groups()[2:])
+    assert SpecifierSet(f">={low},<{high}") == SpecifierSet(PROJECT["project"]["requires-python"])
+
+
+def test_dvc_sends_nothing_home() -> None:
+    config = configparser.ConfigParser()
+    config.read_string((ROOT / ".dvc" / "config").read_text(encoding="utf-8").replace("    ", ""))
+    assert not config.getboolean("core", "analytics")
+    assert not config.getboolean("core", "check_update")
+
+
+# A Python that makes an environment in no time: `-m venv` writes a `.venv/bin/python` that notes what it is
+# asked to do in `log` and fails at an installation while a file `broken` exists.
+FAKE_PYTHON = """#!/bin/sh
+if [ "$1" = -c ]; then
+    pretend="import sys; sys.version = '{version}.0'; sys.version_info = {info}"
+    exec "{python}" -c "$pretend; exec(sys.argv[1])" "$2"
+fi
+echo "$@" >> log
+mkdir -p .venv/bin
+cat > .venv/bin/python <<'END'
+#!/bin/sh
+echo "$@" >> log
+test "$2" != pip || test ! -e broken
+END
+chmod +x .venv/bin/python
+"""
+
+
+class Folder:
+    """A copy of the files that `make environment` reads, in a folder with a space in its name."""
+
+    def __init__(self, parent: Path, version: str = "3.12") -> None:
+        self.path = parent / "a clone"
+        self.path.mkdir()
+        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+            shutil.copy(ROOT / name, self.path)
+        info = f"({version.replace('.', ', ')}, 0)"
+        fake = self.path / "fake"
+        fake.write_text(FAKE_PYTHON.format(python=sys.executable, version=version, info=info))
+        fake.chmod(0o755)
+
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        clean["GIT_CEILING_DIRECTORIES"] = str(self.path.parent)
+        command = ["make", target, "PYTHON=./fake"]
+        return subprocess.run(command, cwd=self.path, env=clean, capture_output=True, text=True, check=False)
+
+    def log(self) -> list[str]:
+        """What was asked of the fake Python since the last call, shortened to the first three words."""
+        file = self.path / "log"
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return [" ".join(line.split()[:3]) for line in lines]
+
+
+MADE = ["-m venv --clear", "-m pip install", "-m pip install"]
+
+
+def test_the_environment_is_made_once(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    assert folder.make("environment").returncode == 0
+    assert folder.log() == MADE
+    assert folder.make("environment").returncode == 0
+    assert folder.log() == []
+
+
+def test_an_unfinished_environment_is_made_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    (folder.path / "broken").touch()
+    assert folder.make("environment").returncode != 0
+    assert folder.log() == MADE[:2]
+    (folder.path / "broken").unlink()
+    assert folder.make("environment").returncode == 0
+    assert folder.log() == MADE
+
+
+def test_a_changed_lock_updates_the_environment(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.make("environment")
+    folder.log()
+    os.utime(folder.path / ".venv" / ".complete", (0, 0))
+    (folder.path / "broken").touch()
+    assert folder.make("environment").returncode != 0
+    assert folder.log() == ["-c", "-m pip install"]
+    (folder.path / "broken").unlink()
+    assert folder.make("environment").returncode == 0
+    assert folder.log() == MADE  # an update that was cut short left no complete environment
+
+
+def test_a_moved_folder_gets_an_environment_of_its_own(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.make("environment")
+    folder.path = folder.path.rename(tmp_path / "elsewhere")
+    folder.log()
+    assert folder.make("environment").returncode == 0
+    assert folder.log() == MADE
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.14"])
+def test_an_unsupported_python_is_refused_with_the_way_out(tmp_path: Path, version: str) -> None:
+    folder = Folder(tmp_path, version)
+    made = folder.make("environment")
+    assert made.returncode != 0
+    assert f"./fake is {version}.0" in made.stderr
+    assert "make PYTHON=python3.12 environment" in made.stderr
+    assert not (folder.path / ".venv").exists()
+
+
+def test_a_folder_without_git_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    refused = folder.make("repository")
+    assert refused.returncode != 0
+    assert "git init" in refused.stderr
+    subprocess.run(["git", "init", "--quiet"], cwd=folder.path, check=True)
+    assert folder.make("repository").returncode == 0

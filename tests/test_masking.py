@@ -1,0 +1,306 @@
+"""Masks against counting by hand and brute force; fills against their definitions."""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor
+
+from smoot.masking import (
+    fill_masked,
+    lowest_mass_mask,
+    lowest_saliency_mask,
+    protected_random_mask,
+    random_mask,
+)
+
+SHAPES = [(4, 3, 5, 6), (4, 2, 7), (4, 9)]
+DTYPES = [torch.float32, torch.bfloat16]
+FILLS = ["uniform", "mean", "constant", "worst_case"]
+HUNDREDTHS = [step / 100 for step in range(101)]
+
+
+def pixels_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The mask's shape for inputs of ``shape``."""
+    return shape if len(shape) == 2 else shape[:1] + shape[2:]
+
+
+def counts(mask: Tensor) -> list[int]:
+    return mask.flatten(1).sum(1).tolist()
+
+
+def lowest_by_sorting(values: list[float], count: int) -> set[int]:
+    """Indices of the ``count`` smallest values, the smaller index first among equal ones."""
+    return set(sorted(range(len(values)), key=lambda index: (values[index], index))[:count])
+
+
+def chosen(mask: Tensor) -> list[set[int]]:
+    return [set(row.nonzero().flatten().tolist()) for row in mask.flatten(1)]
+
+
+# -- lowest_saliency_mask
+
+
+@pytest.mark.parametrize("num_pixels", [1, 7, 49, 100, 784])
+def test_every_fraction_masks_exactly_its_rounded_share(num_pixels: int) -> None:
+    saliency = torch.randn(2, num_pixels)
+    for step, fraction in enumerate(HUNDREDTHS):
+        expected = math.floor(Fraction(step, 100) * num_pixels + Fraction(1, 2))
+        assert counts(lowest_saliency_mask(saliency, fraction)) == [expected] * 2, fraction
+        assert counts(random_mask((2, num_pixels), fraction)) == [expected] * 2, fraction
+
+
+def test_known_counts() -> None:
+    saliency = torch.randn(1, 10, 10)
+    assert counts(lowest_saliency_mask(saliency, 0.29)) == [29]  # int(0.29 * 100) would be 28
+    assert counts(lowest_saliency_mask(saliency, 0.57)) == [57]
+    assert not lowest_saliency_mask(saliency, 0.0).any()
+    assert not lowest_saliency_mask(saliency, 0).any()
+    assert lowest_saliency_mask(saliency, 1.0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fractions_per_image(dtype: torch.dtype) -> None:
+    saliency = torch.randn(5, 10, 10)
+    fractions = torch.tensor([0.0, 0.29, 0.5, 0.57, 1.0], dtype=dtype)
+    mask = lowest_saliency_mask(saliency, fractions)
+    assert counts(mask) == [0, 29, 50, 57, 100]
+    assert counts(random_mask((5, 10, 10), fractions)) == [0, 29, 50, 57, 100]
+    for image, count in enumerate([0, 29, 50, 57, 100]):
+        assert chosen(mask)[image] == lowest_by_sorting(saliency[image].flatten().tolist(), count)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_lowest_pixels_are_masked_ties_by_index(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    saliency = torch.randint(-2, 3, pixels_of(shape)).to(dtype)  # many ties, and signed
+    mask = lowest_saliency_mask(saliency, 0.4)
+    assert mask.dtype == torch.bool and mask.shape == saliency.shape
+    count = math.floor(0.4 * saliency[0].numel() + 0.5)
+    rows = saliency.flatten(1).tolist()
+    assert chosen(mask) == [lowest_by_sorting(row, count) for row in rows]
+
+
+def test_ties_and_memory_layout() -> None:
+    assert lowest_saliency_mask(torch.ones(1, 6), 0.5).tolist() == [[True, True, True, False, False, False]]
+    saliency = torch.tensor([[3.0, 1.0, 2.0, 1.0, 1.0]])
+    assert lowest_saliency_mask(saliency, 0.4).tolist() == [[False, True, False, True, False]]
+    across = torch.arange(12.0).view(1, 3, 4).transpose(1, 2)
+    assert torch.equal(lowest_saliency_mask(across, 0.5), lowest_saliency_mask(across.contiguous(), 0.5))
+
+
+# -- lowest_mass_mask
+
+
+def mass_by_looping(values: list[float], mass: float, most: int) -> set[int]:
+    """The longest run of smallest values whose exact sum stays within the share of the exact total."""
+    total = sum(map(Fraction, values))
+    masked: set[int] = set()
+    held = Fraction(0)
+    for index in sorted(range(len(values)), key=lambda index: (values[index], index)):
+        held += Fraction(values[index])
+        if total == 0 or held > Fraction(mass) * total or len(masked) == most:
+            break
+        masked.add(index)
+    return masked
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mass", [0.0, 0.125, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("max_fraction", [0.0, 0.29, 0.9, 1.0])
+def test_the_mass_mask_equals_a_brute_force_loop(
+    mass: float, max_fraction: float, dtype: torch.dtype
+) -> None:
+    source = torch.Generator().manual_seed(4)
+    saliency = torch.randint(0, 5, (30, 10, 10), generator=source).to(dtype)  # exact sums, ties, zeros
+    saliency[0] = 0.0
+    saliency[1] = 1.0
+    saliency[2, 0, 0] = 250.0
+    most = math.floor(Fraction(str(max_fraction)) * 100)
+    mask = lowest_mass_mask(saliency, mass, max_fraction=max_fraction)
+    rows = saliency.flatten(1).tolist()
+    assert chosen(mask) == [mass_by_looping(row, mass, most) for row in rows]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mass_mask_of_real_saliency(shape: tuple[int, ...]) -> None:
+    saliency = torch.randn(pixels_of(shape), generator=torch.Generator().manual_seed(2)).square()
+    mask = lowest_mass_mask(saliency, 0.2)
+    assert mask.shape == saliency.shape and mask.dtype == torch.bool
+    rows = saliency.flatten(1).tolist()
+    assert chosen(mask) == [mass_by_looping(row, 0.2, len(row)) for row in rows]
+    assert len(set(counts(mask))) > 1  # the image decides how many
+
+
+def test_zeros_hold_no_mass() -> None:
+    saliency = torch.tensor([[0.0, 3.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    assert chosen(lowest_mass_mask(saliency, 0.0)) == [{0, 2}, set(), {1, 2, 3}]
+    assert chosen(lowest_mass_mask(saliency, 0.25)) == [{0, 2, 3}, set(), {1, 2, 3}]
+    assert chosen(lowest_mass_mask(saliency, 1.0)) == [{0, 1, 2, 3}, set(), {0, 1, 2, 3}]
+    assert chosen(lowest_mass_mask(saliency, 1.0, max_fraction=0.5)) == [{0, 2}, set(), {1, 2}]
+
+
+def test_most_pixels_is_a_floor_without_binary_rounding() -> None:
+    saliency = torch.ones(1, 100)
+    for step, fraction in enumerate(HUNDREDTHS):
+        assert counts(lowest_mass_mask(saliency, 1.0, max_fraction=fraction)) == [step]
+    assert counts(lowest_mass_mask(torch.ones(1, 784), 1.0, max_fraction=0.9)) == [705]  # 705.6
+
+
+def test_bfloat16_saliency_is_summed_in_float32() -> None:
+    saliency = torch.ones(1, 1000, dtype=torch.bfloat16)  # a bfloat16 sum of ones stops at 256
+    assert counts(lowest_mass_mask(saliency, 0.5)) == [500]
+
+
+# -- random masks
+
+
+def test_random_masks_differ_between_images_and_follow_the_generator(generator: Callable) -> None:
+    state = torch.get_rng_state()
+    mask = random_mask((50, 6, 6), 0.5, generator=generator(0))
+    assert mask.shape == (50, 6, 6) and mask.dtype == torch.bool
+    assert len({tuple(sorted(row)) for row in chosen(mask)}) == 50
+    assert torch.equal(mask, random_mask((50, 6, 6), 0.5, generator=generator(0)))
+    assert not torch.equal(mask, random_mask((50, 6, 6), 0.5, generator=generator(1)))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_every_pixel_is_equally_likely(generator: Callable) -> None:
+    frequency = random_mask((4000, 10), 0.3, generator=generator(0)).float().mean(0)
+    assert (frequency - 0.3).abs().max() < 0.03  # four standard errors
+    free = protected_random_mask(torch.rand(4000, 10), 0.3, 0.0, generator=generator(0)).float().mean(0)
+    assert (free - 0.3).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_protected_masks_never_touch_the_most_salient_pixels(shape: tuple[int, ...]) -> None:
+    saliency = torch.randint(0, 4, pixels_of(shape)).float()
+    num_pixels = saliency[0].numel()
+    for fraction, protected in [(0.5, 0.2), (0.3, 0.3), (0.1, 0.9), (0.0, 0.5), (1.0, 0.0), (0.5, 0.0)]:
+        mask = protected_random_mask(saliency, fraction, protected)
+        assert counts(mask) == [math.floor(fraction * num_pixels + 0.5)] * len(saliency)
+        kept = min(math.floor(protected * num_pixels + 0.5), num_pixels - counts(mask)[0])
+        for row, masked in zip(saliency.flatten(1).tolist(), chosen(mask), strict=True):
+            assert masked <= lowest_by_sorting(row, num_pixels - kept)
+
+
+def test_the_ends_of_protection(generator: Callable) -> None:
+    saliency = torch.randn(20, 7, 7)
+    for fraction in (0.0, 0.2, 0.29, 0.5, 0.71, 1.0):
+        lowest = lowest_saliency_mask(saliency, fraction)
+        assert torch.equal(protected_random_mask(saliency, fraction, 1 - fraction), lowest)
+        free = protected_random_mask(saliency, fraction, 0.0, generator=generator(3))
+        assert torch.equal(free, random_mask((20, 7, 7), fraction, generator=generator(3)))
+
+
+def test_unprotected_pixels_are_all_within_reach(generator: Callable) -> None:
+    saliency = torch.arange(10.0).expand(4000, 10)
+    frequency = protected_random_mask(saliency, 0.3, 0.4, generator=generator(0)).float().mean(0)
+    assert (frequency[6:] == 0).all()  # the four most salient ones
+    assert (frequency[:6] - 0.5).abs().max() < 0.04  # 3 of 6
+
+
+# -- fills
+
+
+def filled(inputs: Tensor, mask: Tensor, fill: str, seed: int = 0) -> Tensor:
+    """The fill with a seeded generator and, where needed, a gradient of both signs."""
+    gradient = torch.randn(inputs.shape, generator=torch.Generator().manual_seed(9)).to(inputs.dtype)
+    source = torch.Generator().manual_seed(seed)
+    return fill_masked(inputs, mask, fill=fill, value=0.75, gradient=gradient, generator=source)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_only_masked_pixels_change_and_inputs_stay(
+    shape: tuple[int, ...], dtype: torch.dtype, fill: str
+) -> None:
+    inputs = torch.randn(shape).to(dtype)
+    kept, mask = inputs.clone(), random_mask(pixels_of(shape), 0.5)
+    kept_mask = mask.clone()
+    result = filled(inputs, mask, fill)
+    assert result.dtype == dtype and result.shape == shape
+    assert torch.equal(inputs, kept) and torch.equal(mask, kept_mask)
+    assert result.data_ptr() != inputs.data_ptr()
+    wide = (mask if len(shape) == 2 else mask.unsqueeze(1)).expand(shape)
+    assert torch.equal(result[~wide], inputs[~wide])
+    if fill != "worst_case":  # where a pixel already is at its worst, it stays
+        assert (result[wide] != inputs[wide]).float().mean() > 0.9
+    none, everything = torch.zeros_like(mask), torch.ones_like(mask)
+    assert torch.equal(filled(inputs, none, fill), inputs)
+    assert torch.equal(filled(inputs, everything, fill)[wide], result[wide])
+    assert torch.equal(filled(inputs, mask, fill), result)  # same generator, same noise
+    if fill in ("uniform", "worst_case"):
+        assert not torch.equal(filled(inputs, mask, fill, seed=1), result)
+
+
+@pytest.mark.parametrize("fill", ["uniform", "worst_case"])
+def test_noise_differs_between_equal_images_and_between_pixels(fill: str) -> None:
+    inputs = torch.linspace(0, 1, 48).view(1, 3, 4, 4).repeat(2, 1, 1, 1)
+    mask, gradient = torch.ones(2, 4, 4, dtype=torch.bool), -torch.ones(2, 3, 4, 4)
+    result = fill_masked(inputs, mask, fill=fill, gradient=gradient)
+    assert not torch.equal(result[0], result[1])
+    assert result[0].unique().numel() > 40 and not torch.equal(result[0, 0], result[0, 1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_uniform_noise_spans_each_images_own_range_over_all_channels(dtype: torch.dtype) -> None:
+    inputs = torch.zeros(2, 2, 40, 40)
+    inputs[0, 1] = 1.0  # image 0: channels 0 and 1, range [0, 1]
+    inputs[1, 0], inputs[1, 1] = 5.0, 7.0
+    everything = torch.ones(2, 40, 40, dtype=torch.bool)
+    result = fill_masked(inputs.to(dtype), everything, fill="uniform").float()
+    for image, (low, high) in enumerate([(0.0, 1.0), (5.0, 7.0)]):
+        for channel in range(2):
+            noise = (result[image, channel] - low) / (high - low)
+            assert 0 <= noise.min() < 0.02 and 0.98 < noise.max() <= 1
+            assert abs(noise.mean() - 0.5) < 0.03 and abs(noise.var() - 1 / 12) < 0.01
+
+
+def test_mean_fill_is_per_image_and_channel_over_all_pixels() -> None:
+    inputs = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 8.0]]]])  # means 3 and 2
+    inputs = torch.cat([inputs, inputs + 10])
+    mask = torch.tensor([[[True, False], [False, True]], [[False, False], [True, False]]])
+    expected = torch.tensor(
+        [
+            [[[3.0, 2.0], [3.0, 3.0]], [[2.0, 0.0], [0.0, 2.0]]],
+            [[[11.0, 12.0], [13.0, 16.0]], [[10.0, 10.0], [12.0, 18.0]]],
+        ]
+    )
+    assert torch.equal(fill_masked(inputs, mask, fill="mean"), expected)
+    features = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])
+    mask = torch.tensor([[True, False, False], [False, False, True]])
+    expected = torch.tensor([[3.0, 2.0, 6.0], [0.0, 0.0, 1.0]])
+    assert torch.equal(fill_masked(features, mask, fill="mean"), expected)
+
+
+def test_constant_fill_and_the_default_value() -> None:
+    inputs, mask = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[True, False, True]])
+    assert fill_masked(inputs, mask, fill="constant", value=-4.5).tolist() == [[-4.5, 2.0, -4.5]]
+    assert fill_masked(inputs, mask, fill="constant").tolist() == [[0.0, 2.0, 0.0]]
+
+
+def test_worst_case_moves_against_the_gradient_within_the_range(generator: Callable) -> None:
+    inputs = torch.tensor([-1.0, 0.5, 3.0]).repeat(600, 1).view(600, 1, 3)  # range [-1, 3]
+    everything = torch.ones(600, 3, dtype=torch.bool)
+    for sign, end in ((-1.0, 3.0), (0.0, -1.0), (1.0, -1.0)):
+        gradient = torch.full_like(inputs, sign)
+        result = fill_masked(inputs, everything, fill="worst_case", gradient=gradient, generator=generator(0))
+        way = (result - inputs)[:, 0] / (end - inputs)[:, 0]
+        for pixel in range(3):
+            if inputs[0, 0, pixel] == end:  # nowhere to go
+                assert torch.equal(result[:, 0, pixel], inputs[:, 0, pixel])
+            else:
+                share = way[:, pixel]
+                assert -1e-6 <= share.min() < 0.02 and 0.98 < share.max() <= 1 + 1e-6
+                assert abs(share.mean() - 0.5) < 0.05
+
+
+def test_fills_take_any_memory_format() -> None:
+    inputs = torch.randn(2, 3, 5, 6).contiguous(memory_format=torch.channels_last)
+    mask = random_mask((2, 5, 6), 0.5)
+    for fill in FILLS:
+        torch.testing.assert_close(filled(inputs, mask, fill), filled(inputs.contiguous(), mask, fill))

@@ -1,0 +1,198 @@
+"""Plans and schedules against the formulas, worked out by hand."""
+
+import dataclasses
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
+
+# Three steps with unequal batch sizes: accuracy, cross-entropy, images; ten classes.
+STEPS = [(0.2, 2.0, 10), (0.5, 0.9, 30), (0.8, 0.4, 20)]
+
+
+def feedback(accuracy: float, loss: float, images: int, classes: int = 10) -> Feedback:
+    return Feedback(accuracy=accuracy, loss=loss, num_classes=classes, num_images=images)
+
+
+def schedule_after(steps: list[tuple[float, float, int]], **settings: Any) -> AdaptiveSchedule:
+    schedule = AdaptiveSchedule(**settings)
+    for step in steps:
+        schedule.step(feedback(*step))
+    return schedule
+
+
+# -- plans
+
+
+@pytest.mark.parametrize(
+    ("fraction", "batch", "expected"),
+    [
+        (0.0, 64, 0),
+        (1.0, 64, 64),
+        (0.29, 100, 29),
+        (0.5, 5, 3),  # floor(2.5 + 0.5)
+        (0.49, 5, 2),
+        (0.02, 64, 0),  # one image: no batch statistics
+        (0.0235, 64, 2),
+        (1.0, 1, 0),
+        (1.0, 2, 2),
+    ],
+)
+def test_number_of_masked_images(fraction: float, batch: int, expected: int) -> None:
+    assert MaskPlan(image_fraction=fraction).num_images(batch) == expected
+
+
+def test_a_plan_that_cannot_mask_has_no_masked_pass() -> None:
+    assert MaskPlan(mask_fraction=0.0).num_images(64) == 0
+    assert MaskPlan(budget=0.0).num_images(64) == 0
+    assert MaskPlan(pixels="mass", mass=0.0).num_images(64) == 0
+    assert MaskPlan(pixels="mass", max_fraction=0.0).num_images(64) == 0
+    assert MaskPlan(pixels="mass", mask_fraction=0.0).num_images(64) == 64  # not used by "mass"
+    assert MaskPlan(mass=0.0, max_fraction=0.0).num_images(64) == 64  # not used by "fraction"
+    assert MaskPlan(budget=1e-9).num_images(64) == 64
+
+
+def test_plans_and_feedback_cannot_be_changed() -> None:
+    for frozen, name in ((MaskPlan(), "mass"), (feedback(0.5, 1.0, 4), "loss"), (ConstantSchedule(), "plan")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(frozen, name, 0.5)
+
+
+# -- the running means
+
+
+def test_competence_over_three_steps_by_hand() -> None:
+    # decay 0.9; the weights of the three steps are 0.81 * 10, 0.9 * 30 and 20 (times 0.1, which cancels).
+    schedule = AdaptiveSchedule(decay=0.9)
+    schedule.step(feedback(*STEPS[0]))
+    assert schedule.accuracy == pytest.approx(0.2)  # the bias is corrected: no pull towards 0
+    assert schedule.loss == pytest.approx(2.0)
+    assert schedule.competence == pytest.approx(0.2 * (1 - 2.0 / 2.302585093))
+    schedule.step(feedback(*STEPS[1]))
+    assert schedule.accuracy == pytest.approx((9 * 0.2 + 30 * 0.5) / 39)
+    assert schedule.loss == pytest.approx((9 * 2.0 + 30 * 0.9) / 39)
+    plan = schedule.step(feedback(*STEPS[2]))
+    assert schedule.accuracy == pytest.approx((1.62 + 13.5 + 16.0) / 55.1)
+    assert schedule.loss == pytest.approx((16.2 + 24.3 + 8.0) / 55.1)
+    expected = (31.12 / 55.1) * (1 - (48.5 / 55.1) / 2.302585093)
+    assert schedule.competence == pytest.approx(expected)
+    assert plan == schedule.plan and plan.image_fraction == schedule.competence
+    assert plan.num_images(100) == math.floor(100 * expected + 0.5) == 35
+
+
+def test_the_default_decay_is_095_and_no_decay_keeps_the_last_batch() -> None:
+    weights = [0.95**2 * 10, 0.95 * 30, 20.0]
+    expected = sum(w * a for w, (a, _, _) in zip(weights, STEPS, strict=True)) / sum(weights)
+    assert schedule_after(STEPS).accuracy == pytest.approx(expected)
+    forgetful = schedule_after(STEPS, decay=0.0)
+    assert (forgetful.accuracy, forgetful.loss) == pytest.approx((0.8, 0.4))
+
+
+def test_competence_at_its_ends() -> None:
+    fresh = AdaptiveSchedule()
+    assert (fresh.competence, fresh.accuracy, fresh.loss) == (0.0, 0.0, 0.0)
+    assert fresh.plan.num_images(1024) == 0
+    assert schedule_after([(0.1, math.log(10), 64)]).competence == pytest.approx(0.0, abs=1e-12)
+    assert schedule_after([(0.9, 5.0, 64)]).competence == 0.0  # worse than chance, not negative
+    for decay in (0.0, 0.5, 0.95, 0.999):  # rounding never lifts it above 1, which would be no fraction
+        perfect = schedule_after([(1.0, 0.0, size) for size in (7, 64, 3, 1, 50)], decay=decay)
+        assert perfect.competence == 1.0 and perfect.plan.num_images(64) == 64
+    two_classes = AdaptiveSchedule()
+    two_classes.step(feedback(0.75, 0.5 * math.log(2), 8, classes=2))
+    assert two_classes.competence == pytest.approx(0.375)
+
+
+def test_feedback_may_be_tensors() -> None:
+    schedule = AdaptiveSchedule()
+    accuracy, loss = torch.tensor(0.5), torch.tensor(1.0, requires_grad=True).detach()
+    schedule.step(Feedback(accuracy=accuracy, loss=loss, num_classes=10, num_images=4))
+    assert isinstance(schedule.plan.image_fraction, float)
+    assert schedule.competence == pytest.approx(0.5 * (1 - 1 / math.log(10)))
+
+
+# -- what the adaptive plan holds
+
+BASE = MaskPlan(order="hardest", pixels="mass", mass=0.3, max_fraction=0.7)
+
+
+def test_the_default_plan() -> None:
+    expected = MaskPlan(image_fraction=0.0, order="random", pixels="mass", mass=0.2, max_fraction=0.9)
+    assert AdaptiveSchedule().plan == expected
+
+
+def test_variants_of_the_number_of_images() -> None:
+    competence = schedule_after(STEPS, base=BASE)
+    assert competence.plan == dataclasses.replace(BASE, image_fraction=competence.competence)
+    every = schedule_after(STEPS, base=BASE, images="all")
+    assert every.plan == BASE
+    budget = schedule_after(STEPS, base=BASE, images="budget", decay=0.9, budget=0.3)
+    assert budget.plan.budget == pytest.approx(0.3 * (31.12 / 55.1) * (48.5 / 55.1))
+    assert dataclasses.replace(budget.plan, budget=None) == BASE
+    assert schedule_after(STEPS, images="budget", decay=0.9).plan.budget == pytest.approx(
+        0.1 * (31.12 / 55.1) * (48.5 / 55.1)
+    )
+    assert AdaptiveSchedule(images="budget").plan.num_images(64) == 0  # before any feedback
+
+
+def test_the_mass_may_grow_with_the_competence() -> None:
+    schedule = schedule_after(STEPS, base=BASE, images="all", scale_mass=True)
+    assert 0 < schedule.competence < 1
+    assert schedule.plan == dataclasses.replace(BASE, mass=0.3 * schedule.competence)
+    assert AdaptiveSchedule(BASE, images="all", scale_mass=True).plan.num_images(64) == 0
+    assert schedule.base == BASE
+
+
+# -- state
+
+
+def test_a_saved_schedule_goes_on_as_if_it_had_never_stopped() -> None:
+    one = schedule_after(STEPS[:2])
+    file = io.BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    other = AdaptiveSchedule()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert other.plan == one.plan
+    assert one.step(feedback(*STEPS[2])) == other.step(feedback(*STEPS[2]))
+    assert one.state_dict() == other.state_dict() != schedule_after(STEPS[:2]).state_dict()
+
+
+def test_the_saved_state_is_a_copy() -> None:
+    schedule = schedule_after(STEPS[:1])
+    saved = schedule.state_dict()
+    kept = dict(saved)
+    schedule.step(feedback(*STEPS[1]))
+    assert saved == kept
+    saved["accuracy"] = 0.0
+    assert schedule.accuracy > 0
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (feedback(math.nan, 1.0, 4), FloatingPointError),
+        (feedback(0.5, math.inf, 4), FloatingPointError),
+        (feedback(93.0, 1.0, 4), ValueError),
+        (feedback(0.5, -1.0, 4), ValueError),
+        (feedback(0.5, 1.0, 4, classes=7), ValueError),
+    ],
+)
+def test_refused_feedback_leaves_the_schedule_as_it_was(bad: Feedback, error: type[Exception]) -> None:
+    schedule = schedule_after(STEPS)
+    before = schedule.state_dict()
+    with pytest.raises(error):
+        schedule.step(bad)
+    assert schedule.state_dict() == before
+
+
+def test_a_constant_schedule_learns_nothing() -> None:
+    plan = MaskPlan(mask_fraction=0.3)
+    schedule: MaskSchedule = ConstantSchedule(plan)
+    assert schedule.step(feedback(*STEPS[0])) is plan and schedule.plan is plan
+    assert schedule.state_dict() == {}
+    schedule.load_state_dict({})
+    assert ConstantSchedule().plan == MaskPlan()

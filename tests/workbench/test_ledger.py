@@ -1,0 +1,193 @@
+"""The ledger: keys, locks, crashes, and starting afresh."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import working
+
+from smoot.workbench import ledger, paths
+
+CLAIM = """
+import sys, time
+from pathlib import Path
+from smoot.workbench import ledger
+with ledger.claim("train", "a/b", 0, "k") as entry:
+    found = entry.finished
+    if not found:
+        with (entry.folder / "work").open("a") as file:
+            file.write("x")
+        Path(sys.argv[1]).write_text("claimed")
+        time.sleep(float(sys.argv[2]))
+        entry.finish()
+print(found)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger in the test's folder, for this process (and through SMOOT_ROOT for others)."""
+    monkeypatch.delenv("SMOOT_LEDGER", raising=False)
+    monkeypatch.setenv("SMOOT_ROOT", str(tmp_path))
+    monkeypatch.setattr(paths, "LEDGER", tmp_path / "scratch" / "ledger")
+    return paths.LEDGER
+
+
+def claimant(sign: Path, seconds: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", CLAIM, str(sign), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_an_entry_is_unfinished_until_finish(own_ledger: Path) -> None:
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as entry:
+        assert entry.folder == own_ledger / "train/mnist/net/sgt/3-abc"
+        assert not entry.finished
+        (entry.folder / "weights").write_text("w")
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as again:
+        assert not again.finished
+        assert (again.folder / "weights").read_text() == "w"
+        again.finish()
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as third:
+        assert third.finished
+    with ledger.claim("train", "mnist/net/sgt", 3, "other") as other:
+        assert not other.finished
+
+
+def test_off_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ledger.claim("train", "c", 0, "k") as entry:
+        (entry.folder / "weights").write_text("w")
+        entry.finish()
+    monkeypatch.setenv("SMOOT_LEDGER", "off")
+    with ledger.claim("train", "c", 0, "k") as entry:
+        assert not entry.finished
+        assert list(entry.folder.iterdir()) == []
+
+
+def test_another_mode_than_on_and_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOOT_LEDGER", "of")
+    with (
+        pytest.raises(ValueError, match="SMOOT_LEDGER is 'of': expected on or off"),
+        ledger.claim("t", "c", 0, "k"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("cell", ["../elsewhere", "/tmp", "a/../../b"])
+def test_a_cell_stays_in_the_ledger(cell: str) -> None:
+    with pytest.raises(ValueError, match="lead out of the ledger"), ledger.claim("train", cell, 0, "k"):
+        pass
+
+
+def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path, own_ledger: Path) -> None:
+    first = claimant(tmp_path / "first", 4)
+    working.await_file(tmp_path / "first")
+    second = claimant(tmp_path / "second", 0)
+    assert first.communicate(timeout=60) == ("False\n", "")
+    out, told = second.communicate(timeout=60)
+    assert out == "True\n"
+    assert told == "another process works on b/0-k: waiting\n"
+    assert (own_ledger / "train/a/b/0-k/work").read_text() == "x"
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledger: Path) -> None:
+    process = claimant(tmp_path / "sign", 300)
+    working.await_file(tmp_path / "sign")
+    part = own_ledger / "train/a/b/0-k/.weights.1.tmp"
+    part.write_text("half")
+    process.kill()
+    process.communicate()
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        assert not entry.finished
+        assert (entry.folder / "work").read_text() == "x"
+        assert not part.exists()
+
+
+def test_a_removed_lock_file_does_not_let_two_in(tmp_path: Path, own_ledger: Path) -> None:
+    first = claimant(tmp_path / "first", 4)
+    working.await_file(tmp_path / "first")
+    second = claimant(tmp_path / "second", 0)
+    assert second.stderr is not None
+    assert "waiting" in second.stderr.readline()
+    (own_ledger / "train/a/b/.0-k.lock").unlink()
+    first.communicate(timeout=60)
+    second.communicate(timeout=60)
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        assert entry.finished
+        assert (own_ledger / "train/a/b/.0-k.lock").exists()
+
+
+def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kill(tmp_path: Path) -> None:
+    counter, kills = tmp_path / "counter", (1, 3, 5)
+    command = [sys.executable, working.__file__, "resumable", str(counter)]
+    for steps in kills:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 30
+        while not (counter.exists() and len(counter.read_text()) >= steps):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "['abcdef']"
+    assert working.STEPS <= len(counter.read_text()) <= working.STEPS + len(kills)
+    ran = len(counter.read_text())
+    subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert len(counter.read_text()) == ran
+
+
+BASE: dict[str, Any] = {
+    "stage": "train",
+    "config": {"lr": 0.1, "layers": [1, 2], "name": None},
+    "code": "c0de",
+    "device": "cpu",
+    "threads": 1,
+    "extra": "data",
+}
+
+
+def test_a_key_does_not_depend_on_the_order_of_the_configuration() -> None:
+    turned = BASE | {"config": dict(reversed(BASE["config"].items()))}
+    assert json.dumps(turned) != json.dumps(BASE)
+    assert ledger.entry_key(**turned) == ledger.entry_key(**BASE)
+    assert len(ledger.entry_key(**BASE)) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": "evaluate"},
+        {"config": BASE["config"] | {"lr": 0.2}},
+        {"config": BASE["config"] | {"new": 0}},
+        {"code": "c1de"},
+        {"device": "cuda"},
+        {"threads": 2},
+        {"extra": "other"},
+    ],
+)
+def test_a_key_depends_on_everything(change: dict[str, Any]) -> None:
+    assert ledger.entry_key(**(BASE | change)) != ledger.entry_key(**BASE)
+
+
+def test_a_key_depends_on_the_installed_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger.entry_key(**BASE)
+    monkeypatch.setattr(ledger, "version", lambda name: f"{name} 0.0")
+    assert ledger.entry_key(**BASE) != before
+
+
+def test_a_configuration_with_nan_has_no_key() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        ledger.entry_key(**(BASE | {"config": {"lr": float("nan")}}))
+
+
+def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
+    code = CLAIM + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "sign"), "0"], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert os.listdir(own_ledger / "train/a/b/0-k") in (["work", "done"], ["done", "work"])

@@ -1,0 +1,111 @@
+"""Worker processes: order, one thread, progress, and an end for every way to fail."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import working
+
+from smoot.workbench.workers import WorkerDied, WorkerTraceback, run_seeds
+
+
+def running(pid: int) -> bool:
+    """Whether the process still runs (a zombie does not)."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ends(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while running(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not running(pid)
+
+
+def test_results_keep_the_order_and_every_task_has_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    found = run_seeds(working.surroundings, [0, 1, 2], workers=2, describe="train x", steps=2)
+    assert [task for task, *_ in found] == [0, 1, 2]
+    assert {threads for *_, threads, _ in found} == {1}
+    assert {variable for *_, variable in found} == {"1"}
+    processes = {process for _, process, *_ in found}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+    assert not any(map(running, processes))
+    assert dict(os.environ) == before
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" after ")[0] for line in lines] == [f"train x: {n} of 3" for n in (1, 2, 3)]
+    assert lines[-1].endswith(" s, 0 s left")
+
+
+def test_one_worker_is_a_process_of_its_own_too() -> None:
+    ((_, process, *_),) = run_seeds(working.surroundings, [0], workers=1, describe="d", steps=2)
+    assert process != os.getpid()
+
+
+def test_no_tasks_no_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_seeds(working.square, [], workers=2, describe="d", steps=1) == []
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("workers", "steps", "name"), [(0, 1, "workers"), (1, 0, "steps")])
+def test_counts_below_one_are_refused(workers: int, steps: int, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 0: expected at least 1"):
+        run_seeds(working.square, [1], workers=workers, describe="d", steps=steps)
+
+
+def test_the_bar_shows_what_is_done_of_all_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SMOOT_PROGRESS", "1")
+    run_seeds(working.surroundings, [0, 1], workers=2, describe="train x", steps=2)
+    shown = capsys.readouterr()
+    last = shown.out.split("\r")[-1]
+    assert last.startswith("train x: 100%")
+    assert "4/4" in last
+    assert "loss=" in last
+    assert "accuracy=0.5" in last
+    assert shown.err == ""
+
+
+def test_an_error_comes_back_with_its_traceback_and_ends_the_others(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(KeyError, match="no such key in bad") as caught:
+        run_seeds(working.fail, [tmp_path / "good", tmp_path / "bad"], workers=2, describe="train x", steps=1)
+    assert time.monotonic() - start < 60
+    assert isinstance(caught.value.__cause__, WorkerTraceback)
+    assert "working.py" in str(caught.value.__cause__)
+    assert caught.value.__notes__[0].startswith("train x, task 2 of 2 (")
+    assert not running(int((tmp_path / "good").read_text()))
+
+
+def test_an_error_that_does_not_pickle_keeps_its_name_and_message() -> None:
+    with pytest.raises(RuntimeError, match="Unportable: this and that"):
+        run_seeds(working.fail_unportably, [0], workers=1, describe="d", steps=1)
+
+
+def test_a_killed_worker_is_named() -> None:
+    with pytest.raises(
+        WorkerDied, match=r"^train x, task 1 of 1 \(42\): .* by signal SIGKILL: out of memory\?"
+    ):
+        run_seeds(working.kill_itself, [42], workers=1, describe="train x", steps=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
+    files = [tmp_path / "one", tmp_path / "two"]
+    parent = subprocess.Popen(
+        [sys.executable, working.__file__, "stay", *map(str, files)], stderr=subprocess.DEVNULL
+    )
+    workers = [int(working.await_file(file)) for file in files]
+    assert all(map(running, workers))
+    parent.send_signal(number)
+    parent.wait(20)
+    assert all(map(ends, workers))

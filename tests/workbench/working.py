@@ -1,0 +1,92 @@
+"""Work that the tests of ledger and workers give to processes of their own, which import it by name."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from smoot.workbench import ledger
+from smoot.workbench.workers import Report, run_seeds
+
+STEPS = 6
+
+
+class Unportable(Exception):
+    """Pickles, but cannot be made again from its pickle."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def surroundings(task: int, report: Report) -> tuple[int, int, int, str]:
+    """The task, the process, torch's threads and OMP_NUM_THREADS; later tasks take less time."""
+    import torch
+
+    for step in range(1, 3):
+        time.sleep(0.3 / (task + 1))
+        report(step, loss=1 / step, accuracy=0.5)
+    return task, os.getpid(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def square(task: int, report: Report) -> int:
+    return task * task
+
+
+def fail(task: Path, report: Report) -> None:
+    """The task "bad" fails when the other one has started; that one would go on for minutes."""
+    if task.name == "bad":
+        await_file(task.with_name("good"))
+        raise KeyError(f"no such key in {task.name}")
+    task.write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+def fail_unportably(task: int, report: Report) -> None:
+    raise Unportable("this", "that")
+
+
+def kill_itself(task: int, report: Report) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stay(task: Path, report: Report) -> None:
+    task.write_text(str(os.getpid()))
+    time.sleep(300)
+
+
+def resumable(task: Path, report: Report) -> str:
+    """STEPS steps of 0.1 s with a checkpoint after each; ``task`` counts the steps that really ran."""
+    with ledger.claim("work", "some/cell", 0, "key") as entry:
+        state = entry.folder / "state"
+        if not entry.finished:
+            for _ in range(len(state.read_text()) if state.exists() else 0, STEPS):
+                with task.open("a") as counter:
+                    counter.write("x")
+                time.sleep(0.1)
+                done = state.read_text() if state.exists() else ""
+                with ledger.paths.replacing(state) as temporary:
+                    temporary.write_text(done + "abcdef"[len(done)])
+                report(len(done) + 1)
+            entry.finish()
+        return state.read_text()
+
+
+def await_file(file: Path, seconds: float = 30) -> str:
+    """The file's content, once there is any."""
+    end = time.monotonic() + seconds
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < end, f"no {file} after {seconds} s"
+        time.sleep(0.02)
+    return file.read_text()
+
+
+if __name__ == "__main__":
+    function, *texts = sys.argv[1:]
+    import working  # the workers import this file by its name, not as __main__
+
+    print(
+        run_seeds(
+            getattr(working, function), [Path(text) for text in texts], workers=2, describe="d", steps=6
+        )
+    )
