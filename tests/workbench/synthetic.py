@@ -36,7 +36,7 @@ class Axes:
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
-def checkout(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
+def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
     """Point every path at ``root`` and put the laptop's parameters there, with other axes."""
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
@@ -150,8 +150,7 @@ def step_costs() -> pd.DataFrame:
     relative = {"plain": 1.0, "random_mask": 1.9, "sgt": 2.5, "sgt_improved": 2.3, "smoot": 2.2}
     limits = {"plain": 1.0, "random_mask": 2.0, "sgt": 8 / 3, "sgt_improved": 2.0, "smoot": 1.68}
     rows = [
-        ("resnet10_narrow", method, 20 * cost, cost, limits[method], "1 core", 64)
-        for method, cost in relative.items()
+        ("resnet10_narrow", method, 20 * cost, cost, limits[method], "1 core", 64) for method, cost in relative.items()
     ]
     return pd.DataFrame(
         rows,

@@ -1,0 +1,158 @@
+"""The guided loss against SGT as published and other independent write-ups of what it should be."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoot.objective import Guidance, guided_loss
+from smoot.scheduler import MaskPlan
+
+SGT_PLAN = MaskPlan(image_fraction=1.0, pixels="fraction", mask_fraction=0.5)
+SGT_GUIDANCE = Guidance(
+    of="log_prob", reduction="signed_mean", saliency_pass="eval", fill="uniform", detach_target=False
+)
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    return [parameter.grad for parameter in model.parameters()]
+
+
+# -- SGT as published, written out on its own
+
+
+def sgt_as_published(
+    model: nn.Module, images: Tensor, labels: Tensor, noise: Tensor, *, saliency_first: bool
+) -> Tensor:
+    """Ismail et al. 2021, Algorithm 1, with a loop over the images and no code of ours."""
+    rows = torch.arange(len(images))
+    clean = None if saliency_first else model(images)
+    variable = images.clone().requires_grad_()
+    model.eval()
+    true_class = torch.log(torch.softmax(model(variable), dim=1))[rows, labels]
+    saliency = torch.autograd.grad(true_class.sum(), variable)[0].mean(dim=1)
+    model.train()
+    clean = model(images) if saliency_first else clean
+    masked = images.clone()
+    for image in range(len(images)):
+        lowest = saliency[image].flatten().argsort()[: saliency[image].numel() // 2]
+        low, high = images[image].min(), images[image].max()
+        masked[image].view(3, -1)[:, lowest] = (low + noise[image] * (high - low)).view(3, -1)[:, lowest]
+    p, q = torch.softmax(clean, dim=1), torch.softmax(model(masked), dim=1)
+    divergence = (p * (p / q).log()).sum(dim=1).mean()
+    return -p[rows, labels].log().mean() + divergence
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_the_sgt_plan_is_sgt_as_published(
+    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, batch_norm: bool
+) -> None:
+    images, labels = batch(dtype=torch.float64)
+    noise = torch.rand(images.shape, dtype=torch.float64, generator=generator(5))
+    model = small_net(batch_norm=batch_norm, dropout=0.3, dtype=torch.float64)
+    model(images)  # running statistics that are neither fresh nor those of the batch
+    reference = copy.deepcopy(model)
+    torch.manual_seed(0)
+    # Without BatchNorm the order of clean and saliency pass cannot matter; with it, ours is clean first.
+    expected = sgt_as_published(reference, images, labels, noise, saliency_first=not batch_norm)
+    torch.manual_seed(0)
+    loss = guided_loss(model, images, labels, SGT_PLAN, SGT_GUIDANCE, generator=generator(5))
+    assert loss.consistency > 0.001
+    torch.testing.assert_close(loss.total, expected)
+    loss.total.backward()
+    expected.backward()
+    for ours, theirs in zip(gradients(model), gradients(reference), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    buffers = dict(reference.named_buffers())
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, buffers[name], msg=name)
+
+
+def test_other_choices_are_other_losses(
+    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+) -> None:
+    """So the agreement above is no accident of a loss that ignores its settings."""
+
+    def total(plan: MaskPlan, guidance: Guidance) -> float:
+        model = small_net(seed=2)
+        return guided_loss(model, *batch(), plan, guidance, generator=generator(5)).total.item()
+
+    published = total(SGT_PLAN, SGT_GUIDANCE)
+    assert total(SGT_PLAN, SGT_GUIDANCE) == published
+    others = [
+        total(SGT_PLAN, replace(SGT_GUIDANCE, reduction="mean_abs")),
+        total(SGT_PLAN, replace(SGT_GUIDANCE, of="loss")),
+        total(SGT_PLAN, replace(SGT_GUIDANCE, saliency_pass="reuse")),
+        total(SGT_PLAN, replace(SGT_GUIDANCE, fill="mean")),
+        total(SGT_PLAN, replace(SGT_GUIDANCE, kl_weight=2.0)),
+        total(SGT_PLAN, replace(SGT_GUIDANCE, label_smoothing=0.1)),
+        total(replace(SGT_PLAN, mask_fraction=0.3), SGT_GUIDANCE),
+        total(replace(SGT_PLAN, image_fraction=0.5), SGT_GUIDANCE),
+        total(replace(SGT_PLAN, ranking="protected", protected=0.2), SGT_GUIDANCE),
+    ]
+    assert all(abs(other - published) > 1e-5 for other in others)
+    # ``detach_target`` changes the gradient, not the value.
+    assert total(SGT_PLAN, replace(SGT_GUIDANCE, detach_target=True)) == published
+
+
+# -- a partial, weighted, detached loss, written out on its own
+
+
+def reused_loss_by_hand(model: nn.Module, images: Tensor, labels: Tensor, chosen: list[int], weight: float) -> Tensor:
+    """Half the pixels of the chosen images by magnitude, mean fill, log-odds from the training forward."""
+    variable = images.clone().requires_grad_()
+    clean = model(variable)
+    p = clean.softmax(1)
+    true = p.gather(1, labels[:, None]).squeeze(1)
+    saliency = torch.autograd.grad((true / (1 - true)).log().sum(), variable, retain_graph=True)[0]
+    masked = images[chosen].clone()
+    for row, image in enumerate(chosen):
+        lowest = saliency[image].abs().mean(0).flatten().argsort()[:18]
+        for channel in range(3):
+            masked[row, channel].view(-1)[lowest] = images[image, channel].mean()
+    target = p[chosen].detach()
+    q = model(masked).softmax(1)
+    divergence = (target * (target / q).log()).sum()
+    return F.cross_entropy(clean, labels) + weight * divergence / len(images)
+
+
+@pytest.mark.parametrize("order", ["hardest", "easiest"])
+def test_a_partial_plan_divides_by_the_whole_batch(
+    small_net: Callable[..., nn.Sequential], batch: Callable, order: str
+) -> None:
+    images, _ = batch(dtype=torch.float64)
+    model = small_net(dtype=torch.float64)
+    with torch.no_grad():
+        logits = copy.deepcopy(model)(images)
+    labels = logits.argmax(1)  # every answer is right, so none of the easiest weighs 0
+    probability = logits.softmax(1).amax(1)
+    ranked = (probability / (1 - probability)).argsort(descending=order == "easiest").tolist()
+    reference = copy.deepcopy(model)
+    expected = reused_loss_by_hand(reference, images, labels, ranked[:4], 1.5)
+    plan = MaskPlan(image_fraction=0.5, order=order)
+    loss = guided_loss(model, images, labels, plan, Guidance(fill="mean", kl_weight=1.5))
+    torch.testing.assert_close(loss.total, expected)
+    assert loss.masked_share == 0.5 and loss.masked_pixels == 0.5
+    loss.total.backward()
+    expected.backward()
+    for ours, theirs in zip(gradients(model), gradients(reference), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_loss_leaves_parameter_gradients_and_inputs_alone(
+    small_net: Callable[..., nn.Sequential], batch: Callable
+) -> None:
+    for guidance in (Guidance(), SGT_GUIDANCE, Guidance(fill="worst_case")):
+        model, (images, labels) = small_net(), batch()
+        model[0].weight.grad = torch.full_like(model[0].weight, 7.0)
+        kept = images.clone()
+        loss = guided_loss(model, images, labels, MaskPlan(), guidance)
+        assert (model[0].weight.grad == 7.0).all() and model[5].weight.grad is None
+        assert torch.equal(images, kept) and not images.requires_grad
+        assert all(module.training for module in model.modules())
+        loss.total.backward()
+        assert images.grad is None and model[5].weight.grad is not None
