@@ -73,7 +73,7 @@ bench: environment ## measure what a training step costs
 	$(FIXED) $(RUN) benchmarks/step_cost.py
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
-	$(ACTIVE) $(RUN) -m smoot.workbench.training --profile paper
+	$(ACTIVE) $(RUN) -m smoot.workbench.grid --profile paper
 
 lock: environment ## pin what .venv holds, with hashes, for every platform and Python
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock

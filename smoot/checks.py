@@ -40,18 +40,13 @@ def check_inputs(inputs: Tensor) -> None:
     """
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(
-            f"inputs are {got}: expected a floating-point tensor; convert with `inputs.float() / 255`"
-        )
+        raise TypeError(f"inputs are {got}: expected a floating-point tensor; convert with `inputs.float() / 255`")
     if inputs.ndim < 2 or inputs.numel() == 0:
         raise ValueError(
-            f"inputs have shape {tuple(inputs.shape)}: "
-            "expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"
+            f"inputs have shape {tuple(inputs.shape)}: expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"
         )
     if inputs.device.type == "cpu" and not torch.isfinite(inputs).all():
-        raise ValueError(
-            "inputs hold NaN or infinite values: expected finite numbers; look at the data loading"
-        )
+        raise ValueError("inputs hold NaN or infinite values: expected finite numbers; look at the data loading")
 
 
 def check_targets(targets: Tensor, batch_size: int) -> None:
@@ -60,9 +55,7 @@ def check_targets(targets: Tensor, batch_size: int) -> None:
         got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
         raise TypeError(f"targets are {got}: expected class labels as an int64 tensor of shape (N,)")
     if targets.shape != (batch_size,):
-        raise ValueError(
-            f"targets have shape {tuple(targets.shape)}: expected ({batch_size},), one label an image"
-        )
+        raise ValueError(f"targets have shape {tuple(targets.shape)}: expected ({batch_size},), one label an image")
 
 
 def check_logits(logits: Any, targets: Tensor) -> Tensor:
@@ -106,9 +99,7 @@ def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:
     if torch.isnan(saliency).any():
         raise ValueError("saliency holds NaN: expected numbers; look at the model's outputs")
     if non_negative and (saliency < 0).any():
-        raise ValueError(
-            "saliency holds negative values: expected a magnitude such as saliency_map(..., 'mean_abs')"
-        )
+        raise ValueError("saliency holds negative values: expected a magnitude such as saliency_map(..., 'mean_abs')")
 
 
 def check_map_shape(name: str, array: Tensor, inputs: Tensor) -> None:
@@ -116,6 +107,5 @@ def check_map_shape(name: str, array: Tensor, inputs: Tensor) -> None:
     expected = inputs.shape if inputs.ndim == 2 else inputs.shape[:1] + inputs.shape[2:]
     if array.shape != expected:
         raise ValueError(
-            f"{name} has shape {tuple(array.shape)}: "
-            f"expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
+            f"{name} has shape {tuple(array.shape)}: expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
         )

@@ -114,9 +114,7 @@ def protected_random_mask(
     check_between("fraction", fraction)
     check_between("protected", protected)
     if fraction + protected > 1 + 1e-9:
-        raise ValueError(
-            f"fraction {fraction:g} and protected {protected:g} add up to more than 1: lower one of them"
-        )
+        raise ValueError(f"fraction {fraction:g} and protected {protected:g} add up to more than 1: lower one of them")
     flat = saliency.flatten(1)
     num_pixels = flat.shape[1]
     count = pixel_count(fraction, num_pixels)
@@ -197,9 +195,7 @@ def _counts(fraction: float | Tensor, num_images: int, num_pixels: int, device: 
     if fraction.shape != (num_images,):
         raise ValueError(f"fraction has shape {tuple(fraction.shape)}: expected a number or ({num_images},)")
     if fraction.device.type == "cpu" and not ((fraction >= 0) & (fraction <= 1)).all():
-        raise ValueError(
-            f"fraction lies in [{fraction.min():g}, {fraction.max():g}]: expected numbers in [0, 1]"
-        )
+        raise ValueError(f"fraction lies in [{fraction.min():g}, {fraction.max():g}]: expected numbers in [0, 1]")
     return (fraction.to(device, torch.float64) * num_pixels + 0.5).floor().long()
 
 

@@ -148,9 +148,7 @@ def gini_sparseness(saliency: Tensor) -> Tensor:
     check_saliency(saliency, non_negative=True)
     ascending = at_least_float32(saliency).flatten(1).sort(dim=1).values
     num_pixels = ascending.shape[1]
-    weight = (
-        2 * torch.arange(1, num_pixels + 1, device=saliency.device, dtype=ascending.dtype) - num_pixels - 1
-    )
+    weight = 2 * torch.arange(1, num_pixels + 1, device=saliency.device, dtype=ascending.dtype) - num_pixels - 1
     return (weight * ascending).sum(1) / (num_pixels * ascending.sum(1))
 
 
@@ -172,9 +170,7 @@ class _Settings:
             check_between("fraction", fraction)
         rising = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
         if len(self.fractions) < 2 or not rising:
-            raise ValueError(
-                f"fractions are {self.fractions}: expected at least two increasing shares in [0, 1]"
-            )
+            raise ValueError(f"fractions are {self.fractions}: expected at least two increasing shares in [0, 1]")
 
 
 def _curve(
@@ -199,9 +195,7 @@ def _curve(
             rows = slice(start, start + settings.batch_size)
             images, labels, maps = inputs[rows], targets[rows], saliency[rows]
             everything = torch.ones_like(maps, dtype=torch.bool)
-            filled = fill_masked(
-                images, everything, fill=settings.fill, value=settings.value, generator=generator
-            )
+            filled = fill_masked(images, everything, fill=settings.fill, value=settings.value, generator=generator)
             rank = _descending_rank(maps.flatten(1)).view_as(maps)
             for step, count in enumerate(counts):
                 masked = (rank >= count) if insertion else (rank < count)
@@ -225,9 +219,7 @@ def _score(logits: Tensor, targets: Tensor, score: CurveScore) -> Tensor:
 def _descending_rank(flat: Tensor) -> Tensor:
     """Rank of each pixel ``(N, P)``, 0 for the most salient; ties by pixel index."""
     order = flat.argsort(dim=1, descending=True, stable=True)
-    return torch.empty_like(order).scatter_(
-        1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order)
-    )
+    return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
 
 
 def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,7 +232,5 @@ def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
         )
     flat = region.flatten(1)
     if flat.device.type == "cpu" and not flat.any(1).all():
-        raise ValueError(
-            f"{int((~flat.any(1)).sum())} regions are empty: leave those images out, nothing can be hit"
-        )
+        raise ValueError(f"{int((~flat.any(1)).sum())} regions are empty: leave those images out, nothing can be hit")
     return at_least_float32(saliency).flatten(1), flat

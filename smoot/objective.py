@@ -140,9 +140,7 @@ def guided_loss(
     check_inputs(inputs)
     check_targets(targets, len(inputs))
     if plan.pixels == "mass" and guidance.reduction == "signed_mean":
-        raise ValueError(
-            "pixels 'mass' needs a non-negative saliency, got reduction 'signed_mean': use 'mean_abs'"
-        )
+        raise ValueError("pixels 'mass' needs a non-negative saliency, got reduction 'signed_mean': use 'mean_abs'")
     count = plan.num_images(len(inputs))
     if count == 0:
         return _without_masks(check_logits(model(inputs), targets), targets, guidance)
@@ -218,9 +216,7 @@ def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) ->
             "expected (N, C), the same twice"
         )
     target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
-    return F.kl_div(
-        at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True
-    ).sum(1)
+    return F.kl_div(at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
 
 
 def _clean_pass(
@@ -270,9 +266,7 @@ def _with_masks(
     right = clean.argmax(1) == labels
     weights = image_weights(plan, mask, right, divergence.detach(), size)
     consistency = (weights * divergence).sum() / size
-    classification = F.cross_entropy(
-        at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing
-    )
+    classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     rise = F.cross_entropy(after, labels, reduction="none") - F.cross_entropy(clean, labels, reduction="none")
     effects = torch.stack(
         [
@@ -298,9 +292,7 @@ def _with_masks(
 
 
 def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
-    classification = F.cross_entropy(
-        at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing
-    )
+    classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
     return GuidedLoss(
         total=classification,

@@ -64,9 +64,7 @@ class MaskPlan:
         if self.budget is not None:
             check_between("budget", self.budget, 0.0, math.inf)
         if self.pixels == "mass" and self.ranking != "saliency":
-            raise ValueError(
-                f"pixels 'mass' needs ranking 'saliency', got {self.ranking!r}: use pixels 'fraction'"
-            )
+            raise ValueError(f"pixels 'mass' needs ranking 'saliency', got {self.ranking!r}: use pixels 'fraction'")
         if self.ranking == "protected" and self.mask_fraction + self.protected > 1 + 1e-9:
             raise ValueError(
                 f"mask_fraction {self.mask_fraction:g} and protected {self.protected:g} add up to more than 1"
@@ -142,9 +140,7 @@ class ConstantSchedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Accepts the empty state only."""
         if state:
-            raise ValueError(
-                f"a constant schedule has no state, got keys {sorted(state)}: was it another schedule's?"
-            )
+            raise ValueError(f"a constant schedule has no state, got keys {sorted(state)}: was it another schedule's?")
 
 
 @dataclass
@@ -244,9 +240,7 @@ class AdaptiveSchedule:
         check_between("feedback's loss", loss, 0.0, math.inf)
         means = self._means
         if means.num_classes not in (0, feedback.num_classes):
-            raise ValueError(
-                f"feedback has {feedback.num_classes} classes, earlier feedback had {means.num_classes}"
-            )
+            raise ValueError(f"feedback has {feedback.num_classes} classes, earlier feedback had {means.num_classes}")
         gain = (1.0 - self.decay) * feedback.num_images
         self._means = _RunningMeans(
             accuracy=self.decay * means.accuracy + gain * accuracy,

@@ -20,12 +20,12 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     facts = [_facts(record) for record in records]
     for record, found in zip(records, facts, strict=True):
         if found != facts[0]:
-            raise ValueError(
-                f"record {record.keys} was run with {found}: expected {facts[0]} as the first one"
-            )
+            raise ValueError(f"record {record.keys} was run with {found}: expected {facts[0]} as the first one")
     folders = paths.ProfilePaths(cell.profile)
     manifest = _manifest(records[0])
-    train_images = facts[0].pop("train_images")
+    shared = dict(facts[0])
+    train_images = shared.pop("train_images")
+    del shared["data"]
     return Setting(
         dataset=cell.dataset,
         backbone=cell.backbone,
@@ -35,7 +35,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         seeds=len({record.seed for record in records}),
         code_versions=len({record.code for record in records}),
         source=(folders.records / cell.dataset / cell.backbone).relative_to(paths.ROOT).as_posix(),
-        **facts[0],
+        **shared,
     )
 
 
@@ -52,6 +52,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     config = record.config
     try:
         return {
+            "data": record.data,
             "train_images": config["dataset"]["train_images"],
             "validation_images": config["dataset"]["validation_images"],
             "epochs": config["training"]["epochs"],
@@ -59,9 +60,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
             "curve_images": config["evaluation"]["curve_images"],
         }
     except KeyError as error:
-        raise ValueError(
-            f"record {record.keys}: its configuration has no {error}; captions need it"
-        ) from None
+        raise ValueError(f"record {record.keys}: its configuration has no {error}; captions need it") from None
 
 
 def _manifest(record: RunRecord) -> dict[str, Any]:

@@ -116,8 +116,7 @@ def _parse(name: str, entry: object) -> DataSet:
         raise ValueError(f"image_shape is {shape!r}: expected [channels, height, width]")
     values["image_shape"] = None if shape is None else tuple(shape)
     values["files"] = {
-        file: StoredFile(**_checked(stored, StoredFile))
-        for file, stored in (values.get("files") or {}).items()
+        file: StoredFile(**_checked(stored, StoredFile)) for file, stored in (values.get("files") or {}).items()
     }
     values["addresses"] = tuple(values.get("addresses") or ())
     values["packages"] = tuple(Package(**_checked(p, Package)) for p in values.get("packages") or ())

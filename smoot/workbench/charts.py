@@ -35,8 +35,7 @@ def method_handles(methods: Sequence[str]) -> list[Line2D]:
     """Legend entries: each method's colour and marker."""
     colour, marker = colours(methods), markers(methods)
     return [
-        Line2D([], [], color=colour[method], marker=marker[method], label=display_name(method))
-        for method in methods
+        Line2D([], [], color=colour[method], marker=marker[method], label=display_name(method)) for method in methods
     ]
 
 
@@ -49,7 +48,7 @@ def _band(
     style: str = "-",
     marked: tuple[int, int] = (0, 1),
 ) -> None:
-    """Mean and interval over the rows (seeds); the columns are the x values. Nothing if undefined.
+    """Mean and (solid lines) interval over the rows, seeds; columns are x values. Nothing if undefined.
 
     ``marked``: the first point with a marker and the step to the next; staggered, equal lines all show.
     """
@@ -61,7 +60,16 @@ def _band(
     mean, low, high = mean_interval(defined.to_numpy(dtype=float))
     (line,) = axes.plot(x, mean, style, color=colour, marker=marker, label=display_name(method))
     line.set(markevery=marked, markeredgewidth=0)
-    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    if style == "-":
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _keep_possible(axes: Axes, largest: float | None) -> None:
+    """Cut the y axis where values end: with few seeds an interval can reach beyond what is possible."""
+    low, high = axes.get_ylim()
+    if largest is not None:
+        high = min(high, 1.04 * largest)
+    axes.set_ylim(max(low, -0.04 * high), high)
 
 
 @styled
@@ -88,7 +96,7 @@ def perturbation_curves(curves: pd.DataFrame, methods: Sequence[str], fills: Seq
                 _band(axes, found, method, methods)
             ylabel = "Accuracy (%)" if column == 0 else ""
             finish(axes, f"{title}, {fill} fill ({better})", xlabel, ylabel)
-            axes.set(xlim=(0, 100))
+            axes.set(xlim=(0, 100), ylim=(0, 100))
     dotted = Line2D([], [], color=INK, linestyle=":", linewidth=1.1, label="random ranking")
     legend(figure, [*method_handles(methods), dotted])
     return figure
@@ -116,6 +124,7 @@ def training_schedule(histories: pd.DataFrame, methods: Sequence[str]) -> Figure
             for name, style in lines.items():
                 by_seed = factor * own.pivot(index="seed", columns="epoch", values=name)
                 _band(axes, by_seed, method, methods, style=style, marked=(place, len(methods)))
+        _keep_possible(axes, 100 if factor == 100 else None)
         finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
     solid = Line2D([], [], color=INK, linestyle="-", label="validation")
     dotted = Line2D([], [], color=INK, linestyle=":", label="training")
@@ -147,8 +156,9 @@ def accuracy_faithfulness(frame: pd.DataFrame, methods: Sequence[str], fills: Se
                 yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
                 color=colour[method],
                 marker=marker[method],
-                markersize=7,
+                markersize=7.5,
                 markeredgecolor="white",
+                markeredgewidth=0.6,
                 elinewidth=1.2,
                 linestyle="",
             )

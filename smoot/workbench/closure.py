@@ -30,9 +30,7 @@ def imported_modules(code: str, module: str = "__main__") -> set[str]:
         else:
             continue
         if whole := [name for name in names if name in PACKAGES]:
-            raise ValueError(
-                f"{module}, line {node.lineno}: imports from the package {whole[0]}: name the submodule"
-            )
+            raise ValueError(f"{module}, line {node.lineno}: imports from the package {whole[0]}: name the submodule")
         found.update(names)
     return found
 
@@ -60,8 +58,11 @@ def source_files(*modules: str) -> tuple[Path, ...]:
         if file is None:
             raise ValueError(f"no module {module!r} in {SOURCES / 'smoot'}: expected a name as smoot.masking")
         found[module] = file
-        code = file.read_text(encoding="utf-8")
-        waiting += [name for name in imported_modules(code, module) if name.startswith("smoot.")]
+        name = f"{module}.__init__" if file.name == "__init__.py" else module
+        imported = imported_modules(file.read_text(encoding="utf-8"), name)
+        above = module.rpartition(".")[0]  # importing a module runs its package first
+        waiting += [other for other in (*imported, above) if other.startswith("smoot.")]
+        waiting = [other for other in waiting if other not in PACKAGES]
     return tuple(sorted(found.values()))
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from smoot.checks import check_between
 from smoot.objective import Guidance
-from smoot.scheduler import Images, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan
 from smoot.workbench.paths import params_file
 
 
@@ -35,6 +35,8 @@ class DatasetConfig:
         if self.train_images is not None:
             check_between("train_images", self.train_images, 2, float("inf"))
         check_between("foreground_threshold", self.foreground_threshold)
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one a channel")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class AdaptiveConfig:
     budget: float = 0.1
     scale_mass: bool = False
     decay: float = 0.95
+
+    def __post_init__(self) -> None:
+        AdaptiveSchedule(**asdict(self))  # it knows what is allowed
 
 
 @dataclass(frozen=True)
@@ -159,12 +164,30 @@ class Grid:
     seeds: tuple[int, ...]
     workers: int
 
+    def __post_init__(self) -> None:
+        for axis in ("datasets", "backbones", "methods", "seeds"):
+            names = getattr(self, axis)
+            if len(names) == 0 or len(set(names)) < len(names):
+                raise ValueError(f"{axis} is {list(names)}: expected at least one, and none of them twice")
+        for seed in self.seeds:
+            _check_seed(seed)
+        check_between("workers", self.workers, 1, 1024)
+
     def cells(self) -> Iterator[tuple[str, str, str]]:
         """(dataset, backbone, method) in the pipeline's order."""
         for dataset in self.datasets:
             for backbone in self.backbones:
                 for method in self.methods:
                     yield dataset, backbone, method
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """The block ``grid`` of a profile."""
+
+    datasets: tuple[str, ...]
+    backbones: tuple[str, ...]
+    methods: tuple[str, ...]
 
 
 TOP = ("profile", "root", "here", "grid", "seeds", "workers", "datasets", "backbones", "methods", "training")
@@ -184,7 +207,7 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     """
     file = params_file(profile)
     values = _read(file, profile)
-    check_between("seed", seed, 0, 2**31 - 1)
+    _check_seed(seed)
     blocks = {"datasets": dataset, "backbones": backbone, "methods": method}
     parts = {block: _named(values, block, name, file) for block, name in blocks.items()}
     return RunConfig(
@@ -206,17 +229,20 @@ def load_grid(profile: str) -> Grid:
     """
     file = params_file(profile)
     values = _read(file, profile)
-    axes = {"profile": profile, "seeds": values["seeds"], "workers": values["workers"], **values["grid"]}
-    grid: Grid = _build(Grid, axes, f"{file.name}: grid")
+    axes: _Axes = _build(_Axes, values["grid"], f"{file.name}: grid")
+    rest = {"profile": profile, "seeds": values["seeds"], "workers": values["workers"]}
+    grid: Grid = _build(Grid, asdict(axes) | rest, f"{file.name}: grid")
     for block in ("datasets", "backbones", "methods"):
         for name in getattr(grid, block):
             _named(values, block, name, file)
-    check_between("workers", grid.workers, 1, 1024)
     return grid
 
 
 def _read(file: Path, profile: str) -> Mapping[str, Any]:
-    values = _parse(file, file.stat().st_mtime_ns)
+    try:
+        values = _parse(file, file.stat().st_mtime_ns)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds {type(values).__name__}: expected a mapping of parameters")
     for key in values:
@@ -238,10 +264,22 @@ def _parse(file: Path, modified: int) -> Any:
 
 def _named(values: Mapping[str, Any], block: str, name: str, file: Path) -> dict[str, Any]:
     """The entry of a block with its own name added."""
-    if not isinstance(name, str) or name not in values[block]:
-        kind = block.removesuffix("s")
-        raise ValueError(f"unknown {kind} {name!r}: {file.name} defines {', '.join(values[block])}")
-    return {"name": name, **(values[block][name] or {})}
+    entries = values[block]
+    if not isinstance(entries, dict):
+        raise ValueError(f"{file.name}: {block} is {entries!r}: expected a mapping from names to their keys")
+    if not isinstance(name, str) or name not in entries:
+        raise ValueError(f"unknown {block.removesuffix('s')} {name!r}: {file.name} defines {', '.join(entries)}")
+    entry = entries[name]
+    if not isinstance(entry, dict):
+        raise ValueError(f"{file.name}: {block}.{name} is {entry!r}: expected a mapping of keys")
+    if "name" in entry:
+        raise ValueError(f"{file.name}: {block}.{name}: unknown key 'name': its name is {name!r}")
+    return {"name": name, **entry}
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed is {seed!r}: expected a whole number from 0 to {2**31 - 1}")
 
 
 def _build(kind: type[Any], values: Any, where: str) -> Any:

@@ -140,9 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     fetching = commands.add_parser("fetch", help="bring the files of data sets, verified, to data/raw")
     fetching.add_argument("names", nargs="+", metavar="NAME")
-    writing = commands.add_parser(
-        "manifest", help="write down what a data set consists of, fetching it if absent"
-    )
+    writing = commands.add_parser("manifest", help="write down what a data set consists of, fetching it if absent")
     writing.add_argument("name", metavar="NAME")
     writing.add_argument("--profile", default="laptop")
     options = parser.parse_args(arguments)
@@ -151,9 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for dataset in [describe(name) for name in options.names]:
                 fetch(dataset.name)
         else:
-            write_manifest(
-                options.name, paths.ProfilePaths(options.profile).manifest / f"{options.name}.json"
-            )
+            write_manifest(options.name, paths.ProfilePaths(options.profile).manifest / f"{options.name}.json")
     except DataUnavailable as error:
         print(error, file=sys.stderr)
         return 1

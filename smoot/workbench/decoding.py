@@ -42,15 +42,11 @@ def read_idx(path: Path) -> Tensor:
     """
     content = bytearray(path.read_bytes())
     if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(
-            f"{path}: starts with {bytes(content[:4]).hex()!r}: expected an idx file of bytes (000008..)"
-        )
+        raise ValueError(f"{path}: starts with {bytes(content[:4]).hex()!r}: expected an idx file of bytes (000008..)")
     start = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:start])
     if len(content) - start != math.prod(shape) or not math.prod(shape):
-        raise ValueError(
-            f"{path}: {len(content) - start} values: expected those of the shape {shape} in its header"
-        )
+        raise ValueError(f"{path}: {len(content) - start} values: expected those of the shape {shape} in its header")
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).reshape(shape)
 
 
@@ -78,9 +74,7 @@ def digits_data(dataset: DataSet) -> tuple[ImageData, Files]:
         content = values.numpy().tobytes()
         found = StoredFile(len(content), hashlib.sha256(content).hexdigest())
         if found != dataset.files[file]:
-            raise ValueError(
-                f"{dataset.name}, {file}: expected {dataset.files[file]}, found {found} in scikit-learn"
-            )
+            raise ValueError(f"{dataset.name}, {file}: expected {dataset.files[file]}, found {found} in scikit-learn")
     test = torch.arange(len(labels)) % 5 == 0
     scaled, labels = images.unsqueeze(1).float() / 16, labels.long()
     return _assembled(dataset, [scaled[~test], labels[~test], scaled[test], labels[test]], dataset.files)
@@ -129,9 +123,7 @@ def class_names(dataset: DataSet) -> list[str]:
         found[part] = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if found["train"] != found["test"]:
         odd = ", ".join(sorted(set(found["train"]) ^ set(found["test"])))
-        raise ValueError(
-            f"{dataset.name}: classes in one of train and test only: {odd}: expected the same in both"
-        )
+        raise ValueError(f"{dataset.name}: classes in one of train and test only: {odd}: expected the same in both")
     return found["train"]
 
 
@@ -154,9 +146,7 @@ def _read_class(folder: Path, shape: tuple[int, int, int] | None) -> tuple[list[
         image = _decoded(file, content, grey=shape is not None and shape[0] == 1)
         shape = shape or _shape(image)
         if _shape(image) != shape:
-            raise ValueError(
-                f"{file}: (channels, height, width) is {_shape(image)}: expected {shape}, as the others"
-            )
+            raise ValueError(f"{file}: (channels, height, width) is {_shape(image)}: expected {shape}, as the others")
         images.append(image)
     return images, StoredFile(size, digest.hexdigest())
 
@@ -173,9 +163,7 @@ def _decoded(file: Path, content: bytes, grey: bool) -> Tensor:
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
-def _assembled(
-    dataset: DataSet, parts: list[Tensor], files: Files, num_classes: int = 0
-) -> tuple[ImageData, Files]:
+def _assembled(dataset: DataSet, parts: list[Tensor], files: Files, num_classes: int = 0) -> tuple[ImageData, Files]:
     """The data set of training images and labels, test images and labels, if they are what its entry says."""
     classes = dataset.num_classes or num_classes
     if num_classes not in (0, classes):
@@ -183,9 +171,7 @@ def _assembled(
     for images, labels in (parts[:2], parts[2:]):
         check_images(images, labels, classes)
         if dataset.image_shape not in (None, _shape(images[0])):
-            raise ValueError(
-                f"{dataset.name}: image shape is {_shape(images[0])}: expected {dataset.image_shape}"
-            )
+            raise ValueError(f"{dataset.name}: image shape is {_shape(images[0])}: expected {dataset.image_shape}")
     train_images, train_labels, test_images, test_labels = parts
     sha256 = content_sha256(files)
     return (
@@ -209,9 +195,7 @@ def check_images(images: Tensor, labels: Tensor, num_classes: int) -> None:
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}: expected floating point, such as images.float() / 255")
     if labels.shape != images.shape[:1]:
-        raise ValueError(
-            f"labels have the shape {tuple(labels.shape)}: expected ({len(images)},), one an image"
-        )
+        raise ValueError(f"labels have the shape {tuple(labels.shape)}: expected ({len(images)},), one an image")
     if labels.dtype != torch.int64:
         raise ValueError(f"labels are {labels.dtype}: expected torch.int64")
     if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
@@ -220,6 +204,4 @@ def check_images(images: Tensor, labels: Tensor, num_classes: int) -> None:
     finite = torch.isfinite(images).flatten(1).all(1)
     if not bool(finite.all()):
         broken = (~finite).nonzero().flatten().tolist()
-        raise ValueError(
-            f"{len(broken)} images hold NaN or infinity, first image {broken[0]}: expected finite"
-        )
+        raise ValueError(f"{len(broken)} images hold NaN or infinity, first image {broken[0]}: expected finite")

@@ -59,9 +59,7 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     groups = captions.by_setting(results.load_records(grid))
     histories = results.read_histories(grid)
     for about, records in groups:
-        yield from _of_samples(
-            results.read_samples(grid, about.dataset, about.backbone), about, grid.seeds[0]
-        )
+        yield from _of_samples(results.read_samples(grid, about.dataset, about.backbone), about, grid.seeds[0])
         here = (histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)
         yield from _of_runs(records, histories[here], grid.methods, about)
     if REFERENCE in grid.methods and len(grid.methods) > 1:

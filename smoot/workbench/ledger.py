@@ -32,9 +32,7 @@ from smoot.workbench.workers import run_seeds
 __all__ = ["Entry", "claim", "code_hash", "entry_key", "run_seeds", "source_files"]
 
 
-def entry_key(
-    stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, extra: str = ""
-) -> str:
+def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, extra: str = "") -> str:
     """A short name for everything that a result depends on, the installed torch included.
 
     Args:

@@ -88,7 +88,7 @@ def _two_conv(
     for _ in widths:
         size = [(length - 3) // stride + 1 for length in size]
     features = widths[1] * math.prod(length // pool for length in size)
-    if min(size) < 1:
+    if min(size) < pool:
         raise ValueError(f"images of {image_shape[1]}x{image_shape[2]} pixels are too small for two 3x3 convolutions")
     return nn.Sequential(
         nn.Conv2d(channels, widths[0], 3, stride),
@@ -113,7 +113,8 @@ def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_cl
             + (f" such as {', '.join(near)}" if near else "")
         )
     options = dict(config.options)
-    if "vit" in config.architecture:
+    known = timm.get_pretrained_cfg(config.architecture)
+    if known is not None and known.fixed_input_size:  # ViTs, Swin, MLP-Mixer and the like
         options.setdefault("img_size", image_shape[1:])
     try:
         network = timm.create_model(
@@ -123,7 +124,7 @@ def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_cl
             num_classes=num_classes,
             **options,
         )
-    except TypeError as error:
+    except (TypeError, AttributeError, AssertionError, LookupError) as error:
         raise ValueError(f"backbones.{config.name}: options {options} do not fit: {error}") from None
     return _small_stem(network, config, image_shape) if config.stem == "small" else network
 
@@ -139,8 +140,8 @@ def _small_stem(network: nn.Module, config: ModelConfig, image_shape: tuple[int,
             f"backbones.{config.name}: stem 'small' is known for timm's ResNets only, not {config.architecture}: "
             "use 'original' (a ViT takes its patch_size in options)"
         )
-    width = network.get_submodule("bn1").num_features
-    conv = nn.Conv2d(image_shape[0], int(width), 3, padding=1, bias=False)  # type: ignore[arg-type]
+    width = network.get_parameter("bn1.weight").numel()
+    conv = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     network.conv1 = conv
     network.maxpool = nn.Identity()

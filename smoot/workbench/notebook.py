@@ -131,9 +131,7 @@ def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> No
     what = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else f"{error} (killed or out of memory?)"
     text = started[-1].source if started else "before the first cell"
     line = next((line for line in text.splitlines() if line.strip()), "")
-    raise NotebookError(
-        f"{source}: cell [{len(started)}] ({line.strip()}): {what}\nthe notebook is kept in {kept}"
-    )
+    raise NotebookError(f"{source}: cell [{len(started)}] ({line.strip()}): {what}\nthe notebook is kept in {kept}")
 
 
 def run(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from smoot.workbench.typesetting import display_name
 
 ROWS = 6  # sample images in the figure
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
+VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
 WRONG = "#b3001b"
 
 
@@ -107,20 +108,23 @@ def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
     for method, sample in samples.items():
         middle, density, median = gradient_density(sample)
         axes.plot(middle, density, color=colour[method])
-        axes.plot(
-            median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3
-        )
+        axes.plot(median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3)
         label = f"{display_name(method)} (median {_power(median)})"
         handles.append(Line2D([], [], color=colour[method], marker=marker[method], label=label))
-    shown = np.concatenate(
-        [sample.gradient_edges[:-1][sample.gradient_counts > 0] for sample in samples.values()]
-    )
-    axes.set_xlim(shown.min(), shown.max() + np.diff(sample.gradient_edges)[-1])
+    axes.set_xlim(_range(list(samples.values())))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))
     finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
     legend(figure, handles, columns=3)
     return figure
+
+
+def _range(samples: list[Samples]) -> tuple[float, float]:
+    """Where the bins are whose share, summed from either end, is visible for at least one method."""
+    counts = np.stack([sample.gradient_counts / sample.gradient_counts.sum() for sample in samples])
+    from_left, from_right = counts.cumsum(1), counts[:, ::-1].cumsum(1)[:, ::-1]
+    used = np.flatnonzero(((from_left > VISIBLE) & (from_right > VISIBLE)).any(0))
+    return float(samples[0].gradient_edges[used[0]]), float(samples[0].gradient_edges[used[-1] + 1])
 
 
 def _power(exponent: float, digits: int = 1) -> str:

@@ -18,7 +18,7 @@ def facts(key: str, *, seconds: float) -> dict[str, Any]:
         key: the ledger key of the work; equal keys mean equal results.
         seconds: wall time of the work in this process; less than the whole if it was taken up again.
     """
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_initialized()  # it was used, not only there
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _resident_mb()
     return {
         "key": key,

@@ -156,9 +156,7 @@ def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         for fill, curve in product(record.fills, CURVES):
             points = zip(record.curves["fraction"], record.curves[fill][curve], strict=True)
             for fraction, score in points:
-                rows.append(
-                    record.keys | {"fill": fill, "curve": curve, "fraction": fraction, "score": score}
-                )
+                rows.append(record.keys | {"fill": fill, "curve": curve, "fraction": fraction, "score": score})
     return pd.DataFrame(rows)
 
 

@@ -108,15 +108,11 @@ def _gather(dataset: DataSet, folder: Path, scratch: Path, say: Callable[[str], 
             failures.append(f"{source}: {reason}")
             say(f"{dataset.name}: {failures[-1]}")
         if not missing:
-            return FetchReport(
-                dataset.name, folder, tuple((f, served[f]) for f in dataset.files), tuple(failures)
-            )
+            return FetchReport(dataset.name, folder, tuple((f, served[f]) for f in dataset.files), tuple(failures))
     raise DataUnavailable(_way_out(dataset, missing, failures))
 
 
-def _ask(
-    places: Callable[[], list[str]], missing: list[str], dataset: DataSet, folder: Path
-) -> tuple[list[str], str]:
+def _ask(places: Callable[[], list[str]], missing: list[str], dataset: DataSet, folder: Path) -> tuple[list[str], str]:
     """The files that one source served, and why not the others; an address that failed is asked no more."""
     taken, absent, reasons = [], [], []
     try:
@@ -134,9 +130,7 @@ def _ask(
     except SourceFailed as error:
         reasons.append(str(error))
     if absent:
-        reasons.append(
-            f"holds none of the {len(absent)} files" if absent == missing else f"no {', '.join(absent)}"
-        )
+        reasons.append(f"holds none of the {len(absent)} files" if absent == missing else f"no {', '.join(absent)}")
     return taken, "; ".join(reasons)
 
 

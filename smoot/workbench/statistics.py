@@ -91,9 +91,7 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> PairedCompar
     """
     first, second = np.asarray(values, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or not first.size:
-        raise ValueError(
-            f"cannot pair {first.shape} values with {second.shape}: expected one of each per seed"
-        )
+        raise ValueError(f"cannot pair {first.shape} values with {second.shape}: expected one of each per seed")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError(f"cannot compare {first.tolist()} with {second.tolist()}: expected finite numbers")
     difference = first - second
@@ -173,14 +171,11 @@ def compare_methods(
         both = by_seed[[method, reference]]
         if both.isna().to_numpy().any():
             lacking = both.index[both.isna().any(axis=1)].tolist()
-            raise ValueError(
-                f"cannot pair {metric} of {method} with {reference}: undefined for seeds {lacking}"
-            )
+            raise ValueError(f"cannot pair {metric} of {method} with {reference}: undefined for seeds {lacking}")
         compared[method, reference] = compare(both[method].tolist(), both[reference].tolist())
     adjusted = holm([comparison.p_value for comparison in compared.values()])
     return {
-        pair: replace(comparison, p_holm=p)
-        for (pair, comparison), p in zip(compared.items(), adjusted, strict=True)
+        pair: replace(comparison, p_holm=p) for (pair, comparison), p in zip(compared.items(), adjusted, strict=True)
     }
 
 

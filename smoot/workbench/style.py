@@ -33,6 +33,8 @@ RC = {
     "ytick.labelsize": 8,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
+    "legend.columnspacing": 1.3,
+    "legend.handlelength": 1.8,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
@@ -56,7 +58,7 @@ _COLOURS = {
     "sgt_improved": _BLIND_SAFE[2],
     "smoot": _BLIND_SAFE[0],
 }
-_MARKERS = {"plain": "P", "random_mask": "s", "sgt": "^", "sgt_improved": "D", "smoot": "o"}
+_MARKERS = {"plain": "X", "random_mask": "s", "sgt": "^", "sgt_improved": "D", "smoot": "o"}
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
@@ -67,7 +69,7 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
 
 def markers(methods: Iterable[str]) -> dict[str, str]:
     """The marker of each method, chosen like its colour."""
-    spare = iter("vX*<>hpd" * 100)
+    spare = iter("vP*<>hpd" * 100)
     return {method: _MARKERS.get(method) or next(spare) for method in methods}
 
 
@@ -112,6 +114,7 @@ def save(figure: Figure, path: Path) -> Path:
 def _smaller(png: BytesIO) -> bytes:
     """The same picture with a palette of 256 colours: a third of the bytes in the repository."""
     small = BytesIO()
-    picture = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(small, "PNG", optimize=True)
+    with Image.open(png) as picture:
+        reduced = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    reduced.save(small, "PNG", optimize=True)
     return small.getvalue()

@@ -79,10 +79,7 @@ def build_all(profile: str) -> dict[str, Table]:
     for about, frame in loaded.groups:
         compared = _compared(frame, "accuracy", loaded.methods)
         tables.append(tabulation.accuracy_table(frame, compared, loaded.methods, about))
-    tables += [
-        tabulation.saliency_table(frame, loaded.methods, loaded.fills, about)
-        for about, frame in loaded.groups
-    ]
+    tables += [tabulation.saliency_table(frame, loaded.methods, loaded.fills, about) for about, frame in loaded.groups]
     tables.append(tabulation.masking_table(loaded.histories, loaded.methods, abouts))
     tables.append(tabulation.cost_table(loaded.costs))
     return {table.name: table for table in tables}

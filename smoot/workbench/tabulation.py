@@ -91,9 +91,7 @@ def _differences(method: str, comparisons: pd.DataFrame) -> Row:
     return numbers, texts
 
 
-def accuracy_table(
-    frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequence[str], about: Setting
-) -> Table:
+def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequence[str], about: Setting) -> Table:
     """Accuracy, calibration and robustness on one data set and backbone, with paired differences.
 
     Args:
@@ -110,16 +108,15 @@ def accuracy_table(
         head = {"Method": display_name(method), "n": str(len(own))}
         rows.append(({"method": method, "n": len(own)} | numbers | paired, head | texts | paired_texts))
     caption = (
-        f"{about.facts}; {SPREAD}; noise: Gaussian, sd {about.noise_std:g}, pixels in [0, 1]. Last columns: "
-        "accuracy minus that of the method named, in points, paired by seed, with 95 % confidence interval; "
-        f"p: paired t-test, Holm-adjusted over this table's {len(comparisons)} pairs. {about.origin}"
+        f"{about.facts}; the best epoch is chosen on {about.validation_images:,} other training images; {SPREAD}; "
+        f"noise: Gaussian, sd {about.noise_std:g}, pixels in [0, 1]. Last columns: accuracy minus that of the "
+        "method named, in points, paired by seed, with 95 % confidence interval; p: paired t-test, "
+        f"Holm-adjusted over this table's {len(comparisons)} pairs. {about.origin}"
     )
     return _table(f"accuracy_{about.dataset}_{about.backbone}", f"Accuracy, {about.name}", caption, rows)
 
 
-def saliency_table(
-    frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], about: Setting
-) -> Table:
+def saliency_table(frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], about: Setting) -> Table:
     """Quality of the saliency maps on one data set and backbone.
 
     Args:
@@ -146,9 +143,7 @@ def saliency_table(
     return _table(name, title, caption, rows)
 
 
-def _grid_rows(
-    frame: pd.DataFrame, methods: Sequence[str], abouts: Sequence[Setting], columns: Columns
-) -> list[Row]:
+def _grid_rows(frame: pd.DataFrame, methods: Sequence[str], abouts: Sequence[Setting], columns: Columns) -> list[Row]:
     """One line per data set, backbone and method."""
     rows = []
     for about in abouts:
@@ -188,9 +183,7 @@ def summary_table(
     gaps = [f"gap_{fill}" for fill in fills]
     shown = ["accuracy", "ece", "accuracy_noise", *gaps, "relevance_mass"]
     columns = {metric: available[metric] for metric in shown}
-    caption = (
-        f"All numbers in %; {SPREAD}. Gap: insertion minus deletion area for each fill. {all_facts(abouts)}"
-    )
+    caption = f"All numbers in %; {SPREAD}. Gap: insertion minus deletion area for each fill. {all_facts(abouts)}"
     return _table("summary", "All results", caption, _grid_rows(frame, methods, abouts, columns))
 
 
@@ -229,9 +222,7 @@ def cost_table(costs: pd.DataFrame) -> Table:
         }
         rows.append(({key: cost[key] for key in COSTS}, texts))
     settings = costs[["device", "batch_size"]].drop_duplicates().to_dict("records")
-    machines = " and ".join(
-        f"{setting['device']}, batches of {setting['batch_size']}" for setting in settings
-    )
+    machines = " and ".join(f"{setting['device']}, batches of {setting['batch_size']}" for setting in settings)
     caption = (
         f"Wall-clock time of one training step: {machines}. Arithmetic limit: the method's passes counted in "
         "forwards of the batch, relative to Plain's 3. Source: `results/benchmarks/step_cost.csv`, written "

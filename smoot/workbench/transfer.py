@@ -98,9 +98,7 @@ def _copy_verified(stream: BufferedIOBase, expected: StoredFile, sink: IO[bytes]
     if size > expected.bytes:
         raise SourceFailed(f"expected {expected}, found more: at least {size:,} bytes")
     if end or size != expected.bytes or digest.hexdigest() != expected.sha256:
-        raise SourceFailed(
-            f"expected {expected}, found {size:,} bytes with SHA-256 {digest.hexdigest()}{end}"
-        )
+        raise SourceFailed(f"expected {expected}, found {size:,} bytes with SHA-256 {digest.hexdigest()}{end}")
 
 
 @contextmanager

@@ -95,9 +95,7 @@ class Setting:
     @property
     def origin(self) -> str:
         """Where the numbers come from, and whether one version of the code made them."""
-        mixed = (
-            f"; they come from {self.code_versions} versions of the code" if self.code_versions > 1 else ""
-        )
+        mixed = f"; they come from {self.code_versions} versions of the code" if self.code_versions > 1 else ""
         return f"Source: run records in `{self.source}`{mixed}."
 
 

@@ -9,8 +9,8 @@ import argparse
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,9 +40,9 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     if both["count_ours"].isna().any() or both["count_committed"].isna().any():
         raise ValueError("the two sets of records hold other cells or metrics: compare runs of the same parameters")
     difference = (both["mean_ours"] - both["mean_committed"]).abs()
-    squares = both["std_ours"] ** 2 / both["count_ours"] + both["std_committed"] ** 2 / both["count_committed"]
-    error = squares.fillna(0.0) ** 0.5
-    moved = (difference > FLOOR) & (difference > TOLERANCE * error)
+    error = (both["error_ours"] ** 2 + both["error_committed"] ** 2) ** 0.5
+    undefined = both["mean_ours"].isna() != both["mean_committed"].isna()
+    moved = undefined | (difference > FLOOR) & (difference > TOLERANCE * error)
     columns = {
         "ours": both["mean_ours"],
         "committed": both["mean_committed"],
@@ -52,9 +52,10 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, sd and number of seeds of every metric of every cell."""
+    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every cell."""
     long = frame.drop(columns="seed").melt(id_vars=CELL, var_name="metric")
-    return long.groupby([*CELL, "metric"])["value"].agg(["mean", "std", "count"])
+    means = long.groupby([*CELL, "metric"])["value"].agg(["mean", "sem", "count"])
+    return means.rename(columns={"sem": "error"}).fillna({"error": 0.0})
 
 
 def committed_records(profile: str, revision: str) -> pd.DataFrame:
@@ -64,12 +65,12 @@ def committed_records(profile: str, revision: str) -> pd.DataFrame:
         ValueError: if the revision or the records in it do not exist.
     """
     folder = paths.ProfilePaths(profile).records.relative_to(paths.ROOT).as_posix()
-    command = ["git", "-C", str(paths.ROOT), "archive", revision, folder]
+    command = ["git", "-C", str(paths.ROOT), "archive", "--format=zip", revision, folder]
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
         raise ValueError(f"no records of {profile!r} at {revision!r}: {archive.stderr.decode().strip()}")
-    with tempfile.TemporaryDirectory() as scratch, tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(scratch, filter="data")
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(scratch)
         found = sorted(Path(scratch, folder).glob("*/*/*/*.json"))
         return results.metrics_frame([results.read_record(path) for path in found])
 

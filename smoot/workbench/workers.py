@@ -131,9 +131,7 @@ class _Worker:
         except (EOFError, ConnectionError):
             self.process.join(10)
             code = self.process.exitcode
-            name = (
-                f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
-            )
+            name = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
             hint = ": out of memory?" if code == -signal.SIGKILL else ""
             raise WorkerDied(f"its process ended {name}{hint}") from None
         if kind == "error":

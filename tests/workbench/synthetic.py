@@ -165,12 +165,13 @@ def write_manifests(grid: Grid) -> None:
         storage.write_json(manifest, paths.ProfilePaths(grid.profile).manifest / f"{dataset}.json")
 
 
-def write_results(grid: Grid, images: np.ndarray | None = None) -> None:
-    """Everything that tables and figures read, for every cell and seed of the grid."""
+def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: bool = True) -> None:
+    """Everything that tables and (with ``pictures``) figures read, for every cell and seed of the grid."""
     write_manifests(grid)
     storage.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     for cell in grid_cells(grid):
-        storage.write_samples(samples(cell, images), cell.samples_path)
+        if pictures:
+            storage.write_samples(samples(cell, images), cell.samples_path)
         for seed in grid.seeds:
             results.write_record(run_record(cell, seed))
             storage.write_history(history(cell, seed), cell.history_path(seed))

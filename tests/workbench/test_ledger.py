@@ -1,11 +1,7 @@
 """The ledger: keys, locks, crashes, and starting afresh."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +9,6 @@ import pytest
 import working
 
 from smoot.workbench import ledger, paths
-
-CLAIM = """
-import sys, time
-from pathlib import Path
-from smoot.workbench import ledger
-with ledger.claim("train", "a/b", 0, "k") as entry:
-    found = entry.finished
-    if not found:
-        with (entry.folder / "work").open("a") as file:
-            file.write("x")
-        Path(sys.argv[1]).write_text("claimed")
-        time.sleep(float(sys.argv[2]))
-        entry.finish()
-print(found)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +18,6 @@ def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SMOOT_ROOT", str(tmp_path))
     monkeypatch.setattr(paths, "LEDGER", tmp_path / "scratch" / "ledger")
     return paths.LEDGER
-
-
-def claimant(sign: Path, seconds: float) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", CLAIM, str(sign), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_an_entry_is_unfinished_until_finish(own_ledger: Path) -> None:
@@ -85,9 +61,9 @@ def test_a_cell_stays_in_the_ledger(cell: str) -> None:
 
 
 def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path, own_ledger: Path) -> None:
-    first = claimant(tmp_path / "first", 4)
+    first = working.start("claim", tmp_path / "first", 2, "")
     working.await_file(tmp_path / "first")
-    second = claimant(tmp_path / "second", 0)
+    second = working.start("claim", tmp_path / "second", 0, "")
     assert first.communicate(timeout=60) == ("False\n", "")
     out, told = second.communicate(timeout=60)
     assert out == "True\n"
@@ -97,7 +73,7 @@ def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path,
 
 
 def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledger: Path) -> None:
-    process = claimant(tmp_path / "sign", 300)
+    process = working.start("claim", tmp_path / "sign", 300, "")
     working.await_file(tmp_path / "sign")
     part = own_ledger / "train/a/b/0-k/.weights.1.tmp"
     part.write_text("half")
@@ -110,9 +86,9 @@ def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledge
 
 
 def test_a_removed_lock_file_does_not_let_two_in(tmp_path: Path, own_ledger: Path) -> None:
-    first = claimant(tmp_path / "first", 4)
+    first = working.start("claim", tmp_path / "first", 2, "")
     working.await_file(tmp_path / "first")
-    second = claimant(tmp_path / "second", 0)
+    second = working.start("claim", tmp_path / "second", 0, "")
     assert second.stderr is not None
     assert "waiting" in second.stderr.readline()
     (own_ledger / "train/a/b/.0-k.lock").unlink()
@@ -125,20 +101,17 @@ def test_a_removed_lock_file_does_not_let_two_in(tmp_path: Path, own_ledger: Pat
 
 def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kill(tmp_path: Path) -> None:
     counter, kills = tmp_path / "counter", (1, 3, 5)
-    command = [sys.executable, working.__file__, "resumable", str(counter)]
     for steps in kills:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 30
-        while not (counter.exists() and len(counter.read_text()) >= steps):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "['abcdef']"
-    assert working.STEPS <= len(counter.read_text()) <= working.STEPS + len(kills)
+        process = working.start("resumable", counter)
+        working.await_file(counter, length=steps)
+        process.kill()
+        process.communicate()
+    out, _ = working.start("resumable", counter).communicate(timeout=60)
+    assert out.splitlines()[-1] == "['abcdef']"
     ran = len(counter.read_text())
-    subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert working.STEPS <= ran <= working.STEPS + len(kills)
+    out, _ = working.start("resumable", counter).communicate(timeout=60)
+    assert out.splitlines()[-1] == "['abcdef']"
     assert len(counter.read_text()) == ran
 
 
@@ -187,7 +160,7 @@ def test_a_configuration_with_nan_has_no_key() -> None:
 
 
 def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
-    code = CLAIM + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "sign"), "0"], check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
-    assert os.listdir(own_ledger / "train/a/b/0-k") in (["work", "done"], ["done", "work"])
+    process = working.start("claim", tmp_path / "sign", 0, "killed")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]

@@ -2,9 +2,15 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
+
+if __name__ != "working":  # in processes of their own: without the core, whose torch takes seconds to load
+    sys.modules["smoot"] = package = ModuleType("smoot")
+    package.__path__ = [str(Path(__file__).parents[2] / "smoot")]
 
 from smoot.workbench import ledger
 from smoot.workbench.workers import Report, run_seeds
@@ -72,21 +78,45 @@ def resumable(task: Path, report: Report) -> str:
         return state.read_text()
 
 
-def await_file(file: Path, seconds: float = 30) -> str:
-    """The file's content, once there is any."""
+def await_file(file: Path, length: int = 1, seconds: float = 30) -> str:
+    """The file's content, once it is that long."""
     end = time.monotonic() + seconds
-    while not (file.exists() and file.read_text()):
+    while not (file.exists() and len(file.read_text()) >= length):
         assert time.monotonic() < end, f"no {file} after {seconds} s"
-        time.sleep(0.02)
+        time.sleep(0.01)
     return file.read_text()
 
 
-if __name__ == "__main__":
-    function, *texts = sys.argv[1:]
+def claim(sign: Path, seconds: str, end: str) -> None:
+    """Claim an entry, say so in a file, work for some seconds, finish, print whether it was finished before."""
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        found = entry.finished
+        if not found:
+            with (entry.folder / "work").open("a") as file:
+                file.write("x")
+            sign.write_text("claimed")
+            time.sleep(float(seconds))
+            entry.finish()
+    print(found)
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start(function: str, *arguments: object) -> "subprocess.Popen[str]":
+    """A process that claims an entry, or runs a function of this file over tasks; its outputs are pipes."""
+    command = [sys.executable, __file__, function, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def main(name: str, *texts: str) -> None:
     import working  # the workers import this file by its name, not as __main__
 
-    print(
-        run_seeds(
-            getattr(working, function), [Path(text) for text in texts], workers=2, describe="d", steps=6
-        )
-    )
+    if name == "claim":
+        claim(Path(texts[0]), *texts[1:])
+    else:
+        tasks = [Path(text) for text in texts]
+        print(run_seeds(getattr(working, name), tasks, workers=2, describe="d", steps=STEPS))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,119 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from synthetic import samples
+
+from smoot.workbench import pictures
+from smoot.workbench.cells import Cell
+from smoot.workbench.storage import Samples
+
+METHODS = ("plain", "sgt", "smoot")
+
+
+@pytest.fixture
+def of_methods() -> dict[str, Samples]:
+    return {m: samples(Cell("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in METHODS}
+
+
+def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
+    made = of_methods["sgt"]
+    empty = replace(made, saliency=np.concatenate([made.saliency[:1], 0 * made.saliency[1:]]))
+    relative = pictures.relative_saliency(empty)
+    assert relative[0].mean() == pytest.approx(1)
+    assert relative[0] / relative[0].max() == pytest.approx(made.saliency[0] / made.saliency[0].max(), rel=1e-5)
+    assert not relative[1:].any()
+
+
+def test_all_maps_share_one_scale_and_one_colour_bar(of_methods: dict[str, Samples]) -> None:
+    figure = pictures.saliency_maps(of_methods)
+    maps = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].cmap.name == "magma"]
+    inputs = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].cmap.name == "gray"]
+    bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+
+    assert (len(inputs), len(maps), len(bars)) == (6, 6 * 3, 1)
+    limits = {picture.get_clim() for picture in maps}
+    assert len(limits) == 1
+    everything = np.concatenate([np.asarray(picture.get_array()).ravel() for picture in maps])
+    assert limits.pop() == pytest.approx((0, np.percentile(everything, 99)))
+    assert bars[0].get_ylim() == maps[0].get_clim()
+    assert bars[0].get_ylabel() == "Saliency in multiples of the map's mean"
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["Input", "Plain", "SGT", "SMOOT"]
+
+
+def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[str, Samples]) -> None:
+    figure = pictures.saliency_maps(of_methods)
+    rows = [figure.axes[start : start + 4] for start in range(0, 24, 4)]
+    shown = [0, 2, 4, 5, 7, 9]  # evenly spaced among ten
+    for index, (given, *maps) in zip(shown, rows, strict=True):
+        assert np.array_equal(given.images[0].get_array(), of_methods["plain"].images[index, 0])
+        assert given.get_xlabel() == f"class {index}"
+        for method, axes in zip(METHODS, maps, strict=True):
+            expected = pictures.relative_saliency(of_methods[method])[index]
+            assert np.asarray(axes.images[0].get_array()) == pytest.approx(expected)
+            answer = of_methods[method].predictions[index]
+            assert axes.get_xlabel() == ("✓" if answer == index else f"✗ {answer}")
+    marks = {axes.get_xlabel()[0] for row in rows for axes in row[1:]}
+    assert marks == {"✓", "✗"}  # both occur, or this test would prove little
+
+
+def test_colour_images_and_few_samples(of_methods: dict[str, Samples]) -> None:
+    def few(made: Samples) -> Samples:
+        cut = {name: getattr(made, name)[:2] for name in ("images", "labels", "predictions", "saliency")}
+        return replace(made, **cut | {"images": np.repeat(cut["images"], 3, axis=1)})
+
+    figure = pictures.saliency_maps({method: few(made) for method, made in of_methods.items()})
+    assert len(figure.axes) == 2 * 4 + 1
+    assert figure.axes[0].images[0].get_array().shape == (28, 28, 3)
+
+
+def test_gradient_density_by_hand(of_methods: dict[str, Samples]) -> None:
+    made = replace(
+        of_methods["plain"],
+        gradient_edges=np.array([-3.0, -2.0, -1.5, 0.0]),
+        gradient_counts=np.array([2, 6, 2]),
+    )
+    middle, density, median = pictures.gradient_density(made)
+    assert middle == pytest.approx([-2.5, -1.75, -0.75])
+    assert density == pytest.approx([0.2, 1.2, 0.2 / 1.5])
+    assert (density * np.diff(made.gradient_edges)).sum() == pytest.approx(1)
+    assert median == pytest.approx(-1.75)
+
+
+def visible(made: list[Samples]) -> tuple[float, float]:
+    """Bins that hold the middle 99.8 % of some method's pixels, counted one by one."""
+    low, high = [], []
+    for sample in made:
+        total, left, right = sample.gradient_counts.sum(), 0, 0
+        for index, count in enumerate(sample.gradient_counts):
+            left += count
+            if left > 0.001 * total:
+                low.append(sample.gradient_edges[index])
+                break
+        for index in reversed(range(len(sample.gradient_counts))):
+            right += sample.gradient_counts[index]
+            if right > 0.001 * total:
+                high.append(sample.gradient_edges[index + 1])
+                break
+    return min(low), max(high)
+
+
+def test_gradient_figure(of_methods: dict[str, Samples]) -> None:
+    figure = pictures.gradient_magnitudes(of_methods)
+    (axes,) = figure.axes
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
+    for line, made in zip(lines, of_methods.values(), strict=True):
+        middle, density, _ = pictures.gradient_density(made)
+        assert line.get_xdata() == pytest.approx(middle)
+        assert line.get_ydata() == pytest.approx(density)
+    assert axes.get_xlabel()
+    assert axes.get_ylabel() == "Density per decade"
+    assert axes.get_xlim() == visible(list(of_methods.values()))
+    medians = [
+        made.gradient_counts.cumsum().searchsorted(made.gradient_counts.sum() / 2) for made in of_methods.values()
+    ]
+    assert len(set(medians)) == 3  # plain, sgt and smoot differ, so a mixed-up line would show
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert all("median" in label for label in labels)
+    assert all(a != b for a, b in pairwise(labels))

@@ -1,0 +1,131 @@
+"""Runs of a second on the bundled digits, with every number that a test relies on set here."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from smoot.workbench import data, paths, training
+from smoot.workbench.config import RunConfig, load_run
+from smoot.workbench.training import TrainState
+
+METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
+QUICK: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "weight_decay": 0.01,
+    "warmup_epochs": 0,
+    "device": "cpu",
+    "precision": "fp32",
+    "channels_last": False,
+    "compile": False,
+    "clip_norm": None,
+}
+MEASURED: dict[str, Any] = {
+    "batch_size": 64,
+    "noise_std": 0.3,
+    "curve_images": 40,
+    "curve_steps": 4,
+    "fills": ("mean", "black"),
+    "ece_bins": 15,
+}
+
+
+def run(
+    method: str = "plain",
+    backbone: str = "two_conv_small",
+    seed: int = 0,
+    *,
+    training: Mapping[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+    dataset: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """A run of the smoke profile, with `QUICK`, `MEASURED` and the given numbers in place of its own."""
+    config = load_run("digits", backbone, method, seed, "smoke")
+    small = {"train_images": 72, "validation_images": 40}
+    return replace(
+        config,
+        dataset=replace(config.dataset, **small | dict(dataset or {})),
+        training=replace(config.training, **QUICK | dict(training or {})),
+        evaluation=replace(config.evaluation, **MEASURED | dict(evaluation or {})),
+    )
+
+
+@cache
+def digits() -> data.ImageData:
+    """The data set that comes with scikit-learn: 1,437 and 360 images of 8 x 8 pixels."""
+    return data.load("digits")
+
+
+def split(config: RunConfig) -> data.Split:
+    """What a run trains and validates on."""
+    return data.split(
+        digits(),
+        train_images=config.dataset.train_images,
+        validation_images=config.dataset.validation_images,
+        seed=config.stream("subset"),
+    )
+
+
+def silent(step: int, **numbers: float) -> None:
+    """A report that nobody reads."""
+
+
+def fitted(config: RunConfig, checkpoint: Path, report: Any = silent) -> TrainState:
+    """A run trained to its end, or from its checkpoint on."""
+    return training.fit(config, split(config), 10, checkpoint, report)
+
+
+def fresh(config: RunConfig) -> TrainState:
+    """A run before its first step."""
+    return training.create_state(config, (1, 8, 8), 10, config.dataset.train_images or 0)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    """Equal to the last bit, name by name."""
+    return list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Spy:
+    """Stands for `guided_loss` and writes down what it was asked and what it answered."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.plans: list[Any] = []
+        self.images: list[Tensor] = []
+        self.labels: list[Tensor] = []
+        self.losses: list[Any] = []
+        self.real = training.guided_loss
+        patch.setattr(training, "guided_loss", self)
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, plan: Any, *rest: Any, **named: Any) -> Any:
+        self.plans.append(plan)
+        self.images.append(images.clone())
+        self.labels.append(labels.clone())
+        self.losses.append(self.real(network, images, labels, plan, *rest, **named))
+        return self.losses[-1]
+
+
+def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Results, weights, ledger and logs below ``root``; parameters and the list of data sets are copies."""
+    (root / "tests").mkdir(parents=True)
+    (root / "data").mkdir()
+    for file in ("tests/smoke.yaml", "data/datasets.yaml"):
+        (root / file).write_text((paths.ROOT / file).read_text())
+    patch.setattr(paths, "ROOT", root)
+    patch.setattr(paths, "RAW", root / "data" / "raw")
+    patch.setattr(paths, "DATASETS_FILE", root / "data" / "datasets.yaml")
+    patch.setattr(paths, "LEDGER", root / "scratch" / "ledger")
+    patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
+    patch.delenv("SMOOT_LEDGER", raising=False)
+    return root
