@@ -18,7 +18,8 @@ from smoot.checks import (
     check_targets,
 )
 from smoot.masking import Fill, fill_masked, pixel_count
-from smoot.saliency import at_least_float32, evaluation_mode, target_score
+from smoot.modes import evaluation_mode
+from smoot.saliency import at_least_float32, target_score
 
 CurveScore = Literal["probability", "accuracy", "log_odds"]
 TENTHS = tuple(step / 10 for step in range(11))
@@ -45,7 +46,7 @@ def deletion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
     targets: Tensor,
     saliency: Tensor,
     *,
-    fractions: Sequence[float] = TENTHS,
+    fractions: Sequence[float] | Tensor = TENTHS,
     fill: Fill = "constant",
     value: float = 0.0,
     score: CurveScore = "probability",
@@ -76,7 +77,7 @@ def deletion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
     Raises:
         TypeError, ValueError: as :func:`smoot.saliency.input_gradient`; for fractions that do not increase.
     """
-    settings = _Settings(tuple(fractions), fill, value, score, batch_size)
+    settings = _Settings(tuple(map(float, fractions)), fill, value, score, batch_size)
     return _curve(model, inputs, targets, saliency, settings, generator, insertion=False)
 
 
@@ -86,7 +87,7 @@ def insertion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
     targets: Tensor,
     saliency: Tensor,
     *,
-    fractions: Sequence[float] = TENTHS,
+    fractions: Sequence[float] | Tensor = TENTHS,
     fill: Fill = "constant",
     value: float = 0.0,
     score: CurveScore = "probability",
@@ -98,7 +99,7 @@ def insertion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
     At fraction f the ``floor(f * P + 0.5)`` most salient pixels are shown. Arguments, result and errors are
     those of :func:`deletion_curve`.
     """
-    settings = _Settings(tuple(fractions), fill, value, score, batch_size)
+    settings = _Settings(tuple(map(float, fractions)), fill, value, score, batch_size)
     return _curve(model, inputs, targets, saliency, settings, generator, insertion=True)
 
 

@@ -3,6 +3,7 @@
 Plain training, SGT and SMOOT are this one step with three schedules.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -14,16 +15,14 @@ from smoot.checks import check_between, check_choice, check_inputs, check_logits
 from smoot.masking import (
     Fill,
     fill_masked,
-    lowest_mass_mask,
-    lowest_saliency_mask,
-    protected_random_mask,
-    random_mask,
 )
-from smoot.saliency import Reduction, Score, at_least_float32, input_gradient, saliency_map, target_score
+from smoot.modes import statistics_kept
+from smoot.saliency import Reduction, Score, at_least_float32, input_gradient, target_score
 from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
-from smoot.selection import choose_images, image_weights
+from smoot.selection import choose_images, choose_pixels, image_weights
 
 SaliencyPass = Literal["reuse", "eval"]
+Statistics = Literal["keep", "update"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,10 @@ class Guidance:
             ``eval`` from a forward of its own in eval mode. Different methods, not only different costs.
         fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
         fill_value: the constant of fill ``constant``.
+        masked_statistics: whether the masked pass moves the running statistics of normalisation layers. ``update``
+            is what calling the model twice does, as SGT's published code: the statistics then describe a mixture
+            of images and masked images, and clean images are answered worse at test time. ``keep`` leaves them
+            to the clean images.
         kl_weight: lambda, the weight of the consistency term, at least 0.
         detach_target: whether p(clean) is a fixed target; SGT as published lets the gradient through.
         label_smoothing: of the cross-entropy term, in [0, 1).
@@ -47,6 +50,7 @@ class Guidance:
     saliency_pass: SaliencyPass = "reuse"
     fill: Fill = "uniform"
     fill_value: float = 0.0
+    masked_statistics: Statistics = "keep"
     kl_weight: float = 1.0
     detach_target: bool = True
     label_smoothing: float = 0.0
@@ -56,6 +60,7 @@ class Guidance:
         check_choice("reduction", self.reduction, get_args(Reduction))
         check_choice("saliency_pass", self.saliency_pass, get_args(SaliencyPass))
         check_choice("fill", self.fill, get_args(Fill))
+        check_choice("masked_statistics", self.masked_statistics, get_args(Statistics))
         check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
         check_between("label_smoothing", self.label_smoothing)
 
@@ -145,14 +150,15 @@ def guided_loss(
     if count == 0:
         return _without_masks(check_logits(model(inputs), targets), targets, guidance)
     needs_gradient = plan.ranking != "random" or guidance.fill == "worst_case"
-    logits, gradient = _clean_pass(model, inputs, targets, guidance, needs_gradient)
+    take = guidance.saliency_pass if needs_gradient else None
+    logits, gradient = _clean_pass(model, inputs, targets, guidance.of, take, everything=count == len(inputs))
     chosen = choose_images(plan, logits.detach(), targets, count, generator)
     if needs_gradient:
         if gradient is None:
             gradient = input_gradient(model, inputs[chosen], targets[chosen], of=guidance.of)
         else:
             gradient = gradient[chosen]
-    mask = _make_mask(plan, guidance, inputs[chosen], gradient, generator)
+    mask = choose_pixels(plan, inputs[chosen], gradient, guidance.reduction, generator)
     filled = fill_masked(
         inputs[chosen],
         mask,
@@ -161,7 +167,9 @@ def guided_loss(
         gradient=gradient,
         generator=generator,
     )
-    return _with_masks(logits, model(filled), targets, chosen, mask, plan, guidance)
+    with statistics_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
+        masked_logits = model(filled)
+    return _with_masks(logits, masked_logits, targets, chosen, mask, plan, guidance)
 
 
 class SaliencyGuidedLoss(nn.Module):
@@ -220,35 +228,20 @@ def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) ->
 
 
 def _clean_pass(
-    model: nn.Module, inputs: Tensor, targets: Tensor, guidance: Guidance, needs_gradient: bool
+    model: nn.Module, inputs: Tensor, targets: Tensor, of: Score, take: SaliencyPass | None, *, everything: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits of the clean images, and with pass ``reuse`` the input gradient from the same forward."""
-    if not needs_gradient or guidance.saliency_pass == "eval":
-        return check_logits(model(inputs), targets), None
+    """Logits of the clean images, and their input gradient if it is to be had before the masked ones are chosen.
+
+    ``reuse`` takes it from the same forward; ``eval`` from one of its own, before the clean forward moves any
+    running statistics, as SGT does; of a part of the images only once that part is known, which is left to the caller.
+    """
+    if take != "reuse":
+        gradient = input_gradient(model, inputs, targets, of=of) if take == "eval" and everything else None
+        return check_logits(model(inputs), targets), gradient
     variable = inputs.detach().requires_grad_()
     logits = check_logits(model(variable), targets)
-    score = target_score(logits, targets, guidance.of).sum()
-    (gradient,) = torch.autograd.grad(score, variable, retain_graph=True)
+    (gradient,) = torch.autograd.grad(target_score(logits, targets, of).sum(), variable, retain_graph=True)
     return logits, gradient
-
-
-def _make_mask(
-    plan: MaskPlan,
-    guidance: Guidance,
-    images: Tensor,
-    gradient: Tensor | None,
-    generator: torch.Generator | None,
-) -> Tensor:
-    """The mask ``(M, *pixels)`` of the chosen images."""
-    if gradient is None or plan.ranking == "random":
-        shape = images.shape if images.ndim == 2 else images.shape[:1] + images.shape[2:]
-        return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
-    saliency = saliency_map(gradient, reduction=guidance.reduction)
-    if plan.ranking == "protected":
-        return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
-    if plan.pixels == "mass":
-        return lowest_mass_mask(saliency, plan.mass, max_fraction=plan.max_fraction)
-    return lowest_saliency_mask(saliency, plan.mask_fraction)
 
 
 def _with_masks(

@@ -4,29 +4,16 @@ Inputs are ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``. A saliency map is ``(N
 axis is reduced away, and ``(N, F)`` counts as one channel of F pixels.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from smoot.checks import check_between, check_choice, check_count, check_inputs, check_logits, check_targets
+from smoot.modes import evaluation_mode
 
 Score = Literal["logit", "log_prob", "log_odds", "loss"]
 Reduction = Literal["signed_mean", "mean_abs", "max_abs", "l2"]
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Every submodule in eval mode inside the block, each in its own mode again afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

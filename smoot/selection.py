@@ -1,9 +1,10 @@
-"""Which images of a batch a plan masks, and which of them count."""
+"""Which images of a batch a plan masks, which of their pixels, and which images count."""
 
 import torch
 from torch import Tensor
 
-from smoot.saliency import target_score
+from smoot.masking import lowest_mass_mask, lowest_saliency_mask, protected_random_mask, random_mask
+from smoot.saliency import Reduction, saliency_map, target_score
 from smoot.scheduler import MaskPlan
 
 
@@ -29,6 +30,32 @@ def choose_images(
         return torch.randperm(size, generator=generator, device=targets.device)[:count]
     log_odds = target_score(logits, targets, "log_odds")
     return log_odds.argsort(descending=plan.order == "easiest", stable=True)[:count]
+
+
+def choose_pixels(
+    plan: MaskPlan, images: Tensor, gradient: Tensor | None, reduction: Reduction, generator: torch.Generator | None
+) -> Tensor:
+    """The mask of the chosen images.
+
+    Args:
+        plan: its ``ranking`` and ``pixels`` decide.
+        images: ``(M, C, *pixels)`` or ``(M, F)``; only their shape and device count.
+        gradient: input gradient like ``images``; not needed, and None allowed, with ranking ``random``.
+        reduction: of the gradient over channels.
+        generator: source of a random ranking, on the images' device.
+
+    Returns:
+        ``(M, *pixels)`` bool, True = masked.
+    """
+    if gradient is None or plan.ranking == "random":
+        shape = images.shape if images.ndim == 2 else images.shape[:1] + images.shape[2:]
+        return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
+    saliency = saliency_map(gradient, reduction=reduction)
+    if plan.ranking == "protected":
+        return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
+    if plan.pixels == "mass":
+        return lowest_mass_mask(saliency, plan.mass, max_fraction=plan.max_fraction)
+    return lowest_saliency_mask(saliency, plan.mask_fraction)
 
 
 def image_weights(plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tensor, batch_size: int) -> Tensor:

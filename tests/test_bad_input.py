@@ -150,9 +150,7 @@ CORE += [
         ValueError,
         ("'odds'", "'log_odds'"),
     ),
-    Row(
-        "score of logits", lambda: target_score(IMAGES[:, 0, 0], LABELS, "p"), ValueError, ("'p'", "'logit'")
-    ),
+    Row("score of logits", lambda: target_score(IMAGES[:, 0, 0], LABELS, "p"), ValueError, ("'p'", "'logit'")),
     Row(
         "reduction",
         lambda: saliency_map(IMAGES, reduction="mean"),
@@ -271,9 +269,7 @@ CORE += [
         ValueError,
         ("(4, 1, 3, 3)", "(4, 3, 3)"),
     ),
-    Row(
-        "mask of another batch", lambda: fill_masked(IMAGES, MASK[:3]), ValueError, ("(3, 3, 3)", "(4, 3, 3)")
-    ),
+    Row("mask of another batch", lambda: fill_masked(IMAGES, MASK[:3]), ValueError, ("(3, 3, 3)", "(4, 3, 3)")),
     Row(
         "filling integers",
         lambda: fill_masked(IMAGES.long(), MASK),
@@ -312,9 +308,7 @@ CORE += [
         ValueError,
         ("images", "'some'", "'competence'"),
     ),
-    Row(
-        "schedule's budget", lambda: AdaptiveSchedule(budget=-0.5), ValueError, ("budget", "-0.5", "[0, inf]")
-    ),
+    Row("schedule's budget", lambda: AdaptiveSchedule(budget=-0.5), ValueError, ("budget", "-0.5", "[0, inf]")),
     Row("no forgetting", lambda: AdaptiveSchedule(decay=1.0), ValueError, ("decay", "1.0", "below 1")),
     Row("one class", lambda: Feedback(0.5, 1.0, 1, 8), ValueError, ("num_classes", "1", "[2, inf]")),
     Row("no images", lambda: Feedback(0.5, 1.0, 10, 0), ValueError, ("num_images", "0", "[1, inf]")),
@@ -358,16 +352,12 @@ CORE += [
         ValueError,
         ("reduction", "'sum'", "'mean_abs'"),
     ),
-    Row(
-        "saliency pass", lambda: Guidance(saliency_pass="train"), ValueError, ("'train'", "'reuse'", "'eval'")
-    ),
+    Row("saliency pass", lambda: Guidance(saliency_pass="train"), ValueError, ("'train'", "'reuse'", "'eval'")),
     Row("guidance's fill", lambda: Guidance(fill="noise"), ValueError, ("fill", "'noise'", "'uniform'")),
     Row("KL weight", lambda: Guidance(kl_weight=-1.0), ValueError, ("kl_weight", "-1.0", "[0, inf]")),
     Row(
         "mass of a signed map",
-        lambda: guided_loss(
-            THREE_CLASSES, IMAGES, LABELS, MaskPlan(pixels="mass"), Guidance(reduction="signed_mean")
-        ),
+        lambda: guided_loss(THREE_CLASSES, IMAGES, LABELS, MaskPlan(pixels="mass"), Guidance(reduction="signed_mean")),
         ValueError,
         ("'signed_mean'", "'mean_abs'"),
     ),
@@ -377,9 +367,7 @@ CORE += [
         ValueError,
         ("(4, 3)", "(4, 2)"),
     ),
-    Row(
-        "KL of vectors", lambda: kl_consistency(torch.ones(4), torch.ones(4)), ValueError, ("(4,)", "(N, C)")
-    ),
+    Row("KL of vectors", lambda: kl_consistency(torch.ones(4), torch.ones(4)), ValueError, ("(4,)", "(N, C)")),
 ]
 
 
@@ -401,9 +389,7 @@ CORE += [
         ValueError,
         ("(0.0, 0.5, 0.2)", "increasing"),
     ),
-    Row(
-        "equal fractions", on_curve(fractions=(0.0, 0.5, 0.5)), ValueError, ("(0.0, 0.5, 0.5)", "increasing")
-    ),
+    Row("equal fractions", on_curve(fractions=(0.0, 0.5, 0.5)), ValueError, ("(0.0, 0.5, 0.5)", "increasing")),
     *(
         Row(f"{measure.__name__}: {name}", lambda call=measure, bad=bad: call(*bad), ValueError, words)
         for measure in (relevance_mass, relevance_rank)

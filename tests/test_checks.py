@@ -67,12 +67,8 @@ def test_saliency_may_be_negative_unless_told_otherwise() -> None:
         check_saliency(signed, non_negative=True)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "expected"), [((2, 3), (2, 3)), ((2, 3, 4), (2, 4)), ((2, 3, 4, 5), (2, 4, 5))]
-)
-def test_maps_have_the_inputs_shape_without_channels(
-    inputs: tuple[int, ...], expected: tuple[int, ...]
-) -> None:
+@pytest.mark.parametrize(("inputs", "expected"), [((2, 3), (2, 3)), ((2, 3, 4), (2, 4)), ((2, 3, 4, 5), (2, 4, 5))])
+def test_maps_have_the_inputs_shape_without_channels(inputs: tuple[int, ...], expected: tuple[int, ...]) -> None:
     check_map_shape("mask", torch.zeros(expected), torch.zeros(inputs))
     with pytest.raises(ValueError, match="mask has shape"):
         check_map_shape("mask", torch.zeros((*expected, 1)), torch.zeros(inputs))

@@ -110,9 +110,7 @@ def mass_by_looping(values: list[float], mass: float, most: int) -> set[int]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("mass", [0.0, 0.125, 0.25, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("max_fraction", [0.0, 0.29, 0.9, 1.0])
-def test_the_mass_mask_equals_a_brute_force_loop(
-    mass: float, max_fraction: float, dtype: torch.dtype
-) -> None:
+def test_the_mass_mask_equals_a_brute_force_loop(mass: float, max_fraction: float, dtype: torch.dtype) -> None:
     source = torch.Generator().manual_seed(4)
     saliency = torch.randint(0, 5, (30, 10, 10), generator=source).to(dtype)  # exact sums, ties, zeros
     saliency[0] = 0.0
@@ -215,9 +213,7 @@ def filled(inputs: Tensor, mask: Tensor, fill: str, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_only_masked_pixels_change_and_inputs_stay(
-    shape: tuple[int, ...], dtype: torch.dtype, fill: str
-) -> None:
+def test_only_masked_pixels_change_and_inputs_stay(shape: tuple[int, ...], dtype: torch.dtype, fill: str) -> None:
     inputs = torch.randn(shape).to(dtype)
     kept, mask = inputs.clone(), random_mask(pixels_of(shape), 0.5)
     kept_mask = mask.clone()

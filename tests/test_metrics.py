@@ -43,9 +43,7 @@ def area(scores: list[float]) -> float:
 
 @pytest.mark.parametrize("shape", [(1, 5), (1, 1, 5), (1, 1, 1, 5), (1, 1, 5, 1)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_curves_by_hand_when_steps_do_not_divide_the_pixels(
-    shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
+def test_curves_by_hand_when_steps_do_not_divide_the_pixels(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     inputs = PIXELS.view(shape).to(dtype)
     saliency = inputs if len(shape) == 2 else inputs[:, 0]
     deletion = curve(deletion_curve, inputs, saliency)
@@ -85,9 +83,7 @@ def test_scores_are_means_over_images_whatever_the_batches() -> None:
     # After 0, 2, 3, 5 pixels: 15, 6, 3, 0; twice that; and 5, 3, 2, 0.
     expected = torch.tensor([50 / 3, 21 / 3, 11 / 3, 0])
     for batch_size in (1, 2, 3, 256):
-        torch.testing.assert_close(
-            curve(deletion_curve, inputs, inputs, batch_size=batch_size).score, expected
-        )
+        torch.testing.assert_close(curve(deletion_curve, inputs, inputs, batch_size=batch_size).score, expected)
     spatial = torch.rand(7, 3, 4, 5)
     maps = torch.rand(7, 4, 5)
     one = curve(insertion_curve, spatial, maps, batch_size=7)
@@ -106,6 +102,12 @@ def test_ties_go_by_pixel_index_and_all_channels_of_a_pixel_go_together(recorded
         [0, 0, 3, 4, 0, 0, 7, 8],
         [0, 0, 0, 0, 0, 0, 0, 0],
     ]
+
+
+def test_ties_go_by_index_in_a_large_image_too() -> None:
+    inputs = torch.arange(1000.0)[None]
+    result = curve(deletion_curve, inputs, torch.ones(1, 1000), fractions=(0.0, 0.3, 1.0))
+    assert result.score.tolist() == [499500, 499500 - 44850, 0]  # 0 to 299 go first
 
 
 def test_the_default_steps_are_tenths() -> None:

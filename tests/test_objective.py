@@ -162,7 +162,7 @@ def test_feedback_is_hard_label_accuracy_and_cross_entropy(batch: Callable) -> N
 @pytest.mark.parametrize(
     ("plan", "guidance", "expected"),
     [
-        (SGT_PLAN, SGT_GUIDANCE, [("train", 8), ("eval", 8), ("train", 8)]),
+        (SGT_PLAN, SGT_GUIDANCE, [("eval", 8), ("train", 8), ("train", 8)]),
         (SGT_PLAN, Guidance(), [("train", 8), ("train", 8)]),
         (MaskPlan(image_fraction=0.5), Guidance(), [("train", 8), ("train", 4)]),
         (
@@ -177,7 +177,7 @@ def test_feedback_is_hard_label_accuracy_and_cross_entropy(batch: Callable) -> N
         (
             MaskPlan(ranking="random"),
             Guidance(fill="worst_case", saliency_pass="eval"),
-            [("train", 8), ("eval", 8), ("train", 8)],
+            [("eval", 8), ("train", 8), ("train", 8)],
         ),
     ],
 )
@@ -250,3 +250,16 @@ def test_a_generator_fixes_the_loss_and_spares_the_global_state(
     state = torch.get_rng_state()
     guided_loss(before, *batch(), plan, generator=generator(0))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_default_guidance_is_that_of_smoot() -> None:
+    assert Guidance() == Guidance(
+        of="log_odds",
+        reduction="mean_abs",
+        saliency_pass="reuse",
+        fill="uniform",
+        fill_value=0.0,
+        kl_weight=1.0,
+        detach_target=True,
+        label_smoothing=0.0,
+    )

@@ -131,6 +131,17 @@ def test_images_without_saliency_weigh_nothing_under_a_mass_plan() -> None:
     assert loss.total.item() == pytest.approx(math.log(2))
 
 
+def test_the_plans_largest_share_of_pixels_holds() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(10, 2))
+    inputs, labels = torch.rand(4, 1, 10), torch.tensor([0, 1, 0, 1])
+    for most, expected in ((0.0, 0), (0.35, 3), (0.8, 8), (1.0, 10)):
+        loss = guided_loss(model, inputs, labels, MaskPlan(pixels="mass", mass=1.0, max_fraction=most))
+        if expected:
+            assert loss.masked_pixels.item() == pytest.approx(expected / 10)
+        else:
+            assert loss.masked_share == 0
+
+
 def test_protected_pixels_are_never_filled(recorded: Callable) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(20, 2, bias=False))

@@ -3,26 +3,30 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from smoot.workbench import readme
 
-TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+@pytest.fixture
+def text() -> str:
+    return (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_generated_blocks_are_up_to_date() -> None:
-    assert readme.MARKER.search(TEXT), "README.md has no generated block"
-    assert readme.filled(TEXT) == TEXT, "run: python -m smoot.workbench.readme"
+def test_generated_blocks_are_up_to_date(text: str) -> None:
+    assert readme.MARKER.search(text), "README.md has no generated block"
+    assert readme.filled(text) == text, "run: python -m smoot.workbench.readme"
 
 
-def test_at_most_200_lines() -> None:
-    assert len(TEXT.splitlines()) <= 200
+def test_at_most_200_lines(text: str) -> None:
+    assert len(text.splitlines()) <= 200
 
 
-def test_the_first_example_trains() -> None:
+def test_the_first_example_trains(text: str) -> None:
     """It may use ``model``, ``images`` and ``labels`` as anyone's loop has them."""
-    example = re.search(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    example = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert example, "README.md has no ```python block"
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))

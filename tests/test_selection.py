@@ -19,13 +19,20 @@ def choose(order: str, count: int, generator: torch.Generator | None = None) -> 
     return choose_images(MaskPlan(order=order), LOGITS, ZEROS, count, generator).tolist()
 
 
-@pytest.mark.parametrize(
-    ("order", "ranked"), [("hardest", [1, 4, 3, 0, 5, 2]), ("easiest", [2, 0, 5, 3, 1, 4])]
-)
+@pytest.mark.parametrize(("order", "ranked"), [("hardest", [1, 4, 3, 0, 5, 2]), ("easiest", [2, 0, 5, 3, 1, 4])])
 def test_hardest_and_easiest_by_log_odds_ties_by_index(order: str, ranked: list[int]) -> None:
     for count in range(2, 6):
         assert choose(order, count) == ranked[:count]
     assert sorted(choose(order, 6)) == list(range(6))
+
+
+@pytest.mark.parametrize("order", ["hardest", "easiest"])
+def test_ties_go_by_index_in_a_large_batch_too(order: str) -> None:
+    logits, targets = torch.zeros(500, 3), torch.zeros(500, dtype=torch.int64)
+    logits[::7, 0] = 1.0 if order == "easiest" else -1.0
+    chosen = choose_images(MaskPlan(order=order), logits, targets, 200, None).tolist()
+    first = list(range(0, 500, 7))
+    assert chosen == first + [image for image in range(500) if image % 7][: 200 - len(first)]
 
 
 def test_the_label_decides_what_is_hard_and_log_odds_differ_from_log_prob_of_the_runner_up() -> None:

@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from smoot.masking import Fill
 from smoot.metrics import deletion_curve, gini_sparseness, insertion_curve, relevance_mass, relevance_rank
-from smoot.saliency import evaluation_mode, input_gradient, saliency_map
+from smoot.modes import evaluation_mode
+from smoot.saliency import input_gradient, saliency_map
 from smoot.workbench.config import EvaluationConfig, RunConfig
 from smoot.workbench.data import ImageData
 from smoot.workbench.storage import Samples

@@ -26,16 +26,16 @@ from smoot.workbench.paths import FAILED, ROOT, replacing
 
 # One thread a process: faster than two on shared cores, and thread counts change the trained weights.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1"}
-KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-EXECUTION: dict[str, Any] = {
-    "progress_bar": False,
-    "start_timeout": 300,
-    "iopub_timeout": 60,  # seconds that a busy machine may take to deliver a finished cell's output
-    "record_timing": False,
-    "coalesce_streams": True,
-    "shutdown_kernel": "immediate",
-    "extra_arguments": ["--IPKernelApp.log_level=ERROR"],
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
 }
+# A busy machine may start a kernel and deliver a finished cell's output late; outputs hold no times; the
+# kernel ends at once with whatever it started, because a stage's results are on disk by then.
+PATIENCE = {"start_timeout": 300, "iopub_timeout": 60}
+STABLE = {"progress_bar": False, "record_timing": False, "coalesce_streams": True}
+ENDING = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
 
 
 class NotebookError(RuntimeError):
@@ -50,38 +50,29 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     """
     parameters: dict[str, Any] = {}
     for name, text in pairs:
+        if name in parameters:
+            raise ValueError(f"parameter {name} is given twice, the second time as {text}")
         try:
-            value = yaml.safe_load(text)
+            parameters[name] = float(text) if NUMBER.fullmatch(text) else yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ValueError(f"parameter {name} is {text!r}, which is not YAML: quote it") from error
-        if name in parameters:
-            raise ValueError(f"parameter {name} is given twice: {parameters[name]!r} and {value!r}")
-        is_number = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value)
-        parameters[name] = float(value) if is_number else value
     return parameters
 
 
-def _load(source: Path) -> Any:
+def read(source: Path) -> Any:
+    """The notebook without injected parameters, on the kernel of the environment that is running."""
     import nbformat
 
-    return nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
-
-
-def read(source: Path) -> Any:
-    """The notebook without injected parameters, on this environment's kernel, every cell with a stable id."""
     if not source.is_file():
         raise FileNotFoundError(f"no notebook {source}: expected the path of an .ipynb file")
-    book = _load(source)
+    book = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
     book.cells = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    if (book.nbformat, book.nbformat_minor) < (4, 5):
-        book.nbformat_minor = 5
-        for index, cell in enumerate(book.cells):
-            cell["id"] = f"cell-{index}"
-    book.metadata.update(kernelspec=KERNEL, language_info={"name": "python"})
+    book.metadata.update(KERNEL)
     return book
 
 
-def _write(book: Any, target: Path) -> None:
+def write(book: Any, target: Path) -> None:
+    """Put a notebook in place, whole."""
     import nbformat
 
     with replacing(target) as temporary:
@@ -97,22 +88,24 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
     """
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what matters is raised
+    for logger in ("papermill", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # what matters is raised
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # The kernel imports the package that is running here, whatever else is installed.
     package = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "cwd": source.resolve().parent}
     with tempfile.TemporaryDirectory(prefix="smoot-notebook-") as scratch:
-        before, after = Path(scratch) / "before.ipynb", Path(scratch) / "after.ipynb"
-        _write(read(source), before)
+        before, after = Path(scratch, "before.ipynb"), Path(scratch, "after.ipynb")
+        write(read(source), before)
         known = list(papermill.inspect_notebook(before))
         if unknown := [name for name in parameters if name not in known]:
             names = ", ".join(known) or "none, for it has no cell tagged `parameters`"
             raise ValueError(f"{source} has no parameter {', '.join(unknown)}: expected one of {names}")
-        streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "cwd": source.resolve().parent}
         try:
-            book = papermill.execute_notebook(before, after, dict(parameters), **streams, **EXECUTION)
+            options = PATIENCE | STABLE | ENDING | streams
+            book = papermill.execute_notebook(before, after, dict(parameters), **options)
         except (papermill.PapermillExecutionError, RuntimeError) as error:
             _keep_failed(source, target, after, error)
     book.metadata.papermill.update(input_path=str(source), output_path=str(target))
@@ -125,37 +118,38 @@ def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> No
     kept = FAILED / (target.relative_to(ROOT) if target.is_relative_to(ROOT) else target.name)
     with replacing(kept) as temporary:
         shutil.copyfile(copy, temporary)
-    cells = [cell for cell in _load(copy).cells if cell.cell_type == "code"]
+    cells = [cell for cell in read(copy).cells if cell.cell_type == "code"]
     started = [cell for cell in cells if cell.metadata.papermill.start_time]
     errors = [output for cell in started for output in cell.outputs if output.output_type == "error"]
     what = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else f"{error} (killed or out of memory?)"
-    text = started[-1].source if started else "before the first cell"
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    raise NotebookError(f"{source}: cell [{len(started)}] ({line.strip()}): {what}\nthe notebook is kept in {kept}")
+    line = started[-1].source.strip().partition("\n")[0] if started else "before the first cell"
+    where = f"cell [{started[-1].execution_count or ''}] ({line})" if started else line
+    raise NotebookError(f"{source}: {where}: {what}\nthe notebook is kept in {kept}")
 
 
 def run(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     """Execute ``source`` with the parameters and write it to ``target`` if every cell succeeded."""
     if source.resolve() == target.resolve():
         raise ValueError(f"{target} is the source itself: name another target, or use `refresh`")
-    os.environ.setdefault("SMOOT_PROGRESS", "1" if sys.stdout.isatty() else "0")
-    _write(execute(source, target, parameters), target)
+    if sys.stdout.isatty():
+        os.environ.setdefault("SMOOT_PROGRESS", "1")
+        os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+    write(execute(source, target, parameters), target)
 
 
 def refresh(notebook: Path, parameters: Mapping[str, Any]) -> None:
     """Execute ``notebook`` in place and drop what differs between two executions."""
     os.environ["SMOOT_PROGRESS"] = "0"
     book = execute(notebook, notebook, parameters)
-    for holder in (book, *book.cells):
+    for part in (book, *book.cells):
         for key in ("papermill", "execution", "widgets"):
-            holder.metadata.pop(key, None)
-        if not holder.metadata.get("tags", True):
-            del holder.metadata["tags"]
-    for cell in book.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell["id"] = "injected-parameters"
-    book.metadata.update(kernelspec=KERNEL, language_info={"name": "python"})
-    _write(book, notebook)
+            part.metadata.pop(key, None)
+        if part.metadata.get("tags") == []:
+            del part.metadata["tags"]
+        if part.metadata.get("tags") == ["injected-parameters"]:
+            part["id"] = "injected-parameters"
+    book.metadata.update(KERNEL)
+    write(book, notebook)
 
 
 def code(notebook: Path) -> str:
@@ -165,18 +159,17 @@ def code(notebook: Path) -> str:
     return "\n".join([f"# The code cells of {notebook.name}", "", *(line.rstrip() for line in lines), ""])
 
 
-def write_code(notebook: Path, folder: Path) -> Path:
+def write_code(notebook: Path, folder: Path) -> None:
     """Write the notebook's code to ``folder``; an identical file is left alone."""
     target, text = folder / f"{notebook.stem}.py", code(notebook)
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return target
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's first lines."""
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m smoot.workbench.notebook", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
     for command in ("run", "code", "refresh"):
         sub = commands.add_parser(command)
@@ -187,9 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sub.add_argument("--into", type=Path, required=True, metavar="FOLDER")
         else:
             sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; see the module's first lines."""
+    given = _arguments(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, lambda n, _: sys.exit(128 + n))
     try:
         for notebook in given.notebooks:

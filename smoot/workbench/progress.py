@@ -1,10 +1,14 @@
 """Progress of many tasks of equally many steps: a bar on a terminal, else a line for each finished task."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
+
+# The numbers before the bar, so that a narrow terminal cuts the bar and not them.
+FORMAT = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}"
 
 
 class Progress:
@@ -20,7 +24,10 @@ class Progress:
         if os.environ.get("SMOOT_PROGRESS") == "1" and tasks:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=steps * tasks, desc=describe, file=sys.stdout, mininterval=0.5)
+            # A terminal that says it has no columns or rows would hide the bar: tqdm must not ask it.
+            size = {"ncols": shutil.get_terminal_size((100, 24)).columns, "nrows": 24}
+            style = {"bar_format": FORMAT, "mininterval": 0.5}
+            self.bar = tqdm(total=steps * tasks, desc=describe, file=sys.stdout, **size, **style)
 
     def show(self, task: int, step: int, numbers: Mapping[str, float]) -> None:
         """Note that ``step`` steps of a task are done."""

@@ -36,7 +36,16 @@ MASKING: Columns = {
     "flip_share": ("Answers changed (%)", 100, 1),
     "cross_entropy_rise": ("Cross-entropy rise (nats)", 1, 3),
 }
-COSTS = ("network", "method", "ms_per_step", "relative_to_plain", "unit_limit", "device", "batch_size")
+COSTS = (
+    "network",
+    "method",
+    "image_fraction",
+    "ms_per_step",
+    "relative_to_plain",
+    "unit_limit",
+    "device",
+    "batch_size",
+)
 SPREAD = "± is the standard deviation over seeds"
 
 
@@ -209,13 +218,14 @@ def cost_table(costs: pd.DataFrame) -> Table:
     """Time of a training step relative to plain, beside what arithmetic allows.
 
     Args:
-        costs: the columns `COSTS`, one line per network and method.
+        costs: the columns `COSTS`, one line per network, method and share of masked images.
     """
     rows: list[Row] = []
     for cost in costs.to_dict("records"):
         texts = {
             "Network": display_name(cost["network"]),
             "Method": display_name(cost["method"]),
+            "Images masked (%)": fixed(100 * cost["image_fraction"], 0),
             "ms a step ↓": fixed(cost["ms_per_step"], 1),
             "Relative to Plain ↓": f"{fixed(cost['relative_to_plain'])} ×",
             "Arithmetic limit": f"{fixed(cost['unit_limit'])} ×",

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smoot.modes import evaluation_mode
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.saliency import evaluation_mode
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 from smoot.workbench import data, paths
 from smoot.workbench.config import MethodConfig, RunConfig, TrainingConfig
@@ -102,15 +102,17 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
         rows = order.to(images.device)
         plan = state.schedule.plan
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
-        loss = _optimise(state, images[rows], labels[rows], plan, config, draws)
-        steps.append(_numbers(loss))
-        if images.device.type == "cpu" and not bool(torch.isfinite(steps[-1][0])):
-            raise TrainingDiverged(f"epoch {epoch}, step {step}: the loss is {float(steps[-1][0])}")
         try:
+            loss = _optimise(state, images[rows], labels[rows], plan, config, draws)
+            steps.append(_numbers(loss))
+            if images.device.type == "cpu":
+                _check_finite(steps[-1][:1], epoch, step)
             state.schedule.step(loss.feedback)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
-    return _epoch_row(torch.stack(steps).cpu().double(), planned, epoch)
+    numbers = torch.stack(steps).cpu().double()
+    _check_finite(numbers[:, 0], epoch)  # an accelerator is not asked after every step
+    return _epoch_row(numbers, planned, epoch)
 
 
 def fit(config: RunConfig, split: data.Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
@@ -183,7 +185,13 @@ def _optimise(
     """One step of the optimiser on the guided loss."""
     training = config.training
     with torch.autocast(images.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-        loss = guided_loss(state.network, images, labels, plan, config.method.guidance, generator=draws)
+        try:
+            loss = guided_loss(state.network, images, labels, plan, config.method.guidance, generator=draws)
+        except ValueError as error:  # a diverged network's saliency is refused before there is a loss
+            with torch.no_grad():
+                if torch.isfinite(state.network(images)).all():
+                    raise
+            raise FloatingPointError(f"the network's answers are not finite: {error}") from None
     state.optimizer.zero_grad(set_to_none=True)
     loss.total.backward()
     if training.clip_norm is not None:
@@ -191,6 +199,12 @@ def _optimise(
     state.optimizer.step()
     state.rate.step()
     return loss
+
+
+def _check_finite(totals: Tensor, epoch: int, first: int = 0) -> None:
+    """Raises unless the losses ``(S,)`` of the steps from ``first`` on are all finite."""
+    for step in (~torch.isfinite(totals)).nonzero().flatten().tolist():
+        raise TrainingDiverged(f"epoch {epoch}, step {first + step}: the loss is {float(totals[step])}")
 
 
 def _numbers(loss: GuidedLoss) -> Tensor:

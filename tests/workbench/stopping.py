@@ -1,10 +1,11 @@
 """One cell in processes of their own that stop at a chosen moment, where a test ends them.
 
-As a script it trains and evaluates seeds of a cell as the notebooks do. It writes down what really runs, and
-the process in which the chosen call comes neither goes past it nor rests: it computes until it is ended.
+As a script it trains and evaluates seeds of a cell as the notebooks do. It writes down what really runs. The
+process in which the chosen call comes does not go past it and does not rest: it computes until it is ended.
 """
 
 import functools
+import json
 import os
 import pkgutil
 import shutil
@@ -13,28 +14,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import yaml
+from processes import until
 
 from smoot.workbench import evaluation_cells, paths, training_cells
 from smoot.workbench.config import RunConfig
 from smoot.workbench.workers import Report
 
 SOURCES = Path(__file__).parents[2]
-PACKAGE = Path(training_cells.__file__).parents[2]
 CELL = ("digits", "resnet10_narrow", "smoot")
-EPOCHS, STEPS = 5, 10  # of one run; steps of an epoch
-IMAGES, BATCH = 320, 32
+EPOCHS, STEPS, BATCH = 5, 10, 32  # of one run; of one epoch; images of a step
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Before or after the n-th call of a function in a process that trains, that evaluates, or their parent."""
+    """Before or after the n-th call of a function in a process that trains or evaluates, or in their parent."""
 
     process: str
     function: str
@@ -47,13 +46,14 @@ class Checkout:
     """A root of its own for the smoke profile, with a few quick epochs."""
 
     root: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
     def new(cls, root: Path) -> "Checkout":
         params = yaml.safe_load((SOURCES / "tests" / "smoke.yaml").read_text())
-        params["datasets"]["digits"]["train_images"] = IMAGES
+        params["datasets"]["digits"]["train_images"] = STEPS * BATCH
         params["training"] |= {"epochs": EPOCHS, "batch_size": BATCH}
-        for folder in ("tests", "data"):
+        for folder in ("tests", "data", "stopped"):
             (root / folder).mkdir(parents=True)
         (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
         shutil.copyfile(SOURCES / "data" / "datasets.yaml", root / "data" / "datasets.yaml")
@@ -63,34 +63,42 @@ class Checkout:
         shutil.copytree(self.root, root)
         return Checkout(root)
 
-    def start(
-        self, *seeds: int, evaluate: bool = True, stop: Moment | None = None, ledger: str = "on"
-    ) -> "subprocess.Popen[bytes]":
-        """Start the cell in a session of its own; it stops at the moment, or comes to its end."""
-        (self.root / "stopped").mkdir(exist_ok=True)
-        for sign in self.stopped():
+    def start(self, *seeds: int, last: str = "evaluate", stop: Moment | None = None) -> subprocess.Popen[bytes]:
+        """Start the cell in a session of its own: to its last stage's end, or to the moment."""
+        for sign in self.stopped:
             (self.root / "stopped" / str(sign)).unlink()
-        given = {"SMOOT_ROOT": str(self.root), "SMOOT_LEDGER": ledger, "STOP": repr(stop), "OMP_NUM_THREADS": "1"}
-        given["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, __file__, "evaluate" if evaluate else "train", *map(str, seeds)]
+        given = {"SMOOT_ROOT": str(self.root), "STOP": json.dumps(stop and asdict(stop)), "OMP_NUM_THREADS": "1"}
+        folders = [str(Path(training_cells.__file__).parents[2]), str(SOURCES / "tests")]
+        given["PYTHONPATH"] = os.pathsep.join(folders)
+        command = [sys.executable, __file__, last, *map(str, seeds)]
         with self.told.open("ab") as told:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, env=os.environ | given, stdout=told, stderr=told, start_new_session=True
             )
+        self.started.append(process)
+        return process
 
-    def run(self, *seeds: int, **how: Any) -> None:
+    def run(self, *seeds: int) -> None:
         """Start the cell and wait for its end, which must be a good one."""
-        assert self.start(*seeds, **how).wait(300) == 0, self.told.read_text()
+        assert self.start(*seeds).wait(300) == 0, self.told.read_text()
 
-    def stop(self, *seeds: int, at: Moment, **how: Any) -> tuple["subprocess.Popen[bytes]", int]:
-        """Start the cell and wait until one of its processes, whose number comes back too, is at the moment."""
-        process = self.start(*seeds, stop=at, **how)
-        assert until(lambda: self.stopped() or process.poll() is not None, 120), f"never came to {at}"
+    def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
+        """Start the cell and wait until one of its processes has come to the moment."""
+        process = self.start(*seeds, last=last, stop=at)
+        assert until(lambda: self.stopped or process.poll() is not None, 120), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
-        return process, self.stopped()[0]
+        return process
 
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    @property
     def stopped(self) -> list[int]:
-        """Numbers of the processes that stopped at their moment."""
+        """The processes that came to their moment."""
         return [int(sign.name) for sign in (self.root / "stopped").iterdir()]
 
     @property
@@ -100,45 +108,22 @@ class Checkout:
 
     @property
     def ran(self) -> list[str]:
-        """What really ran: ``SEED epoch NUMBER`` as it began, ``SEED evaluation`` likewise."""
+        """What really ran, as it began: ``SEED epoch NUMBER`` and ``SEED evaluation``."""
         log = self.root / "ran.txt"
         return log.read_text().splitlines() if log.exists() else []
 
     @property
-    def checkpoints(self) -> dict[int, int]:
-        """Finished epochs by seed, of the runs whose checkpoint is there."""
+    def epochs_kept(self) -> list[int]:
+        """The finished epochs in each checkpoint that there is."""
         found = (self.root / "scratch" / "ledger" / "train").rglob("checkpoint.pt")
-        return {int(file.parent.name.split("-")[0]): len(torch.load(file)["history"]) for file in found}
+        return [len(torch.load(file, weights_only=True)["history"]) for file in found]
 
     @property
     def outputs(self) -> dict[str, bytes]:
-        """What the cell put in its places, without provenance, which tells of times."""
+        """What the cell put in its places, but for the provenance, which tells of times."""
         files = [file for file in (self.root / "runs").rglob("*") if file.is_file()]
         named = {file.relative_to(self.root / "runs" / "smoke").as_posix(): file.read_bytes() for file in files}
         return {name: content for name, content in named.items() if "provenance" not in name}
-
-
-def until(condition: Callable[[], Any], seconds: float) -> bool:
-    """Whether the condition comes true in that time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def running(pid: int) -> bool:
-    """Whether the process still runs (a zombie does not)."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def crew(process: "subprocess.Popen[bytes]") -> list[int]:
-    """The process and all that came from it."""
-    return [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
 
 
 def train_seed(config: RunConfig, report: Report) -> str:
@@ -160,23 +145,25 @@ def watch(process: str) -> None:
         wrap("smoot.workbench.training.train_epoch", lambda *args, epoch: note(args[-1], f"epoch {epoch}"))
     if process == "evaluate":
         wrap("smoot.workbench.evaluation.evaluate_network", lambda *args: note(args[-1], "evaluation"))
-    moment: Moment | None = eval(os.environ["STOP"])
-    if moment is None or moment.process != process:
+    given = json.loads(os.environ["STOP"])
+    if given is None or given["process"] != process:
         return
     calls: list[None] = []
 
-    def stop(*args: Any, **kwargs: Any) -> None:
+    def stay(*args: Any, **kwargs: Any) -> None:
         calls.append(None)
-        if len(calls) == moment.call:
-            stay()
+        if len(calls) == given["call"]:
+            compute()
 
-    wrap(moment.function, **{"after" if moment.after else "before": stop})
+    wrap(given["function"], **{"after" if given["after"] else "before": stay})
 
 
-def wrap(
-    function: str, before: Callable[..., None] = lambda *a, **k: None, after: Callable[..., None] = lambda *a, **k: None
-) -> None:
-    """Have something done around every call of a function that is named by module and name."""
+def nothing(*args: Any, **kwargs: Any) -> None:
+    """What is done where nothing is to be done."""
+
+
+def wrap(function: str, before: Callable[..., None] = nothing, after: Callable[..., None] = nothing) -> None:
+    """Have something done around every call of a function, which is named with its module or class."""
     place, _, name = function.rpartition(".")
     holder = pkgutil.resolve_name(place)
     original = getattr(holder, name)
@@ -196,8 +183,8 @@ def note(config: RunConfig, what: str) -> None:
         log.write(f"{config.seed} {what}\n")
 
 
-def stay() -> None:
-    """Give a sign and compute until this process is ended, or for minutes."""
+def compute() -> None:
+    """Give a sign and be busy until this process is ended, or for minutes."""
     (paths.ROOT / "stopped" / str(os.getpid())).touch()
     matrix, end = torch.eye(300), time.monotonic() + 300
     while time.monotonic() < end:
@@ -207,7 +194,7 @@ def stay() -> None:
 def main(last: str, *seeds: str) -> None:
     import stopping  # the workers import this file by its name, not as __main__
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests themselves run in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
     training_cells.train_seed, evaluation_cells.evaluate_seed = stopping.train_seed, stopping.evaluate_seed
     stopping.watch("parent")
     training_cells.train_cell(*CELL, "smoke", [int(seed) for seed in seeds])

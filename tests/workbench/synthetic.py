@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from smoot.workbench import paths, results, storage
+from smoot.workbench import paths, results, storage, tabulation
 from smoot.workbench.cells import Cell, grid_cells
 from smoot.workbench.config import Grid, load_grid, load_run
 
@@ -150,12 +150,10 @@ def step_costs() -> pd.DataFrame:
     relative = {"plain": 1.0, "random_mask": 1.9, "sgt": 2.5, "sgt_improved": 2.3, "smoot": 2.2}
     limits = {"plain": 1.0, "random_mask": 2.0, "sgt": 8 / 3, "sgt_improved": 2.0, "smoot": 1.68}
     rows = [
-        ("resnet10_narrow", method, 20 * cost, cost, limits[method], "1 core", 64) for method, cost in relative.items()
+        ("resnet10_narrow", method, float(method != "plain"), 20 * cost, cost, limits[method], "1 core", 64)
+        for method, cost in relative.items()
     ]
-    return pd.DataFrame(
-        rows,
-        columns=["network", "method", "ms_per_step", "relative_to_plain", "unit_limit", "device", "batch_size"],
-    )
+    return pd.DataFrame(rows, columns=tabulation.COSTS)
 
 
 def write_manifests(grid: Grid) -> None:

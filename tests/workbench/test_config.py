@@ -64,7 +64,7 @@ def test_every_cell_of_a_grid_loads_and_nothing_in_the_file_is_unused(profile: s
 
 def test_cells_come_data_set_by_data_set_and_backbone_by_backbone() -> None:
     grid = Grid("laptop", ("a", "b"), ("x", "y"), ("m", "n"), (0,), 1)
-    assert ["".join(cell) for cell in grid.cells()] == "axm axn aym ayn bxm bxn bym byn".split()
+    assert ["".join(cell) for cell in grid.cells()] == ["axm", "axn", "aym", "ayn", "bxm", "bxn", "bym", "byn"]
 
 
 def test_the_five_methods_are_what_they_are_called() -> None:

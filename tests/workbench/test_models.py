@@ -1,5 +1,6 @@
 """Backbones: stems for small images, the two-convolution nets, pixels standardised inside, weights on disk."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_the_narrow_resnet_of_the_profiles_is_a_quarter_of_resnet18s_width() -> 
     stem = 16 * 9 + 2 * 16
     first = 2 * (16 * 16 * 9 + 2 * 16)
     # two 3x3 convolutions and the 1x1 of the shortcut, each with a BatchNorm
-    later = [9 * a * b + 9 * b * b + a * b + 6 * b for a, b in zip(widths, widths[1:], strict=False)]
+    later = [9 * a * b + 9 * b * b + a * b + 6 * b for a, b in itertools.pairwise(widths)]
     assert parameters(network) == stem + first + sum(later) + 128 * 10 + 10
 
 
@@ -99,7 +100,8 @@ def test_a_vision_transformer_takes_small_images_through_its_options(name: str) 
     assert network.get_parameter("backbone.pos_embed").shape == (1, 64 + 1, 24)
     images = torch.rand(2, 3, 32, 32)
     assert network(images).shape == (2, 7)
-    assert input_gradient(network, images, torch.tensor([0, 6])).abs().amin(dim=(1, 2, 3)).shape == (2,)
+    gradient = input_gradient(network, images, torch.tensor([0, 6]))
+    assert (gradient.unfold(2, 4, 4).unfold(3, 4, 4).abs().sum(dim=(1, 4, 5)) > 0).all()  # every patch counts
 
 
 def test_an_image_size_of_ones_own_goes_before_the_data_sets() -> None:
@@ -205,10 +207,8 @@ def test_weights_come_back_from_disk_to_the_bit(name: str, tmp_path: Path) -> No
 def test_weights_of_another_network_do_not_load(tmp_path: Path) -> None:
     save_weights(backbone("two_conv_small", (1, 8, 8)).state_dict(), tmp_path / "w.safetensors")
     for other in (backbone("two_conv_small", (1, 8, 8), classes=6), backbone("test_resnet", (1, 8, 8))):
-        before = weights(other)
         with pytest.raises(RuntimeError, match="backbone"):
             load_weights(other, tmp_path / "w.safetensors")
-        assert list(before) == list(other.state_dict())
 
 
 # -- devices

@@ -23,15 +23,18 @@ COMMAND = (sys.executable, "-m", "smoot.workbench.notebook")
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Failures go to the test's folder; the environment is afterwards as it was before."""
+    """Failures go to the test's folder; environment and signals are afterwards as they were before."""
     monkeypatch.setattr(notebook, "ROOT", tmp_path)
     monkeypatch.setattr(notebook, "FAILED", tmp_path / "failed")
     before = dict(os.environ)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for name in (*notebook.ENVIRONMENT, "SMOOT_PROGRESS"):
         os.environ.pop(name, None)
     yield
     os.environ.clear()
     os.environ.update(before)
+    for number, action in signals.items():
+        signal.signal(number, action)
 
 
 def make(file: Path, *sources: str, parameters: str = "") -> Path:
@@ -89,7 +92,7 @@ def test_an_unknown_parameter_is_an_error_before_anything_runs(
     ("pairs", "message"),
     [
         ([("a", "[1")], r"parameter a is '\[1', which is not YAML: quote it"),
-        ([("a", "1"), ("a", "2")], "parameter a is given twice: 1 and 2"),
+        ([("a", "1"), ("a", "2")], "parameter a is given twice, the second time as 2"),
     ],
 )
 def test_bad_values_are_named(pairs: list[tuple[str, str]], message: str) -> None:
@@ -155,18 +158,24 @@ def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_kernel_and_workers_end_with_the_wrapper(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    work = (
-        "import os, pathlib, working\nprint(os.getpid(), flush=True)\n"
-        "tasks = [pathlib.Path('one').resolve(), pathlib.Path('two').resolve()]\n"
-        "working.run_seeds(working.stay, tasks, workers=2, describe='d', steps=1)"
-    )
-    source = make(tmp_path / "n.ipynb", work)
-    process = start("run", source, tmp_path / "t.ipynb")
-    assert process.stdout is not None
-    kernel = int(process.stdout.readline())
-    pids = [kernel, *(int(working.await_file(tmp_path / name)) for name in ("one", "two"))]
+WORKERS = """import os, pathlib, working
+pathlib.Path('kernel').write_text(str(os.getpid()))
+tasks = [pathlib.Path('one').resolve(), pathlib.Path('two').resolve()]
+working.run_seeds(working.stay, tasks, workers=2, describe='d', steps=1)"""
+CHILDREN = """import os, pathlib, subprocess
+children = [subprocess.Popen(['sleep', '300']) for _ in range(2)]
+for name, pid in zip(['kernel', 'one', 'two'], [os.getpid(), *(child.pid for child in children)]):
+    pathlib.Path(name).write_text(str(pid))
+while True: pass"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "cell"),
+    [(signal.SIGINT, 130, CHILDREN), (signal.SIGTERM, 143, CHILDREN), (signal.SIGKILL, -9, WORKERS)],
+)
+def test_kernel_and_children_end_with_the_wrapper(tmp_path: Path, number: signal.Signals, code: int, cell: str) -> None:
+    process = start("run", make(tmp_path / "n.ipynb", cell), tmp_path / "t.ipynb")
+    pids = [int(working.await_file(tmp_path / name)) for name in ("kernel", "one", "two")]
     assert all(map(psutil.pid_exists, pids))
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
@@ -225,17 +234,6 @@ def test_a_refresh_that_fails_leaves_the_notebook_alone(tmp_path: Path, capsys: 
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert file.read_bytes() == before
     assert (tmp_path / "failed" / "n.ipynb").exists()
-
-
-def test_cells_of_an_older_format_get_stable_ids(tmp_path: Path) -> None:
-    file = make(tmp_path / "n.ipynb", "1")
-    book = json.loads(file.read_text())
-    for cell in book["cells"]:
-        del cell["id"]
-    file.write_text(json.dumps(book | {"nbformat_minor": 4}))
-    read = notebook.read(file)
-    assert [cell.id for cell in read.cells] == ["cell-0", "cell-1"]
-    nbformat.validate(read)
 
 
 def test_extracted_code_depends_on_the_code_alone(tmp_path: Path) -> None:

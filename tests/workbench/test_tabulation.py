@@ -158,15 +158,15 @@ def test_masking_means_over_epochs_then_seeds() -> None:
 def test_costs() -> None:
     costs = pd.DataFrame(
         [
-            ["resnet10_narrow", "plain", 20.04, 1.0, 1.0, "one core", 64],
-            ["two_conv", "sgt", 1500.0, 2.5, 8 / 3, "one core", 64],
+            ["resnet10_narrow", "plain", 0.0, 20.04, 1.0, 1.0, "one core", 64],
+            ["two_conv", "sgt", 0.5, 1500.0, 2.5, 8 / 3, "one core", 64],
         ],
         columns=tabulation.COSTS,
     )
     table = tabulation.cost_table(costs)
     assert table.display.to_numpy().tolist() == [
-        ["ResNet-10 (narrow)", "Plain", "20.0", "1.00 ×", "1.00 ×"],
-        ["Two-conv", "SGT", "1,500.0", "2.50 ×", "2.67 ×"],
+        ["ResNet-10 (narrow)", "Plain", "0", "20.0", "1.00 ×", "1.00 ×"],
+        ["Two-conv", "SGT", "50", "1,500.0", "2.50 ×", "2.67 ×"],
     ]
     assert "one core, batches of 64." in table.caption
     assert np.allclose(table.data["unit_limit"], [1, 8 / 3])

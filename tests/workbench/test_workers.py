@@ -27,7 +27,10 @@ def ends(pid: int, seconds: float = 10) -> bool:
     return not running(pid)
 
 
-def test_results_keep_the_order_and_every_task_has_one_thread(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_keep_the_order_and_every_task_has_one_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = dict(os.environ)
     found = run_seeds(working.surroundings, [0, 1, 2], workers=2, describe="train x", steps=2)
     assert [task for task, *_ in found] == [0, 1, 2]
@@ -58,11 +61,13 @@ def test_the_bar_shows_what_is_done_of_all_steps(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SMOOT_PROGRESS", "1")
+    monkeypatch.setenv("COLUMNS", "90")
     found = run_seeds(working.surroundings, [0, 1], workers=1, describe="train x", steps=2)
     assert len({process for _, process, *_ in found} - {os.getpid()}) == 1
     shown = capsys.readouterr()
-    last = shown.out.split("\r")[-1]
+    last = shown.out.split("\r")[-1].rstrip("\n")
     assert last.startswith("train x: 100%")
+    assert len(last) == 90
     assert "4/4" in last
     assert "loss=" in last
     assert "accuracy=0.5" in last
@@ -96,6 +101,10 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
     parent = working.start("stay", *files)
     workers = [int(working.await_file(file)) for file in files]
     assert all(map(running, workers))
-    parent.send_signal(number)
-    parent.communicate(timeout=20)
+    if number == signal.SIGINT:
+        os.killpg(parent.pid, number)  # as Ctrl-C does: to every process of the terminal
+    else:
+        parent.send_signal(number)
+    _, told = parent.communicate(timeout=20)
     assert all(map(ends, workers))
+    assert told.count("KeyboardInterrupt") == (number == signal.SIGINT)  # the parent's own

@@ -1,6 +1,6 @@
 """Runs of a second on the bundled digits, with every number that a test relies on set here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
 from smoot.workbench import data, paths, training
 from smoot.workbench.config import RunConfig, load_run
 from smoot.workbench.training import TrainState
 
+torch.set_num_threads(1)  # on networks as small as these, several threads only wait for each other
+
 METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
+SMALL = {"train_images": 72, "validation_images": 40}
 QUICK: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,
@@ -48,10 +52,9 @@ def run(
 ) -> RunConfig:
     """A run of the smoke profile, with `QUICK`, `MEASURED` and the given numbers in place of its own."""
     config = load_run("digits", backbone, method, seed, "smoke")
-    small = {"train_images": 72, "validation_images": 40}
     return replace(
         config,
-        dataset=replace(config.dataset, **small | dict(dataset or {})),
+        dataset=replace(config.dataset, **SMALL | dict(dataset or {})),
         training=replace(config.training, **QUICK | dict(training or {})),
         evaluation=replace(config.evaluation, **MEASURED | dict(evaluation or {})),
     )
@@ -117,11 +120,14 @@ class Spy:
 
 
 def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Results, weights, ledger and logs below ``root``; parameters and the list of data sets are copies."""
+    """Everything is written below ``root``; its smoke profile has the numbers of `run`."""
     (root / "tests").mkdir(parents=True)
     (root / "data").mkdir()
-    for file in ("tests/smoke.yaml", "data/datasets.yaml"):
-        (root / file).write_text((paths.ROOT / file).read_text())
+    (root / "data" / "datasets.yaml").write_text(paths.DATASETS_FILE.read_text())
+    params = yaml.safe_load(paths.params_file("smoke").read_text())
+    params["datasets"]["digits"] |= SMALL
+    params |= {"training": QUICK, "evaluation": MEASURED | {"fills": ["mean", "black"]}}
+    (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "RAW", root / "data" / "raw")
     patch.setattr(paths, "DATASETS_FILE", root / "data" / "datasets.yaml")
@@ -129,3 +135,10 @@ def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
     patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
     patch.delenv("SMOOT_LEDGER", raising=False)
     return root
+
+
+def in_this_process(
+    function: Callable[[Any, Any], Any], tasks: Sequence[Any], *, workers: int, describe: str, steps: int
+) -> list[Any]:
+    """Stands for `run_seeds` where nothing depends on the worker processes."""
+    return [function(task, silent) for task in tasks]

@@ -105,7 +105,8 @@ def claim(sign: Path, seconds: str, end: str) -> None:
 def start(function: str, *arguments: object) -> "subprocess.Popen[str]":
     """A process that claims an entry, or runs a function of this file over tasks; its outputs are pipes."""
     command = [sys.executable, __file__, function, *map(str, arguments)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
 
 
 def main(name: str, *texts: str) -> None:

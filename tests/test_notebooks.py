@@ -1,0 +1,220 @@
+"""Notebooks stay thin, clean and in step with the commands that run them."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from smoot.workbench import closure, notebook
+
+ROOT = Path(notebook.__file__).parents[2]
+STAGES = ("01_train", "02_evaluate")  # stripped: their results are files
+REPORTS = ("00_method", "03_tables", "04_figures")  # committed with their outputs
+EVERY = sorted(STAGES + REPORTS)
+MAX_LINES, MAX_CELL_LINES = 45, 8
+OPTIONAL = {"seeds"}  # a stage leaves it to the profile's parameters
+
+
+def book_of(stem: str) -> Any:
+    return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+
+
+def code_cells(book: Any) -> list[Any]:
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def code_lines(source: str) -> int:
+    """Lines that are neither blank nor comments."""
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines())
+
+
+def untidy(book: Any) -> set[str]:
+    """What a notebook does that belongs into the package, or nowhere."""
+    sources = [cell.source for cell in code_cells(book)]
+    text = "\n".join(sources)
+    found = {kind for kind, pattern in UNTIDY.items() if re.search(pattern, text, re.MULTILINE)}
+    if sum(map(code_lines, sources)) > MAX_LINES or max(map(code_lines, sources), default=0) > MAX_CELL_LINES:
+        found.add("too long")
+    if found & {"magic"}:
+        return found
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add("definition")
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and isinstance(node.value, ast.Lambda):
+            found.add("named lambda")
+    return found
+
+
+UNTIDY = {
+    "magic": r"^\s*[%!]",
+    "absolute path": r"""["'](/|~|[A-Za-z]:\\)\w""",
+    "installation": r"\b(pip|conda|uv) +install\b",
+}
+
+
+def outputs(book: Any) -> list[Any]:
+    return [output for cell in code_cells(book) for output in cell.outputs]
+
+
+def test_there_are_exactly_these_notebooks() -> None:
+    assert sorted(file.stem for file in (ROOT / "notebooks").glob("*.ipynb")) == EVERY
+
+
+@pytest.mark.parametrize("stem", EVERY)
+def test_a_notebook_is_thin(stem: str) -> None:
+    assert untidy(book_of(stem)) == set()
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("def f(): pass", "definition"),
+        ("class A: pass", "definition"),
+        ("f = lambda x: x", "named lambda"),
+        ("%matplotlib inline", "magic"),
+        ("open('/data/x')", "absolute path"),
+        ("print('pip install x')", "installation"),
+        ("\n".join(["x = 1"] * (MAX_CELL_LINES + 1)), "too long"),
+    ],
+)
+def test_the_check_sees_what_is_untidy(source: str, kind: str) -> None:
+    assert untidy(new_notebook(cells=[new_code_cell(source)])) == {kind}
+    many = [new_code_cell("x = 1") for _ in range(MAX_LINES + 1)]
+    assert untidy(new_notebook(cells=many)) == {"too long"}
+    assert untidy(new_notebook(cells=[new_markdown_cell(source), *many[1:]])) == set()
+
+
+@pytest.mark.parametrize("stem", EVERY)
+def test_a_notebook_runs_anywhere_and_is_explained(stem: str) -> None:
+    book = book_of(stem)
+    nbformat.validate(book)
+    assert (book.nbformat, book.nbformat_minor) >= (4, 5)
+    assert book.metadata.kernelspec.name == "python3"
+    assert set(book.metadata) == {"kernelspec", "language_info"}
+    assert book.metadata.language_info == {"name": "python"}
+    assert book.cells[0].cell_type == "markdown"
+    assert book.cells[0].source.startswith("# ")
+    assert len({cell.id for cell in book.cells}) == len(book.cells)
+    assert all(cell.source.strip() for cell in book.cells)
+    assert str(ROOT) not in (ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8")
+    assert all({*cell.metadata} <= {"tags"} for cell in book.cells)
+
+
+@pytest.mark.parametrize("stem", STAGES)
+def test_a_stage_notebook_is_stripped_and_ends_with_its_invariants(stem: str) -> None:
+    book = book_of(stem)
+    assert outputs(book) == []
+    assert {cell.execution_count for cell in code_cells(book)} == {None}
+    last = ast.parse(book.cells[-1].source)
+    assert any(isinstance(node, ast.Assert) for node in last.body)
+
+
+def badly_executed(book: Any) -> set[str]:
+    """What a committed execution must not show."""
+    found = {output.output_type for output in outputs(book)} & {"error"}
+    if any(output.output_type == "stream" and output.name == "stderr" for output in outputs(book)):
+        found.add("stderr")
+    counts = [cell.execution_count for cell in code_cells(book)]
+    return found | (set() if counts == list(range(1, len(counts) + 1)) else {"order"})
+
+
+@pytest.mark.parametrize("stem", REPORTS)
+def test_a_report_notebook_is_committed_executed(stem: str) -> None:
+    assert badly_executed(book_of(stem)) == set()
+    assert outputs(book_of(stem))
+
+
+def test_the_check_sees_a_bad_execution() -> None:
+    error = new_code_cell("1", execution_count=1, outputs=[new_output("error", ename="E")])
+    noise = new_code_cell("1", execution_count=3, outputs=[new_output("stream", name="stderr", text="w")])
+    assert badly_executed(new_notebook(cells=[error, noise])) == {"error", "stderr", "order"}
+    assert badly_executed(new_notebook(cells=[new_code_cell("1")])) == {"order"}
+    assert badly_executed(new_notebook(cells=[new_code_cell("1", execution_count=1)])) == set()
+
+
+def parameters_of(stem: str) -> dict[str, Any]:
+    """The parameters as papermill sees them."""
+    return dict(papermill.inspect_notebook(ROOT / "notebooks" / f"{stem}.ipynb"))
+
+
+@pytest.mark.parametrize("stem", EVERY)
+def test_a_parameters_cell_holds_plain_values_and_comments_and_comes_first(stem: str) -> None:
+    tagged = [cell for cell in code_cells(book_of(stem)) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == (stem != "00_method")
+    for cell in tagged:
+        assert cell == code_cells(book_of(stem))[0]
+        names = []
+        for statement in ast.parse(cell.source).body:
+            assert isinstance(statement, ast.Assign)
+            ast.literal_eval(statement.value)
+            names += [target.id for target in statement.targets if isinstance(target, ast.Name)]
+        assert names == list(parameters_of(stem))
+        assert all(parameter["help"] for parameter in parameters_of(stem).values())
+
+
+@pytest.mark.parametrize(("stem", "profile"), [*((stem, "smoke") for stem in STAGES), ("03_tables", "laptop")])
+def test_the_default_profile(stem: str, profile: str) -> None:
+    assert ast.literal_eval(parameters_of(stem)["profile"]["default"]) == profile
+    assert set(parameters_of("03_tables")) == set(parameters_of("04_figures")) == {"profile"}
+
+
+def given(command: str) -> list[tuple[str, list[str]]]:
+    """Every notebook that a shell command runs, with the names of the parameters it passes."""
+    words = shlex.split(command, comments=True)
+    books = [Path(word).stem for word in words if re.fullmatch(r"(\./)?notebooks/[^/]+\.ipynb", word)]
+    start = next((i for i, word in enumerate(words) if word.endswith(".ipynb")), len(words))
+    names = [words[i + 1] for i in range(start, len(words) - 1) if words[i] == "-p"]
+    return [(stem, names) for stem in books]
+
+
+def stage_commands() -> dict[str, str]:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return {name: re.sub(r"\$\{[^}]*\}", "VALUE", stage["cmd"]) for name, stage in stages.items()}
+
+
+def documented_commands() -> list[str]:
+    """The lines of Makefile and documentation that name a notebook, with the Makefile's variables filled in."""
+    files = [ROOT / "Makefile", ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files).replace("\\\n", " ")
+    variables = dict(re.findall(r"^(\w+) [:?]?= *(.*)$", text, re.MULTILINE))
+    for name, value in variables.items():
+        text = text.replace(f"$({name})", value)
+    commands = re.findall(r"[^\n`]*(?:papermill|workbench\.notebook)[^\n`]*\.ipynb[^\n`]*", text)
+    return [command.replace("'", " ").replace('"', " ") for command in commands]
+
+
+def test_a_stage_passes_each_parameter_of_its_notebook_and_no_other() -> None:
+    runs = {name: given(command) for name, command in stage_commands().items() if "notebook run" in command}
+    assert sorted(stem for run in runs.values() for stem, _ in run) == ["01_train", "02_evaluate", *REPORTS[1:]]
+    for run in runs.values():
+        for stem, names in run:
+            assert sorted(names) == sorted(set(parameters_of(stem)) - OPTIONAL), stem
+
+
+def test_documented_commands_pass_parameters_that_exist() -> None:
+    runs = [run for command in documented_commands() for run in given(command)]
+    assert {stem for stem, _ in runs} >= set(REPORTS)
+    assert [names for _, names in runs if names]
+    for stem, names in runs:
+        assert set(names) <= set(parameters_of(stem)), (stem, names)
+
+
+def test_the_commands_are_read_as_the_shell_reads_them() -> None:
+    command = (
+        "pytest -p no:x; python -m smoot.workbench.notebook run notebooks/01_train.ipynb t.ipynb -p a 1 -p b '[2]'"
+    )
+    assert given(command) == [("01_train", ["a", "b"])]
+
+
+@pytest.mark.parametrize("stem", [*STAGES, "03_tables", "04_figures"])
+def test_stage_code_imports_submodules(stem: str) -> None:
+    """So that the files it depends on are known; 00_method shows the core as its users import it."""
+    code = notebook.code(ROOT / "notebooks" / f"{stem}.ipynb")
+    assert any(name.startswith("smoot.workbench.") for name in closure.imported_modules(code, stem))

@@ -1,0 +1,174 @@
+"""The paper profile's rehearsal: its pipeline for real, on digits, in a repository of its own, killed on the way."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from processes import crew, running, until
+
+ROOT = Path(__file__).parents[1]
+COPIED = (
+    *(".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "paper/dvc.yaml"),
+    *("data/datasets.yaml", "notebooks", "smoot", "results/benchmarks/step_cost.csv"),
+)
+METHODS, SEEDS, BACKBONE = ["plain", "smoot"], [0, 1], "two_conv_small"
+CELLS = [f"digits/{BACKBONE}/{method}" for method in METHODS]
+STAGES = {
+    *("code", "data@digits", "tables", "figures", "report"),
+    *(f"{stage}@{cell.replace('/', '-')}" for stage in ("train", "evaluate") for cell in CELLS),
+}
+REPRO = ("dvc", "repro", "paper/dvc.yaml")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A copy of this repository with nothing made yet and a digits-sized paper profile, committed."""
+
+    root: Path
+
+    @classmethod
+    def new(cls, root: Path) -> "Repository":
+        for name in COPIED:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+                shutil.copytree(ROOT / name, root / name, ignore=ignored)
+            else:
+                shutil.copyfile(ROOT / name, root / name)
+        params = yaml.safe_load((ROOT / "tests" / "smoke.yaml").read_text())
+        params |= {"profile": "paper", "here": "paper/", "seeds": SEEDS, "workers": 1}
+        params["grid"] = {"datasets": ["digits"], "backbones": [BACKBONE], "methods": METHODS}
+        (root / "paper" / "params.yaml").write_text(yaml.safe_dump(params))
+        repository = cls(root)
+        repository.git("init", "--quiet")
+        repository.commit()
+        return repository
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This environment's commands on the copy's code; no settings of this machine."""
+        commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        outer = {name: value for name, value in os.environ.items() if not name.startswith(("SMOOT_", "DVC_", "GIT_"))}
+        given = {"PATH": commands, "SMOOT_ROOT": str(self.root), "PYTHONPATH": str(self.root)}
+        settings = {f"DVC_{name}_DIR": str(self.root.parent / "dvc") for name in ("SITE_CACHE", "GLOBAL_CONFIG")}
+        return outer | given | settings | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def run(self, *command: str, **environment: str) -> str:
+        """What a command prints; it must end well."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=400
+        )
+        assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", "-c", "user.name=Test", "-c", "user.email=test@example.org", *arguments)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "Everything")
+
+    def status(self, *options: str) -> list[tuple[str, str]]:
+        """git's two letters and the path of every file that is not as committed."""
+        lines = self.git("status", "--porcelain", "--untracked-files=all", "-z", *options).split("\0")
+        return [(line[:2], line[3:]) for line in lines if line]
+
+    def files(self, folder: str, name: str) -> list[Path]:
+        return sorted((self.root / folder).rglob(name))
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a killed run left, and a repository where the same command ran again and its results are committed."""
+
+    repository: Repository
+    left_over: list[int]
+    finished_when_killed: list[Path]
+    printed: str
+    changed: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    repository = Repository.new(tmp_path_factory.mktemp("rehearsal") / "repository")
+    first = subprocess.Popen(
+        REPRO, cwd=repository.root, env=repository.environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert until(lambda: repository.files("scratch/ledger", "checkpoint.pt") or first.poll() is not None, 120)
+        members = crew(first)
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    until(lambda: not any(map(running, members)), 20)
+    left_over = [pid for pid in members if running(pid)]
+    finished = repository.files("scratch/ledger", "done")
+    printed = repository.run(*REPRO)
+    changed = repository.status("--ignored")
+    repository.commit()
+    yield Rehearsal(repository, left_over, finished, printed, changed)
+
+
+def test_a_killed_run_leaves_no_process_and_goes_on_with_the_same_command(rehearsal: Rehearsal) -> None:
+    assert rehearsal.left_over == []
+    assert rehearsal.finished_when_killed == []
+    assert len(rehearsal.repository.files("scratch/ledger/train", "done")) == len(CELLS) * len(SEEDS)
+    assert "Running stage 'paper/dvc.yaml:report'" in rehearsal.printed
+
+
+def test_every_stage_made_what_it_promises(rehearsal: Rehearsal) -> None:
+    root = rehearsal.repository.root
+    assert set(yaml.safe_load((root / "paper" / "dvc.lock").read_text())["stages"]) == STAGES
+    for cell in CELLS:
+        made = {
+            kind: sorted(path.name for path in (root / kind / cell).iterdir())
+            for kind in (
+                "runs/paper/weights",
+                "results/paper/history",
+                "results/paper/records",
+                "results/provenance/paper",
+            )
+        }
+        assert made == {
+            "runs/paper/weights": ["0.safetensors", "1.safetensors"],
+            "results/paper/history": ["0.csv", "1.csv"],
+            "results/paper/records": ["0.json", "1.json", "samples.npz"],
+            "results/provenance/paper": ["0.json", "1.json"],
+        }
+    assert (root / "data/manifest/paper/digits.json").is_file()
+    assert (root / "figures/paper/report.html").is_file()
+    for folder, name in (("tables", "*.md"), ("plots", "*.png"), ("plots", "*.svg")):
+        assert rehearsal.repository.files(f"figures/paper/{folder}", name)
+
+
+def test_it_writes_into_folders_of_its_own(rehearsal: Rehearsal) -> None:
+    assert {letters for letters, _ in rehearsal.changed} == {"??", "!!"}
+    known = (".dvc/cache/", ".dvc/tmp/")
+    written = [Path(path) for _, path in rehearsal.changed if not path.startswith(known)]
+    others = [path for path in written if "paper" not in path.parts and "__pycache__" not in path.parts]
+    assert others == []
+
+
+def test_a_second_run_has_nothing_to_do(rehearsal: Rehearsal) -> None:
+    printed = rehearsal.repository.run(*REPRO)
+    assert "Data and pipelines are up to date." in printed
+    assert "Running stage" not in printed
+    assert rehearsal.repository.status() == []
+
+
+def test_afresh_the_same_results_come_out_to_the_last_byte(rehearsal: Rehearsal) -> None:
+    repository = rehearsal.repository
+    before = {file: file.stat().st_mtime_ns for file in repository.files("scratch/ledger", "done")}
+    printed = repository.run(*REPRO, "--force", SMOOT_LEDGER="off")
+    assert printed.count("Running stage") == len(STAGES)
+    after = {file: file.stat().st_mtime_ns for file in repository.files("scratch/ledger", "done")}
+    assert set(after) == set(before)
+    assert all(after[file] > before[file] for file in before)
+    assert repository.status() == []
