@@ -15,7 +15,7 @@ from processes import crew, running, until
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
-    *(".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "paper/dvc.yaml"),
+    *(".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "paper/dvc.yaml"),
     *("data/datasets.yaml", "notebooks", "smoot", "results/benchmarks/step_cost.csv"),
 )
 METHODS, SEEDS, BACKBONE = ["plain", "smoot"], [0, 1], "two_conv_small"

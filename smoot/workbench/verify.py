@@ -36,7 +36,7 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the two do not hold the same cells and metrics.
     """
-    both = _means(ours).join(_means(theirs), how="outer", lsuffix="_ours", rsuffix="_committed")
+    both = _means(ours).add_suffix("_ours").join(_means(theirs).add_suffix("_committed"), how="outer")
     if both["count_ours"].isna().any() or both["count_committed"].isna().any():
         raise ValueError("the two sets of records hold other cells or metrics: compare runs of the same parameters")
     difference = (both["mean_ours"] - both["mean_committed"]).abs()

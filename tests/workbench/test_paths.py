@@ -1,6 +1,7 @@
 """Paths: nothing depends on the working directory, and files appear whole or not at all."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -26,17 +27,20 @@ def test_the_root_is_the_repository() -> None:
     assert {path.relative_to(REPOSITORY).as_posix() for path in expected} == set(expected.values())
 
 
-@pytest.mark.parametrize("given", ["", "absolute", "relative"])
-def test_another_checkout_by_environment_variable_from_any_folder(given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", [None, "", "absolute", "relative"])
+def test_another_checkout_by_environment_variable_from_any_folder(
+    given: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "elsewhere").mkdir()
-    root = {"": "", "absolute": str(tmp_path / "elsewhere"), "relative": "elsewhere"}[given]
-    code = "from smoot.workbench import paths; print(paths.ROOT, paths.LEDGER, paths.ProfilePaths)"
-    environment = os.environ | {"SMOOT_ROOT": root, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
+    monkeypatch.chdir(tmp_path)
+    if given is None:
+        monkeypatch.delenv("SMOOT_ROOT", raising=False)
+    else:
+        root = {"": "", "absolute": str(tmp_path / "elsewhere"), "relative": "elsewhere"}[given]
+        monkeypatch.setenv("SMOOT_ROOT", root)
+    loaded = runpy.run_path(paths.__file__)
     expected = tmp_path / "elsewhere" if given else REPOSITORY
-    assert done.stdout.split()[:2] == [str(expected), str(expected / "scratch" / "ledger")]
+    assert (loaded["ROOT"], loaded["LEDGER"]) == (expected, expected / "scratch" / "ledger")
 
 
 def test_the_profiles_are_laptop_smoke_and_every_folder_with_parameters(
@@ -144,12 +148,11 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> N
     target = tmp_path / "file.txt"
     target.write_text("old")
     code = (
-        "import os, signal, sys; from pathlib import Path; from smoot.workbench.paths import replacing\n"
-        "with replacing(Path(sys.argv[1])) as temporary:\n"
+        "import os, pathlib, runpy, signal, sys\n"
+        "with runpy.run_path(sys.argv[1])['replacing'](pathlib.Path(sys.argv[2])) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", code, str(target)], env=environment, check=False)
+    done = subprocess.run([sys.executable, "-c", code, paths.__file__, str(target)], check=False)
     assert done.returncode == -9
     assert target.read_text() == "old"
     left = [file.name for file in tmp_path.iterdir() if file != target]

@@ -184,5 +184,5 @@ def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[
 def test_a_record_that_is_missing_here_is_named(grid: Grid) -> None:
     lost = Cell("laptop", "fashion_mnist", "resnet10_narrow", "sgt").record_path(2)
     lost.unlink()
-    with pytest.raises(FileNotFoundError, match="2.json is missing: `dvc repro evaluate@"):
+    with pytest.raises(FileNotFoundError, match=r"2\.json is missing: `dvc repro evaluate@"):
         verify.main([])
