@@ -25,12 +25,13 @@ def test_at_most_200_lines(text: str) -> None:
 
 
 def test_the_first_example_trains(text: str) -> None:
-    """It may use ``model``, ``images`` and ``labels`` as anyone's loop has them."""
+    """It may use ``model``, ``optimizer`` and ``loader`` as anyone's loop has them."""
     example = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert example, "README.md has no ```python block"
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))
-    names = {"model": model, "images": torch.rand(16, 1, 6, 6), "labels": torch.arange(16) % 3}
+    loader = [(torch.rand(16, 1, 6, 6), torch.arange(16) % 3)] * 3
+    names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), "loader": loader}
     exec(example.group(1), names)
     gradients = [parameter.grad for parameter in model.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
