@@ -192,6 +192,8 @@ class _Axes:
 
 TOP = ("profile", "root", "here", "grid", "seeds", "workers", "datasets", "backbones", "methods", "training")
 TOP_KEYS = (*TOP, "evaluation")
+IN_YAML = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+IN_YAML |= {tuple: "a list", Mapping: "a mapping"}
 
 
 def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) -> RunConfig:
@@ -317,5 +319,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     mapping = args == (str, Any) and isinstance(value, dict)
     if literal or plain or mapping:
         return value
-    expected = " or ".join(map(repr, args)) if origin is Literal else getattr(hint, "__name__", str(hint))
+    expected = " or ".join(map(repr, args)) if origin is Literal else IN_YAML.get(origin or hint, str(hint))
     raise ValueError(f"{where} is {value!r}: expected {expected}")

@@ -81,9 +81,9 @@ def run_seeds(
     crew: list[_Worker] = []
     results: dict[int, Result] = {}
     try:
-        for _ in range(min(workers, len(tasks))):
-            crew.append(_Worker())
+        crew += [_Worker() for _ in range(min(workers, len(tasks)))]
         for worker in crew:
+            worker.start()
             worker.begin(function, tasks[index := waiting.popleft()], index)
         while len(results) < len(tasks):
             for worker, (kind, content) in _messages(crew, f"{describe}, task %d of {len(tasks)} (%s)"):
@@ -108,12 +108,14 @@ class _Worker:
     """The parent's side of one process: what it works on and the pipe to it."""
 
     def __init__(self) -> None:
-        self.connection, theirs = SPAWN.Pipe()
-        self.process: SpawnProcess = SPAWN.Process(target=_work, args=(theirs,))
+        self.connection, self.theirs = SPAWN.Pipe()
+        self.process: SpawnProcess = SPAWN.Process(target=_work, args=(self.theirs,))
+        self.rest()
+
+    def start(self) -> None:
         with _environment(ONE_THREAD):
             self.process.start()
-        theirs.close()
-        self.rest()
+        self.theirs.close()
 
     def begin(self, function: Callable[..., Any], task: Any, index: int) -> None:
         self.index, self.task, self.busy = index, textwrap.shorten(repr(task), 120), True
@@ -147,11 +149,13 @@ class _Worker:
     def stop(self) -> None:
         """End the process, whatever it does; nothing is left of it."""
         self.connection.close()
+        self.theirs.close()
         if self.process.is_alive():
             self.process.terminate()
             self.process.join(5)
             self.process.kill()
-        self.process.join()
+        if self.process.pid is not None:
+            self.process.join()
         self.process.close()
 
 

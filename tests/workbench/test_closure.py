@@ -16,6 +16,8 @@ FILES = {
     "workbench/inner": "def f():\n    from smoot.lazy import g\n    return g\n",
     "workbench/deeper/__init__": "from . import leaf\nfrom ..inner import f\n",
     "workbench/deeper/leaf": "from smoot.workbench.plain import something\n",
+    "workbench/box/__init__": "",
+    "workbench/box/item": "",
     "workbench/whole": "import os\nfrom smoot import core, f\n",
     "workbench/whole_too": "import smoot\n",
 }
@@ -36,6 +38,8 @@ def test_the_closure_follows_every_kind_of_import_and_no_package_file(package: P
     files = [package / f"{name}.py" for name in (*expected, "workbench/plain")]
     assert list(closure.source_files("smoot.workbench.plain")) == sorted(files)
     assert closure.source_files("smoot.core") == (package / "core.py",)
+    box = tuple(package / f"workbench/box/{name}.py" for name in ("__init__", "item"))
+    assert closure.source_files("smoot.workbench.box.item") == box
     both = closure.source_files("smoot.other", "smoot.core")
     assert both == (package / "core.py", package / "other.py")
 

@@ -74,11 +74,13 @@ def test_the_five_methods_are_what_they_are_called() -> None:
         reduction="mean_abs",
         saliency_pass="reuse",
         fill="uniform",
+        masked_statistics="keep",
         kl_weight=1.0,
         detach_target=True,
         label_smoothing=0.0,
     )
     published = replace(ours, of="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False)
+    published = replace(published, masked_statistics="update")
     by_mass = replace(half, pixels="mass", mass=0.2, max_fraction=0.9)
     intended: dict[str, tuple[str, MaskPlan, Guidance]] = {
         "plain": ("constant", replace(half, image_fraction=0.0), ours),

@@ -25,9 +25,7 @@ def test_load_fetches_and_gives_the_stored_values(checkout: Checkout) -> None:
     assert loaded.sha256 == sha256(lines.encode())
 
 
-def test_load_is_quiet_when_the_files_are_there(
-    checkout: Checkout, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_load_is_quiet_when_the_files_are_there(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
     write_files(checkout.raw)
     data.load("tiny")
     assert capsys.readouterr() == ("", "")
@@ -82,9 +80,7 @@ def test_split_of_all_that_remains() -> None:
 
 @pytest.mark.parametrize(("train", "validation"), [(71, 30), (0, 30), (None, 100), (10, -1), (-5, 10)])
 def test_split_of_more_than_there_are_is_refused(train: int | None, validation: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"numbered: {train} training and {validation} validation .* the 100 of"
-    ):
+    with pytest.raises(ValueError, match=f"numbered: {train} training and {validation} validation .* the 100 of"):
         data.split(numbered(), train_images=train, validation_images=validation, seed=0)
 
 

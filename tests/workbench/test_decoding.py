@@ -169,9 +169,7 @@ def test_image_folder_with_another_number_of_classes(checkout: Checkout, image_f
         (torch.full((2, 1, 1, 1), math.inf), torch.tensor([0, 1]), 2, "2 images hold NaN or infinity"),
     ],
 )
-def test_images_that_cannot_be_trained_on_are_named(
-    images: Tensor, labels: Tensor, classes: int, message: str
-) -> None:
+def test_images_that_cannot_be_trained_on_are_named(images: Tensor, labels: Tensor, classes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         data.check_images(images, labels, classes)
 

@@ -1,5 +1,6 @@
 """The ledger: keys, locks, crashes, and starting afresh."""
 
+import fcntl
 import json
 import signal
 from pathlib import Path
@@ -85,18 +86,18 @@ def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledge
         assert not part.exists()
 
 
-def test_a_removed_lock_file_does_not_let_two_in(tmp_path: Path, own_ledger: Path) -> None:
-    first = working.start("claim", tmp_path / "first", 2, "")
-    working.await_file(tmp_path / "first")
-    second = working.start("claim", tmp_path / "second", 0, "")
-    assert second.stderr is not None
-    assert "waiting" in second.stderr.readline()
-    (own_ledger / "train/a/b/.0-k.lock").unlink()
-    first.communicate(timeout=60)
-    second.communicate(timeout=60)
-    with ledger.claim("train", "a/b", 0, "k") as entry:
-        assert entry.finished
-        assert (own_ledger / "train/a/b/.0-k.lock").exists()
+def test_who_waited_for_a_lock_file_that_was_removed_locks_the_new_one(tmp_path: Path, own_ledger: Path) -> None:
+    lock = own_ledger / "train/a/b/.0-k.lock"
+    with ledger.claim("train", "a/b", 0, "k"):
+        process = working.start("claim", tmp_path / "sign", 300, "")
+        assert process.stderr is not None
+        assert "waiting" in process.stderr.readline()
+        lock.unlink()
+    working.await_file(tmp_path / "sign")
+    with lock.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    process.kill()
+    process.communicate()
 
 
 def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kill(tmp_path: Path) -> None:

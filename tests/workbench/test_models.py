@@ -138,6 +138,12 @@ def test_two_conv_small_is_strided_and_narrower() -> None:
     assert parameters(backbone("two_conv_small", (1, 28, 28), classes=10)) == sum(layers) == 79_242
 
 
+@pytest.mark.parametrize("name", ["two_conv", "two_conv_small"])
+def test_two_conv_drops_a_quarter_and_a_half(name: str) -> None:
+    modules = backbone(name, (1, 8, 8)).modules()
+    assert [module.p for module in modules if isinstance(module, nn.Dropout)] == [0.25, 0.5]
+
+
 @pytest.mark.parametrize(("name", "shape"), [("two_conv", (2, 6, 9)), ("two_conv_small", (2, 7, 12))])
 def test_the_smallest_images_that_two_convolutions_take(name: str, shape: tuple[int, int, int]) -> None:
     assert backbone(name, shape)(torch.rand(3, *shape)).shape == (3, 7)

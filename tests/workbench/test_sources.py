@@ -55,9 +55,7 @@ def test_files_dropped_into_data_raw_compressed_are_unpacked(checkout: Checkout)
     assert {name: (checkout.raw / name).read_bytes() for name in content()} == content()
 
 
-def test_an_address_that_failed_is_asked_no_more_and_the_mirror_serves(
-    checkout: Checkout, serve: Serve
-) -> None:
+def test_an_address_that_failed_is_asked_no_more_and_the_mirror_serves(checkout: Checkout, serve: Serve) -> None:
     asked: list[str] = []
 
     def missing(handler: BaseHTTPRequestHandler) -> None:
@@ -137,9 +135,7 @@ def test_nothing_reachable_lists_every_source_and_the_way_out(
     assert lines[0].startswith("tiny: 4 of 4 files could not be had (train-images-idx3-ubyte, ")
     assert lines[1] == f"  - {LOCAL_FOLDER}: not set"
     assert lines[2] == "  - data/raw/tiny: holds none of the 4 files"
-    assert (
-        lines[3].startswith(f"  - {address.replace('{file}', '*')}: train-images") and "refused" in lines[3]
-    )
+    assert lines[3].startswith(f"  - {address.replace('{file}', '*')}: train-images") and "refused" in lines[3]
     assert lines[4].startswith("  - http://smoot.invalid/*: train-images-idx3-ubyte: ")
     assert lines[5] == "  - Debian package dataset-tiny (installed): holds none of the 4 files"
     assert lines[6] == "  - Debian package dataset-tiny (apt-get download): apt-get is not installed"

@@ -81,9 +81,7 @@ def test_what_is_far_too_long_is_not_read_to_its_end(checkout: Checkout) -> None
 
 def test_an_answer_cut_short_is_named(checkout: Checkout, serve: Serve) -> None:
     checkout.describe(addresses=[serve(lambda handler: send(handler, packed(handler)[:-9], 5000))])
-    with pytest.raises(
-        DataUnavailable, match=r"train-images-idx3-ubyte\.gz: expected 136 bytes .* broken gzip"
-    ):
+    with pytest.raises(DataUnavailable, match=r"train-images-idx3-ubyte\.gz: expected 136 bytes .* broken gzip"):
         get()
     assert not list(checkout.raw.iterdir())
 

@@ -29,9 +29,7 @@ def content() -> dict[str, bytes]:
     for part, count in IMAGES.items():
         pixels = bytes((7 * i + count) % 256 for i in range(count * SHAPE[0] * SHAPE[1]))
         files[f"{part}-images-idx3-ubyte"] = struct.pack(">4B3I", 0, 0, 8, 3, count, *SHAPE) + pixels
-        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">4BI", 0, 0, 8, 1, count) + bytes(
-            i % 3 for i in range(count)
-        )
+        files[f"{part}-labels-idx1-ubyte"] = struct.pack(">4BI", 0, 0, 8, 1, count) + bytes(i % 3 for i in range(count))
     return files
 
 
