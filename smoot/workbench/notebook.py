@@ -30,10 +30,10 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# A busy machine may start a kernel and deliver a finished cell's output late; outputs hold no times; the
+# A busy machine may start a kernel and deliver a finished cell's output late; a bar is stored as its end; the
 # kernel ends at once with whatever it started, because a stage's results are on disk by then.
 PATIENCE = {"start_timeout": 300, "iopub_timeout": 60}
-STABLE = {"progress_bar": False, "record_timing": False, "coalesce_streams": True}
+STABLE = {"progress_bar": False, "coalesce_streams": True}
 ENDING = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
 
@@ -123,7 +123,7 @@ def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> No
     errors = [output for cell in started for output in cell.outputs if output.output_type == "error"]
     what = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else f"{error} (killed or out of memory?)"
     line = started[-1].source.strip().partition("\n")[0] if started else "before the first cell"
-    where = f"cell [{started[-1].execution_count or ''}] ({line})" if started else line
+    where = f"cell [{started[-1].execution_count or len(started)}] ({line})" if started else line
     raise NotebookError(f"{source}: {where}: {what}\nthe notebook is kept in {kept}")
 
 

@@ -51,7 +51,7 @@ class Checkout:
     @classmethod
     def new(cls, root: Path) -> "Checkout":
         params = yaml.safe_load((SOURCES / "tests" / "smoke.yaml").read_text())
-        params["datasets"]["digits"]["train_images"] = STEPS * BATCH
+        params["datasets"]["digits"] |= {"train_images": STEPS * BATCH, "validation_images": 4}
         params["training"] |= {"epochs": EPOCHS, "batch_size": BATCH}
         for folder in ("tests", "data", "stopped"):
             (root / folder).mkdir(parents=True)

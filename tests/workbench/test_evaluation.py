@@ -80,20 +80,30 @@ def answers(network: nn.Module, images: Tensor) -> np.ndarray[Any, Any]:
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("bins", [1, 4, 15])
-def test_metrics_of_a_trained_network_against_numpy(bins: int, trained: nn.Module) -> None:
+def test_accuracy_and_likelihood_of_a_trained_network_against_numpy(trained: nn.Module, measured: Evaluation) -> None:
     shares, labels = answers(trained, digits().test_images), digits().test_labels.numpy()
+    right = (shares.argmax(axis=1) == labels).mean()
+    assert 0.4 < right < 1  # there is something to measure
+    assert measured.metrics["accuracy"] == right
+    assert measured.metrics["nll"] == pytest.approx(-np.log(shares[np.arange(360), labels]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_calibration_against_numpy(bins: int) -> None:
+    images = torch.rand(400, 1, 1, 3, generator=torch.Generator().manual_seed(2))
+    network = linear([[6.0, 0, 0], [0, 6.0, 0], [0, 0, 6.0]])
+    shares = answers(network, images)
+    # two of three answers are right, the certain and the uncertain ones alike
+    labels = (shares.argmax(axis=1) + (np.arange(400) % 3 == 0)) % 3
     confidence, right = shares.max(axis=1), shares.argmax(axis=1) == labels
-    assert 0.4 < right.mean() < 1  # there is something to measure
-    assert confidence.min() < 0.4 and 0.9 < confidence.max() < 1
-    error = 0.0
-    for low, high in zip(np.arange(bins) / bins, np.arange(1, bins + 1) / bins, strict=True):
+    error, signs = 0.0, set()
+    for low, high in itertools.pairwise(np.arange(bins + 1) / bins):
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
+            signs.add(right[inside].mean() > confidence[inside].mean())
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    metrics = evaluate_network(trained, digits(), with_numbers(ece_bins=bins)).metrics
-    assert metrics["accuracy"] == right.mean()
-    assert metrics["nll"] == pytest.approx(-np.log(shares[np.arange(360), labels]).mean(), rel=1e-5)
+    assert len(signs) == min(bins, 2)  # too certain here, too uncertain there: the number of bins matters
+    metrics = evaluate_network(network, image_data(images, labels.tolist(), 3), with_numbers(ece_bins=bins)).metrics
     assert metrics["ece"] == pytest.approx(error, rel=1e-4) and error > 0.01
 
 
@@ -157,6 +167,17 @@ def test_foreground_is_judged_by_the_mean_over_channels() -> None:
     metrics = evaluate_network(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2), CONFIG).metrics
     assert metrics["relevance_mass"] == pytest.approx(2 / 5)
     assert metrics["relevance_rank"] == 0.0
+
+
+def test_sparseness_is_that_of_all_images_with_and_without_foreground(trained: nn.Module) -> None:
+    images = digits().test_images[:FIRST] * (torch.arange(FIRST) % 2).view(-1, 1, 1, 1)  # every other one is black
+    labels = torch.from_numpy(answers(trained, images)).argmax(1)
+    ascending = input_gradient(trained, images, labels).abs().mean(1).flatten(1).sort(dim=1).values.double().numpy()
+    weight = 2 * np.arange(1, 65) - 64 - 1
+    gini = (ascending * weight).sum(axis=1) / (64 * ascending.sum(axis=1))
+    assert abs(gini.mean() - gini[1::2].mean()) > 1e-3
+    metrics = evaluate_network(trained, image_data(images, labels.tolist(), 10), CONFIG).metrics
+    assert metrics["gini"] == pytest.approx(gini.mean(), rel=1e-4)
 
 
 def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module) -> None:

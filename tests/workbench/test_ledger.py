@@ -3,6 +3,7 @@
 import fcntl
 import json
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,11 @@ def test_a_cell_stays_in_the_ledger(cell: str) -> None:
 
 
 def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path, own_ledger: Path) -> None:
-    first = working.start("claim", tmp_path / "first", 2, "")
-    working.await_file(tmp_path / "first")
-    second = working.start("claim", tmp_path / "second", 0, "")
-    assert first.communicate(timeout=60) == ("False\n", "")
-    out, told = second.communicate(timeout=60)
+    with working.process("claim", tmp_path / "first", 2, "") as first:
+        working.await_file(tmp_path / "first")
+        with working.process("claim", tmp_path / "second", 0, "") as second:
+            assert first.communicate(timeout=working.PATIENCE) == ("False\n", "")
+            out, told = second.communicate(timeout=working.PATIENCE)
     assert out == "True\n"
     assert told == "another process works on b/0-k: waiting\n"
     assert (own_ledger / "train/a/b/0-k/work").read_text() == "x"
@@ -74,12 +75,11 @@ def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path,
 
 
 def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledger: Path) -> None:
-    process = working.start("claim", tmp_path / "sign", 300, "")
-    working.await_file(tmp_path / "sign")
     part = own_ledger / "train/a/b/0-k/.weights.1.tmp"
-    part.write_text("half")
-    process.kill()
-    process.communicate()
+    with working.process("claim", tmp_path / "sign", 300, "") as process:
+        working.await_file(tmp_path / "sign")
+        part.write_text("half")
+        process.kill()
     with ledger.claim("train", "a/b", 0, "k") as entry:
         assert not entry.finished
         assert (entry.folder / "work").read_text() == "x"
@@ -88,32 +88,38 @@ def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledge
 
 def test_who_waited_for_a_lock_file_that_was_removed_locks_the_new_one(tmp_path: Path, own_ledger: Path) -> None:
     lock = own_ledger / "train/a/b/.0-k.lock"
-    with ledger.claim("train", "a/b", 0, "k"):
-        process = working.start("claim", tmp_path / "sign", 300, "")
-        assert process.stderr is not None
-        assert "waiting" in process.stderr.readline()
-        lock.unlink()
-    working.await_file(tmp_path / "sign")
-    with lock.open() as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    process.kill()
-    process.communicate()
+    with ExitStack() as stack:
+        with ledger.claim("train", "a/b", 0, "k"):
+            process = stack.enter_context(working.process("claim", tmp_path / "sign", 300, ""))
+            assert process.stderr is not None
+            assert "waiting" in process.stderr.readline()
+            lock.unlink()
+        working.await_file(tmp_path / "sign")
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kill(tmp_path: Path) -> None:
     counter, kills = tmp_path / "counter", (1, 3, 5)
     for steps in kills:
-        process = working.start("resumable", counter)
-        working.await_file(counter, length=steps)
-        process.kill()
-        process.communicate()
-    out, _ = working.start("resumable", counter).communicate(timeout=60)
-    assert out.splitlines()[-1] == "['abcdef']"
-    ran = len(counter.read_text())
-    assert working.STEPS <= ran <= working.STEPS + len(kills)
-    out, _ = working.start("resumable", counter).communicate(timeout=60)
-    assert out.splitlines()[-1] == "['abcdef']"
-    assert len(counter.read_text()) == ran
+        with working.process("resumable", counter) as process:
+            working.await_file(counter, length=steps)
+            process.kill()
+    counts = []
+    for _ in range(2):
+        with working.process("resumable", counter) as process:
+            out, _ = process.communicate(timeout=working.PATIENCE)
+        assert out.splitlines()[-1] == "['abcdef']"
+        counts.append(len(counter.read_text()))
+    assert working.STEPS <= counts[0] <= working.STEPS + len(kills)
+    assert counts[1] == counts[0]
+
+
+def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
+    with working.process("claim", tmp_path / "sign", 0, "killed") as process:
+        process.communicate(timeout=working.PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]
 
 
 BASE: dict[str, Any] = {
@@ -158,10 +164,3 @@ def test_a_key_depends_on_the_installed_torch(monkeypatch: pytest.MonkeyPatch) -
 def test_a_configuration_with_nan_has_no_key() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         ledger.entry_key(**(BASE | {"config": {"lr": float("nan")}}))
-
-
-def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
-    process = working.start("claim", tmp_path / "sign", 0, "killed")
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]

@@ -5,20 +5,17 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 import pytest
 import working
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from smoot.workbench import notebook
-
-COMMAND = (sys.executable, "-m", "smoot.workbench.notebook")
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +79,7 @@ def test_an_unknown_parameter_is_an_error_before_anything_runs(
 ) -> None:
     source = make(tmp_path / "n.ipynb", "open('ran', 'w')", parameters="method = 1\nseeds = None")
     assert notebook.main(["run", str(source), str(tmp_path / "t.ipynb"), "-p", "metod", "sgt"]) == 1
-    told = capsys.readouterr().err
-    assert told == f"error: {source} has no parameter metod: expected one of method, seeds\n"
+    assert capsys.readouterr().err == f"error: {source} has no parameter metod: expected one of method, seeds\n"
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "t.ipynb").exists()
 
@@ -136,25 +132,23 @@ def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.Capture
     assert not (tmp_path / "t.ipynb").exists()
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
+def wrapper(*arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """The command in a process of its own."""
-    command = [*COMMAND, *map(str, arguments)]
     folders = os.pathsep.join([str(Path(notebook.__file__).parents[2]), str(Path(working.__file__).parent)])
-    variables = os.environ | {"PYTHONPATH": folders}
-    return subprocess.Popen(
-        command, text=True, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    return working.started(
+        [sys.executable, "-m", notebook.__spec__.name, *arguments], env=os.environ | {"PYTHONPATH": folders}
     )
 
 
 def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:
     wait = "import pathlib, time\nprint('first', flush=True)\nwhile not pathlib.Path('go').exists(): time.sleep(0.05)"
     source = make(tmp_path / "n.ipynb", wait, "print('last')")
-    process = start("run", source, tmp_path / "t.ipynb")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "first\n"
-    assert process.poll() is None
-    (tmp_path / "go").touch()
-    assert process.communicate(timeout=60) == ("last\n", "")
+    with wrapper("run", source, tmp_path / "t.ipynb") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "first\n"
+        assert process.poll() is None
+        (tmp_path / "go").touch()
+        assert process.communicate(timeout=working.PATIENCE) == ("last\n", "")
     assert process.returncode == 0
 
 
@@ -174,17 +168,14 @@ while True: pass"""
     [(signal.SIGINT, 130, CHILDREN), (signal.SIGTERM, 143, CHILDREN), (signal.SIGKILL, -9, WORKERS)],
 )
 def test_kernel_and_children_end_with_the_wrapper(tmp_path: Path, number: signal.Signals, code: int, cell: str) -> None:
-    process = start("run", make(tmp_path / "n.ipynb", cell), tmp_path / "t.ipynb")
-    pids = [int(working.await_file(tmp_path / name)) for name in ("kernel", "one", "two")]
-    assert all(map(psutil.pid_exists, pids))
-    process.send_signal(number)
-    _, told = process.communicate(timeout=30)
+    with wrapper("run", make(tmp_path / "n.ipynb", cell), tmp_path / "t.ipynb") as process:
+        pids = [int(working.await_file(tmp_path / name)) for name in ("kernel", "one", "two")]
+        assert all(map(working.running, pids))
+        process.send_signal(number)
+        _, told = process.communicate(timeout=working.PATIENCE)
     assert process.returncode == code
     assert "Traceback" not in told
-    end = time.monotonic() + 10
-    while (left := [pid for pid in pids if psutil.pid_exists(pid)]) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert left == []
+    assert all(map(working.ends, pids))
     assert not (tmp_path / "t.ipynb").exists()
 
 
@@ -206,8 +197,7 @@ def test_refresh_is_byte_stable_and_keeps_ids_counts_and_outputs(tmp_path: Path)
     assert [cell.metadata for cell in book.cells] == [{}, {"tags": ["parameters"]}, {}, {}]
     assert set(book.metadata) == {"kernelspec", "language_info"}
     assert book.metadata.language_info == {"name": "python"}
-    assert outputs(file)[-1].data == {"text/plain": "8"}
-    assert [out.output_type for out in outputs(file)] == ["stream", "execute_result"]
+    assert [out.get("data", out.output_type) for out in outputs(file)] == ["stream", {"text/plain": "8"}]
     book.metadata["language_info"] = {"name": "python", "version": "3.9"}
     book.cells[2].metadata["execution"] = {"iopub.status.busy": "2020-01-01"}
     nbformat.write(book, file)

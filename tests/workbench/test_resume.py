@@ -1,5 +1,6 @@
 """A run that is ended in whatever way and started again gives what an uninterrupted run gives, to the last byte."""
 
+import json
 import os
 import signal
 import time
@@ -60,6 +61,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout.run(0)
     assert checkout.ran == WHOLE
     assert sorted(Path(name).name for name in checkout.outputs) == ["0.csv", "0.json", "0.safetensors", "samples.npz"]
+    record = next(content for name, content in checkout.outputs.items() if name.endswith(".json"))
+    assert json.loads(record)["history"]["best_epoch"] < EPOCHS  # so its weights must outlast what is ended later
     yield checkout
     checkout.close()
 

@@ -151,6 +151,17 @@ def test_masks_are_drawn_anew_in_every_epoch_and_seed(monkeypatch: pytest.Monkey
     assert drawn == [stream for stream in expected for _ in range(4)]
 
 
+def test_an_epoch_trains_in_training_mode_whatever_mode_the_network_was_in() -> None:
+    ends = []
+    for mode in (True, False):
+        state = fresh(run("sgt"))
+        state.network.train(mode)
+        epoch_of(run("sgt"), state)
+        assert all(module.training for module in state.network.modules())
+        ends.append(weights(state.network))
+    assert same(*ends)
+
+
 # -- batches
 
 

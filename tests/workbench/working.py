@@ -5,8 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import psutil
 
 if __name__ != "working":  # in processes of their own: without the core, whose torch takes seconds to load
     sys.modules["smoot"] = package = ModuleType("smoot")
@@ -78,13 +83,32 @@ def resumable(task: Path, report: Report) -> str:
         return state.read_text()
 
 
-def await_file(file: Path, length: int = 1, seconds: float = 30) -> str:
+PATIENCE = 120  # seconds that a busy machine may take for anything
+
+
+def await_file(file: Path, length: int = 1) -> str:
     """The file's content, once it is that long."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not (file.exists() and len(file.read_text()) >= length):
-        assert time.monotonic() < end, f"no {file} after {seconds} s"
+        assert time.monotonic() < end, f"no {file} after {PATIENCE} s"
         time.sleep(0.01)
     return file.read_text()
+
+
+def running(pid: int) -> bool:
+    """Whether the process still runs (a zombie does not)."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ends(pid: int) -> bool:
+    """Whether the process ends soon."""
+    end = time.monotonic() + PATIENCE
+    while running(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not running(pid)
 
 
 def claim(sign: Path, seconds: str, end: str) -> None:
@@ -102,11 +126,22 @@ def claim(sign: Path, seconds: str, end: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def start(function: str, *arguments: object) -> "subprocess.Popen[str]":
-    """A process that claims an entry, or runs a function of this file over tasks; its outputs are pipes."""
-    command = [sys.executable, __file__, function, *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
+@contextmanager
+def started(command: Sequence[object], **options: Any) -> "Iterator[subprocess.Popen[str]]":
+    """A process in a session of its own, with its outputs as pipes; nothing of it outlives the block."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, text=True, start_new_session=True, **pipes, **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def process(function: str, *arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
+    """A process that claims an entry, or runs a function of this file over tasks."""
+    return started([sys.executable, __file__, function, *arguments])
 
 
 def main(name: str, *texts: str) -> None:
