@@ -131,7 +131,7 @@ def end_in_training(repository: Repository, number: signal.Signals) -> list[int]
     before = set(repository.trained())
     process = repository.start(*REPRO)
     try:
-        assert until(lambda: set(repository.trained()) - before or process.poll() is not None, 120)
+        assert until(lambda: set(repository.trained()) - before or process.poll() is not None, 300)
         members = crew(process)
         os.killpg(process.pid, number)
         assert process.wait(60) != 0

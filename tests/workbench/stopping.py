@@ -85,7 +85,7 @@ class Checkout:
     def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
         """Start the cell and wait until one of its processes has come to the moment."""
         process = self.start(*seeds, last=last, stop=at)
-        assert until(lambda: self.stopped or process.poll() is not None, 120), f"never came to {at}"
+        assert until(lambda: self.stopped or process.poll() is not None, 240), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
         return process
 

@@ -90,7 +90,7 @@ def test_ended_at_many_moments(whole: Checkout, checkout: Checkout) -> None:
         members = crew(process)
         os.killpg(process.pid, number)
         assert process.wait(60) != 0, when
-        assert until(lambda members=members: not any(map(running, members)), 10), when
+        assert until(lambda members=members: not any(map(running, members)), 30), when
         assert checkout.ran[before:] == begun, when
         assert not any(name.endswith(".json") for name in checkout.outputs), when
     assert checkout.told.read_text().count("KeyboardInterrupt") == 1
@@ -112,13 +112,13 @@ def test_when_only_the_parent_is_killed_a_second_start_waits_for_what_is_left(
     process.wait()
     try:
         second = checkout.start(0, last="train")
-        assert until(lambda: "another process works on" in checkout.told.read_text(), 60)
+        assert until(lambda: "another process works on" in checkout.told.read_text(), 180)
         time.sleep(0.3)
         assert checkout.ran == EPOCH[1:4]
         assert checkout.epochs_kept == [2]
     finally:
         os.kill(worker, signal.SIGCONT)
-    assert until(lambda: not running(worker), 10)  # by itself, from the middle of its work
+    assert until(lambda: not running(worker), 30)  # by itself, from the middle of its work
     assert second.wait(120) == 0
     assert checkout.ran == [*EPOCH[1:4], *EPOCH[3:]]
     trained = {name: content for name, content in whole.outputs.items() if "records" not in name}
