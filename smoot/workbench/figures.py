@@ -79,7 +79,8 @@ def _of_samples(samples: dict[str, storage.Samples], about: Setting, seed: int) 
     yield Drawn(
         f"gradient_magnitudes_{place}",
         f"Magnitude of the input gradient over the pixels of {about.curve_images:,} test images, "
-        f"{about.name}: its distribution for one model of each method (seed {seed}). {about.facts}.",
+        f"{about.name}: its distribution for one model of each method (seed {seed}); pixels "
+        f"without any gradient are left out. {about.facts}.",
         pictures.gradient_magnitudes(samples),
     )
 

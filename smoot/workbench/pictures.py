@@ -1,6 +1,7 @@
 """Figures drawn from samples: saliency maps side by side, the distribution of gradient magnitudes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -98,10 +99,15 @@ def gradient_density(samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDA
 def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
     """Density of log10 |input gradient| over pixels, one line per method, medians marked at the bottom.
 
+    The lowest bin holds what is zero or as good as zero, such as the border that a strided convolution never
+    reads: it is left out of lines and medians, and its share is in the legend if it is a per cent or more.
+
     Args:
         samples: of each method.
     """
     colour, marker = colours(samples), markers(samples)
+    zeros = {m: sample.gradient_counts[0] / sample.gradient_counts.sum() for m, sample in samples.items()}
+    samples = {m: _without_zeros(sample) for m, sample in samples.items()}
     figure, grid = panels(1, 1, 3.2)
     axes = grid[0][0]
     handles = []
@@ -109,7 +115,8 @@ def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
         middle, density, median = gradient_density(sample)
         axes.plot(middle, density, color=colour[method])
         axes.plot(median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3)
-        label = f"{display_name(method)} (median {_power(median)})"
+        zero = f", {zeros[method]:.0%} zero" if zeros[method] >= 0.01 else ""
+        label = f"{display_name(method)} (median {_power(median)}{zero})"
         handles.append(Line2D([], [], color=colour[method], marker=marker[method], label=label))
     axes.set_xlim(_range(list(samples.values())))
     axes.set_ylim(bottom=0)
@@ -117,6 +124,11 @@ def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
     finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
     legend(figure, handles, columns=3)
     return figure
+
+
+def _without_zeros(sample: Samples) -> Samples:
+    """The sample without the lowest bin of its gradients."""
+    return replace(sample, gradient_edges=sample.gradient_edges[1:], gradient_counts=sample.gradient_counts[1:])
 
 
 def _range(samples: list[Samples]) -> tuple[float, float]:

@@ -99,8 +99,27 @@ def visible(made: list[Samples]) -> tuple[float, float]:
     return min(low), max(high)
 
 
+def test_zero_gradients_are_told_and_not_drawn(of_methods: dict[str, Samples]) -> None:
+    """A pile in the lowest bin moves neither line nor median; the legend says how large it is."""
+    made = of_methods["plain"]
+    counts = made.gradient_counts.copy()
+    counts[0] = counts[1:].sum() / 3
+    figures = [
+        pictures.gradient_magnitudes({"plain": sample}) for sample in (made, replace(made, gradient_counts=counts))
+    ]
+    lines = [[line.get_xydata() for line in figure.axes[0].lines] for figure in figures]
+    for before, after in zip(*lines, strict=True):
+        assert after == pytest.approx(before)
+    before, after = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
+    assert "zero" not in before[0] and after[0].endswith(", 25% zero)")
+
+
 def test_gradient_figure(of_methods: dict[str, Samples]) -> None:
     figure = pictures.gradient_magnitudes(of_methods)
+    of_methods = {
+        method: replace(made, gradient_edges=made.gradient_edges[1:], gradient_counts=made.gradient_counts[1:])
+        for method, made in of_methods.items()
+    }
     (axes,) = figure.axes
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
     for line, made in zip(lines, of_methods.values(), strict=True):
