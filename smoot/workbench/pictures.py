@@ -122,7 +122,7 @@ def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))
     finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
-    legend(figure, handles, columns=3)
+    legend(figure, handles, columns=2 if max(zeros.values()) >= 0.01 else 3)
     return figure
 
 
