@@ -61,7 +61,7 @@ test: environment ## lint, types, tests, notebooks
 	$(NBVAL) --nbval $(REPORTS)
 	$(NBVAL) --nbval-lax $(STAGES)
 
-verify: environment repository ## run the pipeline and compare its tables with the committed ones
+verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(FIXED) $(RUN) -m dvc repro
 	$(RUN) -m smoot.workbench.verify
 
