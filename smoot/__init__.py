@@ -2,10 +2,18 @@
 
 Read in this order: ``saliency`` (input gradients and maps), ``masking`` (which pixels, and what replaces
 them), ``scheduler`` (how much, decided during training), ``objective`` (the loss of one batch, and the
-drop-in ``SaliencyGuidedLoss``), ``metrics`` (how good a map is). The core needs torch and nothing else;
+drop-in ``SaliencyGuidedLoss``), ``curves`` (what the network answers when salient pixels go) and
+``metrics`` (how good a map is by itself). The core needs torch and nothing else;
 ``smoot.workbench`` holds the experiments around it.
 """
 
+from smoot.curves import (
+    PerturbationCurve,
+    PerturbationCurves,
+    deletion_curve,
+    insertion_curve,
+    perturbation_curves,
+)
 from smoot.masking import (
     fill_masked,
     lowest_mass_mask,
@@ -13,14 +21,7 @@ from smoot.masking import (
     protected_random_mask,
     random_mask,
 )
-from smoot.metrics import (
-    PerturbationCurve,
-    deletion_curve,
-    gini_sparseness,
-    insertion_curve,
-    relevance_mass,
-    relevance_rank,
-)
+from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
 from smoot.objective import Guidance, GuidedLoss, SaliencyGuidedLoss, guided_loss, kl_consistency
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
@@ -36,6 +37,7 @@ __all__ = [
     "MaskPlan",
     "MaskSchedule",
     "PerturbationCurve",
+    "PerturbationCurves",
     "SaliencyGuidedLoss",
     "deletion_curve",
     "fill_masked",
@@ -46,8 +48,11 @@ __all__ = [
     "kl_consistency",
     "lowest_mass_mask",
     "lowest_saliency_mask",
+    "perturbation_curves",
+    "pointing_game",
     "protected_random_mask",
     "random_mask",
+    "rank_correlation",
     "relevance_mass",
     "relevance_rank",
     "saliency_map",

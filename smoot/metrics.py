@@ -1,110 +1,32 @@
-"""How good a saliency map is: faithfulness, localisation, sparseness."""
+"""How good a saliency map is by itself: localisation, sparseness, and agreement of two maps.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+What the network answers when salient pixels go is in :mod:`smoot.curves`.
+"""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoot.checks import (
-    check_between,
-    check_choice,
-    check_count,
-    check_inputs,
-    check_logits,
-    check_map_shape,
-    check_saliency,
-    check_targets,
-)
-from smoot.masking import Fill, fill_masked, pixel_count
-from smoot.modes import evaluation_mode
-from smoot.saliency import at_least_float32, target_score
-
-CurveScore = Literal["probability", "accuracy", "log_odds"]
-TENTHS = tuple(step / 10 for step in range(11))
-
-
-@dataclass(frozen=True)
-class PerturbationCurve:
-    """A score against the share of perturbed pixels.
-
-    Attributes:
-        fraction: ``(S,)`` shares of most salient pixels that were removed (deletion) or shown (insertion).
-        score: ``(S,)`` mean over the images.
-        auc: 0-d, area under the curve by the trapezoidal rule.
-    """
-
-    fraction: Tensor
-    score: Tensor
-    auc: Tensor
-
-
-def deletion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    saliency: Tensor,
-    *,
-    fractions: Sequence[float] | Tensor = TENTHS,
-    fill: Fill = "constant",
-    value: float = 0.0,
-    score: CurveScore = "probability",
-    batch_size: int = 256,
-    generator: torch.Generator | None = None,
-) -> PerturbationCurve:
-    """Score while the most salient pixels are removed (Petsiuk et al. 2018). Lower is better.
-
-    At fraction f the ``floor(f * P + 0.5)`` most salient pixels are replaced; ties by pixel index. A random
-    fill is drawn once an image, so that neighbouring steps differ only by the pixels between them. A curve
-    also measures how robust the model is to the fill: compare with a random ranking and use two fills.
-
-    Args:
-        model: maps inputs to logits; run in eval mode without gradients, its modes are restored.
-        inputs: ``(N, C, *pixels)`` or ``(N, F)``.
-        targets: ``(N,)`` int64, the class that is scored.
-        saliency: ``(N, *pixels)``, higher is more salient.
-        fractions: increasing shares in [0, 1], at least two.
-        fill: ``uniform``, ``mean`` or ``constant``, see :func:`smoot.masking.fill_masked`.
-        value: the constant of fill ``constant``.
-        score: ``probability`` of the target, ``accuracy`` (share of answers that are it), or ``log_odds``.
-        batch_size: images per forward.
-        generator: source of a random fill.
-
-    Returns:
-        :class:`PerturbationCurve`.
-
-    Raises:
-        TypeError, ValueError: as :func:`smoot.saliency.input_gradient`; for fractions that do not increase.
-    """
-    settings = _Settings(tuple(map(float, fractions)), fill, value, score, batch_size)
-    return _curve(model, inputs, targets, saliency, settings, generator, insertion=False)
-
-
-def insertion_curve(  # noqa: PLR0913 - the settings of one curve, all by name
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    saliency: Tensor,
-    *,
-    fractions: Sequence[float] | Tensor = TENTHS,
-    fill: Fill = "constant",
-    value: float = 0.0,
-    score: CurveScore = "probability",
-    batch_size: int = 256,
-    generator: torch.Generator | None = None,
-) -> PerturbationCurve:
-    """Score while the most salient pixels are shown on an otherwise filled image. Higher is better.
-
-    At fraction f the ``floor(f * P + 0.5)`` most salient pixels are shown. Arguments, result and errors are
-    those of :func:`deletion_curve`.
-    """
-    settings = _Settings(tuple(map(float, fractions)), fill, value, score, batch_size)
-    return _curve(model, inputs, targets, saliency, settings, generator, insertion=True)
+from smoot.checks import check_saliency
+from smoot.saliency import at_least_float32
 
 
 def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:
-    """Share of the saliency that lies inside the region (Arras et al. 2022). In [0, 1], higher is better.
+    """Share of the saliency that lies inside the region.
+
+    With a tile of a mosaic as the region this is the score of the grid pointing game.
+
+    Formula:
+        ``sum of the saliency in the region / sum of the saliency``.
+    Range:
+        [0, 1]; a random or constant map gives the region's share of the pixels.
+    Better:
+        Higher, if the region is what the class depends on.
+    Source:
+        Arras, Osman, Samek 2022 (relevance mass accuracy); as the energy-based pointing game: Wang et al. 2020.
+    Fails when:
+        The network rightly looks outside the region (context, background), or the region holds pixels that
+        tell nothing. A large region is hit by any map, so read it beside that of a random map. A model that
+        ignores the image can have an edge detector's map, which localises well: see the sanity check.
 
     Args:
         saliency: ``(N, *pixels)``, non-negative.
@@ -121,30 +43,92 @@ def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:
 
 
 def relevance_rank(saliency: Tensor, region: Tensor) -> Tensor:
-    """Share of the K most salient pixels that lie inside a region of K pixels (Arras et al. 2022).
+    """Share of the K most salient pixels that lie inside a region of K pixels; ties by pixel index.
 
-    In [0, 1], higher is better. Ties by pixel index. Arguments and errors as for :func:`relevance_mass`.
+    Arguments and errors as for :func:`relevance_mass`.
+
+    Formula:
+        ``|K most salient pixels and region| / K`` with ``K = |region|``.
+    Range:
+        [0, 1]; a random map gives the region's share of the pixels.
+    Better:
+        Higher, if the region is what the class depends on.
+    Source:
+        Arras, Osman, Samek 2022 (relevance rank accuracy).
+    Fails when:
+        As :func:`relevance_mass`. It sees the order only: a map that is nearly flat counts as much as a sharp
+        one, and among equal pixels (a map with many zeros) the index decides.
 
     Returns:
         ``(N,)``.
     """
     saliency, region = _checked_region(saliency, region)
+    order = saliency.argsort(dim=1, descending=True, stable=True)
     size = region.sum(1)
-    among_first = _descending_rank(saliency) < size.unsqueeze(1)
-    return (among_first & region).sum(1) / size
+    among_first = torch.arange(region.shape[1], device=region.device) < size.unsqueeze(1)
+    return (region.gather(1, order) & among_first).sum(1) / size
+
+
+def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: int = 0) -> Tensor:
+    """Whether the most salient pixel lies in the region; the first index among equals.
+
+    Formula:
+        1 if a pixel of the region is at most ``tolerance`` pixels away from the most salient pixel along
+        every axis (Chebyshev distance: the region dilated by a square), else 0.
+    Range:
+        0 or 1 an image; the mean over images is the hit rate. A random map hits with the dilated region's
+        share of the pixels.
+    Better:
+        Higher, if the region is what the class depends on.
+    Source:
+        Zhang et al. 2018 (pointing game), who allow 15 pixels in photographs.
+    Fails when:
+        One pixel stands for the whole map: noise moves it, and a map that is otherwise wrong can hit. The
+        tolerance makes small regions large, so the random map's rate belongs beside it.
+
+    Args:
+        saliency: ``(N, *pixels)``, non-negative.
+        region: ``(N, *pixels)`` bool; none of the regions may be empty.
+        tolerance: in pixels, 0 or more.
+
+    Returns:
+        ``(N,)``: 1.0, 0.0, or NaN for an image without any saliency.
+
+    Raises:
+        ValueError: as :func:`relevance_mass`; for a tolerance that is no whole number of at least 0.
+    """
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance!r}: expected a whole number of pixels, at least 0")
+    shape = region.shape
+    flat, region = _checked_region(saliency, region)
+    most = flat.argmax(1)
+    hit = (region & _square(most, shape[1:], tolerance)).any(1)
+    return torch.where(flat.gather(1, most.unsqueeze(1)).squeeze(1) > 0, hit.to(flat.dtype), torch.nan)
 
 
 def gini_sparseness(saliency: Tensor) -> Tensor:
-    """Gini index of the saliency over pixels (Chalasani et al. 2020; Hurley & Rickard 2009).
+    """Gini index of the saliency over the pixels: how few pixels hold it.
 
-    0 if all pixels are equal, ``1 - 1/P`` if one pixel holds everything; higher is sparser. It says nothing
-    about being right: a random network can have sparse maps.
+    Formula:
+        ``sum over i of (2 i - P - 1) s_i / (P sum of s)`` with the pixels s in ascending order, i = 1 ... P.
+    Range:
+        [0, 1 - 1/P]: 0 if all pixels are equal, the end if one pixel holds everything.
+    Better:
+        Higher is sparser. Not better by itself.
+    Source:
+        Hurley & Rickard 2009; on attributions: Chalasani et al. 2020.
+    Fails when:
+        It is read alone. It says nothing about being right: one arbitrary pixel is as sparse as can be, and a
+        random network can have sparse maps. Maps of different sizes or reductions are not comparable.
 
     Args:
         saliency: ``(N, *pixels)``, non-negative.
 
     Returns:
         ``(N,)``; NaN for an image without any saliency.
+
+    Raises:
+        ValueError: for negative saliency.
     """
     check_saliency(saliency, non_negative=True)
     ascending = at_least_float32(saliency).flatten(1).sort(dim=1).values
@@ -153,74 +137,58 @@ def gini_sparseness(saliency: Tensor) -> Tensor:
     return (weight * ascending).sum(1) / (num_pixels * ascending.sum(1))
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What a curve is measured with; checked once."""
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's correlation of two maps over their pixels, equal pixels with the mean of their ranks.
 
-    fractions: tuple[float, ...]
-    fill: Fill
-    value: float
-    score: CurveScore
-    batch_size: int
+    Formula:
+        Pearson's correlation of the ranks, image by image.
+    Range:
+        [-1, 1]; 1 for maps in the same order, 0 in expectation for unrelated ones.
+    Better:
+        Depends on the question: higher for the same map under noise (stability), near 0 for the map of a
+        network whose weights were drawn again (sanity).
+    Source:
+        Spearman 1904; for maps of randomised networks: Adebayo et al. 2018.
+    Fails when:
+        Most pixels carry no saliency: their order is noise that counts as much as that of the few that do.
+        A smooth prior common to both maps (bright centre, edges) correlates without any shared reason.
 
-    def __post_init__(self) -> None:
-        check_choice("fill", self.fill, ("uniform", "mean", "constant"))
-        check_choice("score", self.score, get_args(CurveScore))
-        check_count("batch_size", self.batch_size)
-        for fraction in self.fractions:
-            check_between("fraction", fraction)
-        rising = all(a < b for a, b in zip(self.fractions, self.fractions[1:], strict=False))
-        if len(self.fractions) < 2 or not rising:
-            raise ValueError(f"fractions are {self.fractions}: expected at least two increasing shares in [0, 1]")
+    Args:
+        first: ``(N, *pixels)``, any sign.
+        second: ``(N, *pixels)``, any sign.
 
+    Returns:
+        ``(N,)``; NaN where one of the two maps is constant.
 
-def _curve(
-    model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    saliency: Tensor,
-    settings: _Settings,
-    generator: torch.Generator | None,
-    *,
-    insertion: bool,
-) -> PerturbationCurve:
-    """Deletion masks the most salient pixels, insertion all others: one engine for both."""
-    check_inputs(inputs)
-    check_targets(targets, len(inputs))
-    check_saliency(saliency)
-    check_map_shape("saliency", saliency, inputs)
-    counts = [pixel_count(fraction, saliency[0].numel()) for fraction in settings.fractions]
-    scores: list[list[Tensor]] = [[] for _ in counts]
-    with evaluation_mode(model), torch.no_grad():
-        for start in range(0, len(inputs), settings.batch_size):
-            rows = slice(start, start + settings.batch_size)
-            images, labels, maps = inputs[rows], targets[rows], saliency[rows]
-            everything = torch.ones_like(maps, dtype=torch.bool)
-            filled = fill_masked(images, everything, fill=settings.fill, value=settings.value, generator=generator)
-            rank = _descending_rank(maps.flatten(1)).view_as(maps)
-            for step, count in enumerate(counts):
-                masked = (rank >= count) if insertion else (rank < count)
-                perturbed = torch.where(masked if images.ndim == 2 else masked.unsqueeze(1), filled, images)
-                logits = check_logits(model(perturbed), labels)
-                scores[step].append(_score(logits, labels, settings.score))
-    score = torch.stack([torch.cat(batches).mean() for batches in scores]).float()
-    fraction = torch.tensor(settings.fractions, device=inputs.device)
-    return PerturbationCurve(fraction, score, torch.trapezoid(score, fraction))
+    Raises:
+        ValueError: for maps of different shapes, or NaN.
+    """
+    check_saliency(first)
+    check_saliency(second)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"second has shape {tuple(second.shape)}: expected {tuple(first.shape)} like first, one map an image"
+        )
+    a, b = (_centred_ranks(at_least_float32(array).flatten(1)) for array in (first, second))
+    correlation = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
+    return correlation.clamp(-1, 1).to(at_least_float32(first).dtype)
 
 
-def _score(logits: Tensor, targets: Tensor, score: CurveScore) -> Tensor:
-    """The curve's score of each image, ``(N,)``."""
-    if score == "accuracy":
-        return (logits.argmax(1) == targets).float()
-    if score == "log_odds":
-        return target_score(logits, targets, "log_odds")
-    return target_score(logits, targets, "log_prob").exp()
+def _centred_ranks(flat: Tensor) -> Tensor:
+    """Twice the average rank of each pixel less its mean, ``(N, P)`` float64: exact, 0 for a constant map."""
+    ascending = flat.sort(dim=1).values
+    below = torch.searchsorted(ascending, flat.contiguous())
+    up_to = torch.searchsorted(ascending, flat.contiguous(), right=True)
+    return (below + up_to - flat.shape[1]).double()
 
 
-def _descending_rank(flat: Tensor) -> Tensor:
-    """Rank of each pixel ``(N, P)``, 0 for the most salient; ties by pixel index."""
-    order = flat.argsort(dim=1, descending=True, stable=True)
-    return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
+def _square(index: Tensor, shape: torch.Size, tolerance: int) -> Tensor:
+    """True at most ``tolerance`` pixels away along every axis from the pixel ``index`` ``(N,)``; ``(N, P)``."""
+    near = torch.ones(len(index), 1, dtype=torch.bool, device=index.device)
+    for size, coordinate in zip(shape, torch.unravel_index(index, shape), strict=True):
+        along = (torch.arange(size, device=index.device) - coordinate.unsqueeze(1)).abs() <= tolerance
+        near = (near.unsqueeze(2) & along.unsqueeze(1)).flatten(1)
+    return near
 
 
 def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:

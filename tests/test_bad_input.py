@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smoot.curves import deletion_curve, insertion_curve, perturbation_curves
 from smoot.masking import (
     fill_masked,
     lowest_mass_mask,
@@ -16,7 +17,7 @@ from smoot.masking import (
     protected_random_mask,
     random_mask,
 )
-from smoot.metrics import deletion_curve, gini_sparseness, insertion_curve, relevance_mass, relevance_rank
+from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
 from smoot.objective import Guidance, SaliencyGuidedLoss, guided_loss, kl_consistency
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient, target_score
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
@@ -62,8 +63,10 @@ ENTRIES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "guided_loss, masked": lambda *batch: guided_loss(*batch, MaskPlan()),
     "guided_loss, eval pass": lambda *batch: guided_loss(*batch, MaskPlan(), Guidance(saliency_pass="eval")),
     "SaliencyGuidedLoss": SaliencyGuidedLoss(AdaptiveSchedule()),
-    "deletion_curve": lambda *batch: deletion_curve(*batch, MAP),
-    "insertion_curve": lambda *batch: insertion_curve(*batch, MAP),
+    # Batches of four rows: the first holds the images as they are.
+    "deletion_curve": lambda *batch: deletion_curve(*batch, MAP, batch_size=4),
+    "insertion_curve": lambda *batch: insertion_curve(*batch, MAP, batch_size=4),
+    "perturbation_curves": lambda *batch: perturbation_curves(*batch, MAP, batch_size=4),
 }
 BATCHES: list[tuple[str, Any, Any, Any, type[Exception], tuple[str, ...]]] = [
     ("integer images", THREE_CLASSES, (IMAGES * 255).byte(), LABELS, TypeError, ("torch.uint8", "float()")),
@@ -237,6 +240,9 @@ CORE += [
             "protected_random_mask": lambda saliency: protected_random_mask(saliency, 0.5, 0.1),
             "gini_sparseness": gini_sparseness,
             "relevance_mass": lambda saliency: relevance_mass(saliency, REGION),
+            "pointing_game": lambda saliency: pointing_game(saliency, REGION),
+            "rank_correlation, first": lambda saliency: rank_correlation(saliency, MAP),
+            "rank_correlation, second": lambda saliency: rank_correlation(MAP, saliency),
             "deletion_curve": lambda saliency: deletion_curve(THREE_CLASSES, IMAGES, LABELS, saliency),
         }.items()
         for kind, bad, words in (
@@ -379,7 +385,8 @@ def on_curve(saliency: Tensor = MAP, **settings: Any) -> Callable[[], Any]:
 CORE += [
     Row("map of another size", on_curve(saliency=MAP[:, :2]), ValueError, ("(4, 2, 3)", "(4, 3, 3)")),
     Row("map with channels", on_curve(saliency=IMAGES), ValueError, ("(4, 2, 3, 3)", "(4, 3, 3)")),
-    Row("curve's fill", on_curve(fill="worst_case"), ValueError, ("'worst_case'", "'mean'")),
+    Row("curve's fill", on_curve(fill="blur"), ValueError, ("'blur'", "'worst_case'", "'mean'")),
+    Row("curve without a gradient", on_curve(fill="worst_case"), ValueError, ("None", "'worst_case'", "(4, 2, 3, 3)")),
     Row("curve's score", on_curve(score="margin"), ValueError, ("'margin'", "'probability'")),
     Row("curve's batch size", on_curve(batch_size=0), ValueError, ("batch_size", "0", "at least 1")),
     Row("one fraction", on_curve(fractions=(0.5,)), ValueError, ("(0.5,)", "at least two")),
@@ -392,7 +399,7 @@ CORE += [
     Row("equal fractions", on_curve(fractions=(0.0, 0.5, 0.5)), ValueError, ("(0.0, 0.5, 0.5)", "increasing")),
     *(
         Row(f"{measure.__name__}: {name}", lambda call=measure, bad=bad: call(*bad), ValueError, words)
-        for measure in (relevance_mass, relevance_rank)
+        for measure in (relevance_mass, relevance_rank, pointing_game)
         for name, bad, words in (
             ("float region", (MAP, REGION.float()), ("torch.float32", "bool")),
             ("region of another size", (MAP, REGION[:, :2]), ("(4, 2, 3)", "(4, 3, 3)")),
@@ -400,6 +407,16 @@ CORE += [
             ("negative saliency", (MAP - 0.5, REGION), ("negative", "mean_abs")),
         )
     ),
+    *(
+        Row(
+            f"tolerance {tolerance}",
+            lambda tolerance=tolerance: pointing_game(MAP, REGION, tolerance=tolerance),
+            ValueError,
+            ("tolerance", str(tolerance), "at least 0"),
+        )
+        for tolerance in (-1, 1.5, True, None)
+    ),
+    Row("maps of two sizes", lambda: rank_correlation(MAP, MAP[:, :2]), ValueError, ("(4, 2, 3)", "(4, 3, 3)")),
     Row("Gini of a signed map", lambda: gini_sparseness(MAP - 0.5), ValueError, ("negative", "mean_abs")),
 ]
 

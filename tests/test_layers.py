@@ -12,18 +12,26 @@ from smoot.workbench import closure
 # A module imports only from lower floors (rows further up). The core is named as it is, the workbench's
 # modules by their last name.
 FLOORS = (
-    ("smoot.checks", "smoot.modes", "closure", "paths", "progress"),
-    ("smoot.masking", "smoot.saliency", "cells", "catalogue", "notebook", "statistics", "storage", "workers"),
-    ("smoot.metrics", "smoot.scheduler", "decoding", "ledger", "provenance", "results", "transfer"),
-    ("smoot.selection", "sources", "style", "typesetting"),
+    ("smoot.checks", "smoot.modes", "closure", "measures", "paths", "progress", "randomness", "schema"),
+    ("smoot.masking", "smoot.saliency", "answers", "plain_fit", "composites", "catalogue"),
+    ("cells", "notebook", "statistics", "storage", "workers"),
+    ("smoot.metrics", "smoot.perturbation", "smoot.scheduler", "attribution", "erasing", "robustness"),
+    ("decoding", "ledger", "provenance", "results", "style", "transfer", "typesetting"),
+    ("smoot.curves", "smoot.selection", "localisation", "sanity", "stability", "sources"),
     ("smoot.objective", "data"),
-    ("config",),
-    ("models",),
-    ("training", "evaluation"),
-    ("training_cells", "evaluation_cells"),
-    ("captions", "charts", "grid", "pictures", "tabulation", "verify"),
+    ("parameters",),
+    ("config", "faithfulness"),
+    ("models", "protocol"),
+    ("training", "judge", "retraining"),
+    ("map_quality",),
+    ("attribution_quality",),
+    ("evaluation",),
+    ("training_cells", "judge_cells", "retraining_cells"),
+    ("evaluation_cells",),
+    ("captions", "charts", "claims", "grid", "pictures", "studies", "tabulation", "verify"),
+    ("attribution_tables", "comparison_charts", "quality_tables", "study_tables", "training_tables"),
     ("tables", "figures"),
-    ("report", "readme"),
+    ("report", "readme", "metric_docs"),
 )
 # What makes training and measuring heavy; drawing and reporting work without it.
 HEAVY = {"torch", "timm", "torchvision", "torchmetrics", "safetensors", "captum"}

@@ -20,9 +20,10 @@ COPIED = (
 )
 METHODS, SEEDS, BACKBONE = ["plain", "smoot"], [0, 1], "two_conv_small"
 CELLS = [f"digits/{BACKBONE}/{method}" for method in METHODS]
+SETTING = f"digits-{BACKBONE}"
 STAGES = {
-    *("code", "data@digits", "tables", "figures", "report"),
-    *(f"{stage}@{cell.replace('/', '-')}" for stage in ("train", "evaluate") for cell in CELLS),
+    *("code", "data@digits", "judge", "retrain", "tables", "figures", "report"),
+    *(f"{stage}@{SETTING}" for stage in ("train", "evaluate")),
 }
 REPRO = ("dvc", "repro", "paper/dvc.yaml")
 
@@ -44,8 +45,11 @@ class Repository:
                 shutil.copyfile(ROOT / name, root / name)
         params = yaml.safe_load((ROOT / "tests" / "smoke.yaml").read_text())
         params |= {"profile": "paper", "here": "paper/", "seeds": SEEDS, "workers": 1}
-        params["grid"] = {"datasets": ["digits"], "backbones": [BACKBONE], "methods": METHODS}
+        settings = {SETTING: {"dataset": "digits", "backbone": BACKBONE}}
+        params["grid"] = {"datasets": ["digits"], "settings": settings, "methods": METHODS}
         params["training"]["epochs"] = 8
+        params["claims"] = [claim for claim in params["claims"] if claim["reference"] == "plain"]
+        params["claims"] = [claim for claim in params["claims"] if not claim.get("settings")]
         (root / "paper" / "params.yaml").write_text(yaml.safe_dump(params))
         repository = cls(root)
         repository.git("init", "--quiet")
@@ -148,6 +152,7 @@ def test_every_stage_made_what_it_promises(rehearsal: Rehearsal) -> None:
                 "runs/paper/weights",
                 "results/paper/history",
                 "results/paper/records",
+                "results/paper/retraining",
                 "results/provenance/paper",
             )
         }
@@ -155,8 +160,11 @@ def test_every_stage_made_what_it_promises(rehearsal: Rehearsal) -> None:
             "runs/paper/weights": ["0.safetensors", "1.safetensors"],
             "results/paper/history": ["0.csv", "1.csv"],
             "results/paper/records": ["0.json", "1.json", "samples.npz"],
+            "results/paper/retraining": ["0.json", "1.json"],
             "results/provenance/paper": ["0.json", "1.json"],
         }
+    assert (root / "runs/paper/judge/digits.safetensors").is_file()
+    assert (root / "results/paper/judge/digits.json").is_file()
     assert (root / "data/manifest/paper/digits.json").is_file()
     assert (root / "figures/paper/report.html").is_file()
     for folder, name in (("tables", "*.md"), ("plots", "*.png"), ("plots", "*.svg")):

@@ -1,11 +1,11 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smoot.workbench import paths, storage
 from smoot.workbench.results import RunRecord
-from smoot.workbench.typesetting import Setting
+from smoot.workbench.typesetting import Measurement, Setting
 
 
 def setting(records: Sequence[RunRecord]) -> Setting:
@@ -29,6 +29,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     return Setting(
         dataset=cell.dataset,
         backbone=cell.backbone,
+        region=manifest["region"],
         train_images=manifest["train_images"] if train_images is None else train_images,
         train_total=manifest["train_images"],
         test_images=manifest["test_images"],
@@ -56,21 +57,35 @@ def _facts(record: RunRecord) -> dict[str, Any]:
             "train_images": config["dataset"]["train_images"],
             "validation_images": config["dataset"]["validation_images"],
             "epochs": config["training"]["epochs"],
-            "noise_std": config["evaluation"]["noise_std"],
-            "curve_images": config["evaluation"]["curve_images"],
+            "measured": _measurement(config["evaluation"]),
         }
     except KeyError as error:
         raise ValueError(f"record {record.keys}: its configuration has no {error}; captions need it") from None
+
+
+def _measurement(evaluation: Mapping[str, Any]) -> Measurement:
+    """The part of the evaluation's configuration that captions tell."""
+    robustness = evaluation["robustness"]
+    whole = {name: evaluation[name] for name in ("curve_images", "stability_std", "pointing_tolerance", "mosaics")}
+    names = ("noise_std", "blur_sigma", "pgd_images", "pgd_epsilon", "pgd_steps")
+    return Measurement(
+        **whole,
+        **{name: robustness[name] for name in names},
+        robustness_images=robustness["images"],
+        attribution_images=evaluation["attributions"]["images"],
+    )
 
 
 def _manifest(record: RunRecord) -> dict[str, Any]:
     """The data set's manifest, if it is of the data that the record was made with."""
     cell = record.cell
     path = paths.ProfilePaths(cell.profile).manifest / f"{cell.dataset}.json"
+    command = f"`python -m smoot.workbench.data manifest {cell.dataset} --profile {cell.profile}`"
     if not path.exists():
-        command = f"python -m smoot.workbench.data manifest {cell.dataset} --profile {cell.profile}"
-        raise FileNotFoundError(f"{path} is missing: `{command}` makes it")
+        raise FileNotFoundError(f"{path} is missing: {command} makes it")
     manifest = storage.read_json(path)
+    if "region" not in manifest:
+        raise ValueError(f"{path}: key region is missing: {command} writes it again")
     if manifest["sha256"] != record.data:
         raise ValueError(
             f"record {record.keys} was made with data {record.data}, "

@@ -4,13 +4,22 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+from smoot.checks import check_between
 from smoot.workbench import paths
 
-KINDS = ("idx", "scikit_learn", "image_folder")
+STORED = ("idx", "scikit_learn", "image_folder")
+DERIVED = ("block", "shortcut")
+KINDS = STORED + DERIVED
+KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("files", "addresses", "packages", "root"), STORED),
+    **{"source": DERIVED, "seed": DERIVED, "correlation": ("shortcut",)},
+}
+Region = Literal["foreground", "block", "shortcut"]
+REGIONS: Mapping[str, Region] = {"block": "block", "shortcut": "shortcut"}
 REGISTRIES = ("debian", "npm")
 
 
@@ -51,7 +60,11 @@ class Package:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One entry of ``data/datasets.yaml``; ``None`` stands for "taken from the images"."""
+    """One entry of ``data/datasets.yaml``; ``None`` stands for "taken from the images".
+
+    A derived set (kind ``block`` or ``shortcut``) is made from another set, its ``source``, with draws from its
+    ``seed``; ``correlation`` is that of a shortcut with the label in the training part.
+    """
 
     name: str
     title: str
@@ -64,14 +77,42 @@ class DataSet:
     addresses: tuple[str, ...] = ()
     packages: tuple[Package, ...] = ()
     root: str = ""
+    source: str = ""
+    seed: int | None = None
+    correlation: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}: expected one of {', '.join(KINDS)}")
         if self.kind == "image_folder" and not self.root:
             raise ValueError("root is missing: an image_folder needs the folder that holds train/ and test/")
-        if self.kind != "image_folder" and not (self.files and self.num_classes and self.image_shape):
+        if self.kind in ("idx", "scikit_learn") and not (self.files and self.num_classes and self.image_shape):
             raise ValueError(f"a set of kind {self.kind} needs files, num_classes and image_shape")
+        for key, kinds in KINDS_OF_KEY.items():
+            if getattr(self, key) not in (None, "", (), {}) and self.kind not in kinds:
+                raise ValueError(f"{key} belongs to the kinds {', '.join(kinds)}: a set of kind {self.kind} has none")
+        if self.derived:
+            self._check_derivation()
+
+    @property
+    def derived(self) -> bool:
+        """Whether the set is made from another one."""
+        return self.kind in DERIVED
+
+    @property
+    def region(self) -> Region:
+        """What the evidence in an image is: known exactly in a derived set, else its foreground."""
+        return REGIONS.get(self.kind, "foreground")
+
+    def _check_derivation(self) -> None:
+        """Refuse what a set could not be made from, or not twice the same."""
+        if not isinstance(self.source, str) or not self.source:
+            raise ValueError(f"source is {self.source!r}: a set of kind {self.kind} needs the name of another set")
+        if type(self.seed) is not int or self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}: a set of kind {self.kind} needs a whole number from 0")
+        if self.kind == "shortcut" and self.correlation is None:
+            raise ValueError("correlation is missing: a set of kind shortcut needs a number in [0, 1]")
+        check_between("correlation", self.correlation or 0.0)
 
 
 def known() -> list[str]:
@@ -89,7 +130,10 @@ def describe(name: str) -> DataSet:
     if name not in entries:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(sorted(entries))}")
     try:
-        return _parse(name, entries[name])
+        dataset = _parse(name, entries[name])
+        if dataset.derived:
+            _check_source(dataset.source, entries)
+        return dataset
     except ValueError as error:
         raise ValueError(f"{paths.DATASETS_FILE.name}, {name}: {error}") from None
 
@@ -106,6 +150,14 @@ def _entries() -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise ValueError(f"{paths.DATASETS_FILE} holds no data sets: expected a mapping of names to entries")
     return entries
+
+
+def _check_source(source: str, entries: Mapping[str, Any]) -> None:
+    """Refuse a source that is no set, or a derived one itself."""
+    stored = [name for name, entry in entries.items() if isinstance(entry, dict) and entry.get("kind") in STORED]
+    if source not in stored:
+        problem = "derived itself" if source in entries else "no data set"
+        raise ValueError(f"source is {source!r}, which is {problem}: expected one of {', '.join(sorted(stored))}")
 
 
 def _parse(name: str, entry: object) -> DataSet:

@@ -17,7 +17,7 @@ class GridLike(Protocol):
     @property
     def datasets(self) -> Sequence[str]: ...
     @property
-    def backbones(self) -> Sequence[str]: ...
+    def settings(self) -> Sequence[tuple[str, str]]: ...
     @property
     def methods(self) -> Sequence[str]: ...
     @property
@@ -41,6 +41,12 @@ class Cell:
     def samples_path(self) -> Path:
         return paths.ProfilePaths(self.profile).records / self.folder / "samples.npz"
 
+    def weights_path(self, seed: int) -> Path:
+        return paths.ProfilePaths(self.profile).weights / self.folder / f"{seed}.safetensors"
+
+    def retraining_path(self, seed: int) -> Path:
+        return paths.ProfilePaths(self.profile).retraining / self.folder / f"{seed}.json"
+
     def record_path(self, seed: int) -> Path:
         return paths.ProfilePaths(self.profile).records / self.folder / f"{seed}.json"
 
@@ -54,13 +60,17 @@ class Cell:
         """The command that makes this cell's files of a stage (``train``, ``evaluate``)."""
         if self.profile == "smoke":
             return f"the {stage} notebook with profile=smoke, dataset={self.dataset}, method={self.method}"
-        pipeline = "" if self.profile == "laptop" else f"{self.profile}/dvc.yaml:"
-        return f"`dvc repro {pipeline}{stage}@{self.dataset}-{self.backbone}-{self.method}`"
+        return f"`dvc repro {pipeline(self.profile)}{stage}@{self.dataset}-{self.backbone}`"
+
+
+def pipeline(profile: str) -> str:
+    """What stands before a stage's name in `dvc repro`: nothing for the default profile."""
+    return "" if profile == "laptop" else f"{profile}/dvc.yaml:"
 
 
 def grid_cells(grid: GridLike) -> Iterator[Cell]:
-    """The cells of a grid, dataset by dataset, backbone by backbone."""
-    for dataset, backbone, method in product(grid.datasets, grid.backbones, grid.methods):
+    """The cells of a grid, setting by setting."""
+    for (dataset, backbone), method in product(grid.settings, grid.methods):
         yield Cell(grid.profile, dataset, backbone, method)
 
 

@@ -1,9 +1,10 @@
-"""Figures drawn from frames: curves, training, faithfulness against accuracy, paired differences.
+"""Figures drawn from frames over a line: perturbation curves, training, maps of randomised networks.
 
 Frames hold one row per method and seed (and epoch, or point of a curve) of one data set and backbone; bands
 and bars are 95 % confidence intervals over seeds. Every function returns a figure and writes nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
@@ -12,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from smoot.workbench.results import Sanity
 from smoot.workbench.statistics import mean_interval
 from smoot.workbench.style import INK, colours, finish, legend, markers, panels, styled
-from smoot.workbench.typesetting import display_name
+from smoot.workbench.typesetting import ATTRIBUTIONS, display_name, in_order
 
 CURVES = {  # curve: title, x axis, direction that is better
     "deletion": ("Deletion", "Most salient pixels removed (%)", "lower is better"),
@@ -23,10 +25,12 @@ CURVES = {  # curve: title, x axis, direction that is better
 TRAINING = {  # history column: title, y axis, factor
     "masked_share": ("Masked images", "Images of a batch (%)", 100),
     "masked_pixels": ("Masked pixels", "Pixels of an image (%)", 100),
+    "information_loss": ("Information lost", "Mean KL D (nats)", 1),
+    "flip_share": ("Answers changed", "Masked images (%)", 100),
+    "cross_entropy_rise": ("Cross-entropy rise", "By masking (nats)", 1),
     "competence": ("Competence", "Competence (0 to 1)", 1),
     "accuracy": ("Accuracy", "Accuracy (%)", 100),
     "classification": ("Loss", "Cross-entropy (nats)", 1),
-    "information_loss": ("Information lost by masking", "KL divergence (nats)", 1),
 }
 VALIDATION = {"accuracy": "validation_accuracy", "classification": "validation_loss"}
 
@@ -73,14 +77,18 @@ def _keep_possible(axes: Axes, largest: float | None) -> None:
 
 
 @styled
-def perturbation_curves(curves: pd.DataFrame, methods: Sequence[str], fills: Sequence[str]) -> Figure:
+def perturbation_curves(
+    curves: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], *, judge: bool = False
+) -> Figure:
     """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control.
 
     Args:
         curves: long form as from `results.curves_frame`.
         methods: lines, in order.
         fills: columns, in order.
+        judge: whether the accuracy is that of the judge on each method's maps.
     """
+    prefix, whose = ("judge_", "Judge's accuracy (%)") if judge else ("", "Accuracy (%)")
     colour = colours(methods)
     figure, grid = panels(2, len(fills), 5.6, sharey=True)
     for row, (curve, (title, xlabel, better)) in enumerate(CURVES.items()):
@@ -88,13 +96,13 @@ def perturbation_curves(curves: pd.DataFrame, methods: Sequence[str], fills: Seq
             axes = grid[row][column]
             for method in methods:
                 own = curves[(curves["method"] == method) & (curves["fill"] == fill)]
-                control = _by_seed(own[own["curve"] == "random"])
+                control = _by_seed(own[own["curve"] == f"{prefix}random"])
                 if curve == "insertion":  # inserting along a random ranking is deleting along its reverse
                     control.columns = 100 - control.columns
                 axes.plot(control.columns, control.mean(), ":", color=colour[method], linewidth=1.1)
-                found = _by_seed(own[own["curve"] == curve])
+                found = _by_seed(own[own["curve"] == prefix + curve])
                 _band(axes, found, method, methods)
-            ylabel = "Accuracy (%)" if column == 0 else ""
+            ylabel = whose if column == 0 else ""
             finish(axes, f"{title}, {fill} fill ({better})", xlabel, ylabel)
             axes.set(xlim=(0, 100), ylim=(0, 100))
     dotted = Line2D([], [], color=INK, linestyle=":", linewidth=1.1, label="random ranking")
@@ -113,10 +121,10 @@ def training_schedule(histories: pd.DataFrame, methods: Sequence[str]) -> Figure
     """What was masked, and how training went, epoch by epoch.
 
     Args:
-        histories: one row per epoch and seed; NaN where nothing was masked.
+        histories: one row per epoch and seed; NaN where nothing was masked, and in columns a method has not.
         methods: lines, in order.
     """
-    figure, grid = panels(2, 3, 4.8, sharex=True)
+    figure, grid = panels(2, 4, 4.6, sharex=True)
     for axes, (column, (title, ylabel, factor)) in zip(chain(*grid), TRAINING.items(), strict=True):
         lines = {VALIDATION[column]: "-", column: ":"} if column in VALIDATION else {column: "-"}
         for place, method in enumerate(methods):
@@ -133,76 +141,44 @@ def training_schedule(histories: pd.DataFrame, methods: Sequence[str]) -> Figure
 
 
 @styled
-def accuracy_faithfulness(frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str]) -> Figure:
-    """Faithfulness (gap) against accuracy, one panel per fill: seeds as dots, means with intervals.
+def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
+    """Spearman correlation with the trained network's maps while layers are randomised from the output on.
 
     Args:
-        frame: ``accuracy`` and the gap of each fill for each method and seed.
-        methods: in order.
-        fills: panels, in order.
+        cascades: for each panel's title the part ``sanity`` of a run record: ``layers`` (L,), the output's first,
+            and for each attribution ``spearman`` (L,).
     """
-    colour, marker = colours(methods), markers(methods)
-    figure, grid = panels(1, len(fills), 3.7)
-    for axes, fill in zip(grid[0], fills, strict=True):
-        for method in methods:
-            own = 100 * frame.loc[frame["method"] == method, ["accuracy", f"gap_{fill}"]]
-            x, y = own["accuracy"], own[f"gap_{fill}"]
-            axes.scatter(x, y, s=16, alpha=0.4, linewidth=0, color=colour[method], marker=marker[method])
-            mean, low, high = mean_interval(own.to_numpy())
-            axes.errorbar(
-                mean[0],
-                mean[1],
-                xerr=[[mean[0] - low[0]], [high[0] - mean[0]]],
-                yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
-                color=colour[method],
-                marker=marker[method],
-                markersize=7.5,
-                markeredgecolor="white",
-                markeredgewidth=0.6,
-                elinewidth=1.2,
-                linestyle="",
-            )
-        finish(axes, f"{fill.capitalize()} fill", "Accuracy (%)", "Insertion − deletion gap (points)")
-    legend(figure, method_handles(methods))
-    return figure
-
-
-@styled
-def difference_forest(differences: Mapping[str, pd.DataFrame], reference: str) -> Figure:
-    """Paired differences in accuracy to one reference with their intervals, one panel per title.
-
-    Args:
-        differences: for each panel's title one row per method with ``method``, ``difference``, ``low``,
-            ``high`` as fractions.
-        reference: what the methods are compared with.
-    """
-    columns = min(2, len(differences))
-    rows = -(-len(differences) // columns)
-    tallest = max(len(frame) for frame in differences.values())
-    figure, grid = panels(rows, columns, rows * (0.32 * tallest + 0.75) + 0.1, sharex=True)
+    names = in_order({name for sanity in cascades.values() for name in sanity if name != "layers"})
+    known = [*ATTRIBUTIONS, *(name for name in names if name not in ATTRIBUTIONS)]
+    colour, marker = colours(known), markers(known)
+    columns = min(2, len(cascades))
+    rows = -(-len(cascades) // columns)
+    figure, grid = panels(rows, columns, 2.6 * rows + 0.5, sharey=True)
     places = list(chain(*grid))
-    for unused in places[len(differences) :]:
+    for unused in places[len(cascades) :]:
         unused.remove()
-    for panel, (axes, (title, frame)) in enumerate(zip(places, differences.items(), strict=False)):
-        methods = frame["method"].tolist()
-        colour, marker = colours(methods), markers(methods)
-        axes.axvline(0, color=INK, linewidth=0.8)
-        for place, (_, row) in enumerate(frame.iterrows()):
-            method, (middle, low, high) = row["method"], 100 * row[["difference", "low", "high"]]
-            axes.errorbar(
-                middle,
-                place,
-                xerr=[[middle - low], [high - middle]],
-                color=colour[method],
-                marker=marker[method],
-                markersize=6,
-                elinewidth=1.6,
-                capsize=3,
-            )
-        lowest = panel + columns >= len(differences)
-        xlabel = f"Accuracy minus {display_name(reference)} (points)" if lowest else ""
-        finish(axes, title, xlabel, "Method" if panel % columns == 0 else "")
-        axes.tick_params(labelbottom=lowest)
-        axes.set_yticks(range(len(methods)), [display_name(method) for method in methods])
-        axes.set_ylim(len(methods) - 0.5, -0.5)
+    for panel, (axes, (title, sanity)) in enumerate(zip(places, cascades.items(), strict=False)):
+        steps = range(len(sanity["layers"]) + 1)
+        for place, name in enumerate(name for name in names if name in sanity):
+            (line,) = axes.plot(steps, [1.0, *sanity[name]["spearman"]], color=colour[name], marker=marker[name])
+            line.set(markevery=(place % 2, 2), markeredgewidth=0)
+        axes.axhline(0, color=INK, linewidth=0.8)
+        lowest = panel + columns >= len(cascades)
+        xlabel = "Randomised from the output up to" if lowest else ""
+        finish(axes, title, xlabel, "Spearman correlation" if panel % columns == 0 else "")
+        axes.set_ylim(-1.05 if _lowest(sanity) < -0.25 else -0.3, 1.05)
+        labels = ["trained", *map(_short, sanity["layers"])]
+        axes.set_xticks(list(steps), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=6.5)
+    legend(figure, [Line2D([], [], color=colour[n], marker=marker[n], label=display_name(n)) for n in names], 6)
     return figure
+
+
+def _lowest(sanity: Sanity) -> float:
+    """The smallest correlation of a cascade; 1 if none is defined."""
+    values = (value for name in sanity if name != "layers" for value in sanity[name]["spearman"])
+    return min((value for value in values if not math.isnan(value)), default=1.0)
+
+
+def _short(layer: str) -> str:
+    """A layer's name with no more letters than a tick label has room for."""
+    return layer if len(layer) <= 14 else f"…{layer[-13:]}"

@@ -9,8 +9,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from smoot.workbench.decoding import (
     ImageData,
     check_images,
     class_names,
+    derived_data,
     digits_data,
     folder_data,
     folder_root,
@@ -38,6 +41,7 @@ __all__ = [
     "fetch",
     "known",
     "load",
+    "load_once",
     "split",
     "write_manifest",
 ]
@@ -58,6 +62,8 @@ class Split:
 def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
     """Make sure that a set's files lie verified in data/raw, and print which source served them.
 
+    For a derived set these are the files of the set that it is made from.
+
     Args:
         name: a set of ``data/datasets.yaml``.
         raw: the folder to use instead of data/raw.
@@ -69,6 +75,10 @@ def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
     dataset = describe(name)
     if dataset.kind == "idx":
         return obtain(dataset, raw or paths.RAW)
+    if dataset.derived:
+        report = replace(fetch(dataset.source, raw=raw), name=name)
+        print(f"{name}: made from {dataset.source} whenever it is loaded")
+        return report
     if dataset.kind == "scikit_learn":
         digits_data(dataset)
         report = FetchReport(name, paths.RAW, tuple((file, "scikit-learn") for file in dataset.files))
@@ -81,7 +91,7 @@ def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
 
 
 def load(name: str) -> ImageData:
-    """A whole data set; fetched first if data/raw does not hold it.
+    """A whole data set; fetched first if data/raw does not hold it, made if it is a derived one.
 
     ``digits`` comes without a split: every fifth image, from the first on, is a test image (360 of 1,797).
 
@@ -90,6 +100,12 @@ def load(name: str) -> ImageData:
         DataUnavailable: if it is absent and cannot be had.
     """
     return _read(describe(name))[0]
+
+
+@lru_cache(maxsize=1)
+def load_once(name: str) -> ImageData:
+    """:func:`load`, kept for the next call: for worker processes that go through many runs on one data set."""
+    return load(name)
 
 
 def split(data: ImageData, *, train_images: int | None, validation_images: int, seed: int) -> Split:
@@ -118,7 +134,7 @@ def write_manifest(name: str, target: Path) -> None:
     """Write what a set consists of as JSON; the same content gives the same bytes, wherever it came from."""
     dataset = describe(name)
     data, files = _read(dataset)
-    manifest = {
+    manifest: dict[str, Any] = {
         "name": name,
         "title": dataset.title,
         "licence": dataset.licence,
@@ -129,9 +145,19 @@ def write_manifest(name: str, target: Path) -> None:
         "image_shape": list(data.train_images.shape[1:]),
         "train_images": len(data.train_labels),
         "test_images": len(data.test_labels),
+        "region": dataset.region,
     }
+    if dataset.derived:
+        manifest |= _derivation(dataset)
     with paths.replacing(target) as temporary:
         temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _derivation(dataset: DataSet) -> dict[str, Any]:
+    """What a derived set was made from, and how."""
+    drawn = {"seed": dataset.seed, "correlation": dataset.correlation}
+    source = {"name": dataset.source, "sha256": _read(describe(dataset.source))[0].sha256}
+    return {"source": source} | {key: value for key, value in drawn.items() if value is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,6 +191,8 @@ def _read(dataset: DataSet) -> tuple[ImageData, Files]:
         return digits_data(dataset)
     if dataset.kind == "image_folder":
         return folder_data(dataset)
+    if dataset.derived:
+        return derived_data(dataset, load(dataset.source))
     if not is_complete(dataset, paths.RAW):
         obtain(dataset, paths.RAW)
     return idx_data(dataset, paths.RAW / dataset.name)

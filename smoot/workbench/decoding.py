@@ -1,26 +1,31 @@
-"""Turns stored files into image tensors: MNIST's idx files, scikit-learn's digits, folders of image files."""
+"""Image tensors of MNIST's idx files, scikit-learn's digits and folders of image files, and sets made from these."""
 
 import hashlib
 import io
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from smoot.workbench import paths
-from smoot.workbench.catalogue import DataSet, StoredFile, content_sha256
+from smoot.workbench.catalogue import DataSet, Region, StoredFile, content_sha256
+from smoot.workbench.composites import block_images, shortcut_images
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A whole data set: images (N, C, H, W) float32 in [0, 1], labels (N,) int64, a digest of its content."""
+    """A whole data set: images (N, C, H, W) float32 in [0, 1], labels (N,) int64, a digest of its content.
+
+    ``test_regions`` (N, H, W) bool is where the evidence in each test image lies, if that is known exactly.
+    """
 
     name: str
     train_images: Tensor
@@ -29,6 +34,7 @@ class ImageData:
     test_labels: Tensor
     num_classes: int
     sha256: str
+    test_regions: Tensor | None = None
 
 
 Files = Mapping[str, StoredFile]
@@ -103,6 +109,41 @@ def folder_data(dataset: DataSet) -> tuple[ImageData, Files]:
             labels += [label] * len(decoded)
         parts += [torch.stack(images).float().div_(255), torch.tensor(labels)]
     return _assembled(dataset, parts, stored, len(classes))
+
+
+def derived_data(dataset: DataSet, source: ImageData) -> tuple[ImageData, Files]:
+    """A set made from another one, with exact regions; the test part's shortcuts are independent of its labels.
+
+    The digests are those of pixels, labels and regions as bytes, so they change with the code that makes them.
+    """
+    generator = torch.Generator().manual_seed(dataset.seed or 0)
+    compose = partial(_composed, dataset.region, num_classes=source.num_classes, generator=generator)
+    train_images, _ = compose(source.train_images, source.train_labels, correlation=dataset.correlation or 0.0)
+    test_images, test_regions = compose(source.test_images, source.test_labels, correlation=0.0)
+    parts = {"train_images": train_images, "train_labels": source.train_labels}
+    parts |= {"test_images": test_images, "test_labels": source.test_labels}
+    stored = {name: _as_bytes(values) for name, values in (parts | {"test_regions": test_regions}).items()}
+    data, _ = _assembled(dataset, list(parts.values()), stored, source.num_classes)
+    return replace(data, test_regions=test_regions), stored
+
+
+def _composed(
+    region: Region, images: Tensor, labels: Tensor, *, num_classes: int, correlation: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Images made from others, and where the evidence in them lies."""
+    if region == "block":
+        return block_images(images, generator=generator)
+    made, regions, _ = shortcut_images(images, labels, num_classes, correlation=correlation, generator=generator)
+    return made, regions
+
+
+def _as_bytes(values: Tensor) -> StoredFile:
+    """Size and digest of images in [0, 1], labels or regions as unsigned bytes; in chunks, to save memory."""
+    digest = hashlib.sha256()
+    for chunk in values.split(4096):
+        levels = (chunk * 255).round() if chunk.is_floating_point() else chunk
+        digest.update(levels.to(torch.uint8).numpy().tobytes())
+    return StoredFile(values.numel(), digest.hexdigest())
 
 
 def folder_root(dataset: DataSet) -> Path:

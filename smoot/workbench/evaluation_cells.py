@@ -1,4 +1,4 @@
-"""Evaluation through the ledger: one seed in a worker process, every seed of a cell for notebook 02."""
+"""Evaluation through the ledger: one run in a worker process; every method and seed of a setting for notebook 02."""
 
 import hashlib
 import time
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from smoot.workbench import data, ledger, paths, provenance, results, storage
+from smoot.workbench import data, judge_cells, ledger, paths, provenance, results, storage
 from smoot.workbench.cells import Cell, required
-from smoot.workbench.config import RunConfig, load_grid, load_run
+from smoot.workbench.config import RunConfig, load_backbone, load_grid, load_runs
+from smoot.workbench.protocol import JudgeConfig, load_judge
 from smoot.workbench.workers import Report
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ CODE = ("smoot.workbench.training_cells", __name__)
 
 @dataclass(frozen=True)
 class Task:
-    """One trained network to measure."""
+    """One trained network to measure, and the judge of its data set."""
 
     config: RunConfig
     weights: Path
     history: Path
+    judge: JudgeConfig
+    judge_weights: Path
 
 
 def evaluate_seed(task: Task, report: Report) -> str:
@@ -42,33 +45,24 @@ def evaluate_seed(task: Task, report: Report) -> str:
         FileNotFoundError: if the weights are missing.
     """
     # timm and torchmetrics take seconds to import: only the worker needs them.
-    from smoot.workbench.evaluation import evaluate_network
-    from smoot.workbench.models import create_backbone, load_weights, pick_device
+    from smoot.workbench.models import pick_device
 
     config = task.config
-    images = data.load(config.dataset.name)
+    images = data.load_once(config.dataset.name)
     device = pick_device(config.training.device)
-    weights = hashlib.sha256(task.weights.read_bytes()).hexdigest()
+    weights = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (task.weights, task.judge_weights)]
     key = ledger.entry_key(
         "evaluate",
         config.as_dict(),
         ledger.code_hash(*CODE),
         device=device.type,
         threads=torch.get_num_threads(),
-        extra=images.sha256 + weights,
+        extra=images.sha256 + "".join(weights),
     )
     with ledger.claim("evaluate", f"{config.profile}/{config.cell}", config.seed, key) as entry:
         if not entry.finished:
             start = time.perf_counter()
-            shape = images.test_images.shape[1:]
-            network = create_backbone(
-                config.backbone,
-                config.dataset,
-                image_shape=(shape[0], shape[1], shape[2]),
-                num_classes=images.num_classes,
-            )
-            load_weights(network, task.weights)
-            measured = evaluate_network(network.to(device), images, config)
+            measured = _measure(task, images, device)
             results.write_record(_record(task, measured, images.sha256), entry.folder / "record.json")
             storage.write_samples(measured.samples, entry.folder / "samples.npz")
             facts = provenance.facts(key, seconds=time.perf_counter() - start)
@@ -79,41 +73,72 @@ def evaluate_seed(task: Task, report: Report) -> str:
 
 
 def evaluate_cell(
-    dataset: str, backbone: str, method: str, profile: str, seeds: Sequence[int] | None = None
+    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> pd.DataFrame:
     """Measures every trained seed of a cell and puts records, samples and provenance in their places.
 
+    The data set's judge is trained first if it is not there.
+
     Args:
-        dataset, backbone, method, profile: the cell.
+        dataset, backbone, method, profile: the cell; every method of the profile if ``method`` is None.
         seeds: the profile's own seeds if None.
 
     Returns:
-        One row a seed: dataset, backbone, method, seed and every metric of its record.
+        One row a run: dataset, backbone, method, seed and every metric of its record.
 
     Raises:
         FileNotFoundError: if a seed is not trained; names the command that trains it.
         ValueError: for an unknown name or a bad parameter.
     """
-    grid = load_grid(profile)
-    cell = Cell(profile, dataset, backbone, method)
-    weights = paths.ProfilePaths(profile).weights / cell.folder
-    tasks = [
-        Task(
-            load_run(dataset, backbone, method, seed, profile),
-            required(weights / f"{seed}.safetensors", cell, "train"),
-            required(cell.history_path(seed), cell, "train"),
-        )
-        for seed in (grid.seeds if seeds is None else seeds)
-    ]
-    folders = ledger.run_seeds(evaluate_seed, tasks, workers=grid.workers, describe=f"evaluate {cell.folder}", steps=1)
+    tasks = [_task(config) for config in load_runs(dataset, backbone, method, profile, seeds)]
+    if not tasks[0].judge_weights.exists():
+        judge_cells.train_judges(profile, [dataset])
+    described = f"evaluate {dataset}/{backbone}" + (f"/{method}" if method else "")
+    folders = ledger.run_seeds(evaluate_seed, tasks, workers=load_grid(profile).workers, describe=described, steps=1)
+    records = []
     for task, folder in zip(tasks, map(Path, folders), strict=True):
-        seed = task.config.seed
+        cell, seed = _cell(task.config), task.config.seed
         storage.copy_whole(folder / "record.json", cell.record_path(seed))
         facts = storage.read_json(folder / "provenance.json")
         storage.keep_provenance(cell.provenance_path(seed), "evaluate", facts)
-    storage.copy_whole(Path(folders[0]) / "samples.npz", cell.samples_path)
-    records = [results.read_record(cell.record_path(task.config.seed)) for task in tasks]
+        if seed == tasks[0].config.seed:  # pictures are those of the first seed
+            storage.copy_whole(folder / "samples.npz", cell.samples_path)
+        records.append(results.read_record(cell.record_path(seed)))
     return results.metrics_frame(records)
+
+
+def _cell(config: RunConfig) -> Cell:
+    return Cell(config.profile, config.dataset.name, config.backbone.name, config.method.name)
+
+
+def _task(config: RunConfig) -> Task:
+    """What there is to measure of a run; it must have been trained."""
+    cell, profile = _cell(config), config.profile
+    return Task(
+        config,
+        required(cell.weights_path(config.seed), cell, "train"),
+        required(cell.history_path(config.seed), cell, "train"),
+        load_judge(profile),
+        paths.ProfilePaths(profile).judge_weights / f"{config.dataset.name}.safetensors",
+    )
+
+
+def _measure(task: Task, images: data.ImageData, device: torch.device) -> "Evaluation":
+    """Builds the network and its judge from their weights and measures the network."""
+    from smoot.workbench.evaluation import evaluate_network
+    from smoot.workbench.models import create_backbone, load_weights
+
+    config = task.config
+    shape = images.test_images.shape[1:]
+    networks = []
+    judging = load_backbone(task.judge.backbone, config.profile)
+    for backbone, weights in ((config.backbone, task.weights), (judging, task.judge_weights)):
+        network = create_backbone(
+            backbone, config.dataset, image_shape=(shape[0], shape[1], shape[2]), num_classes=images.num_classes
+        )
+        load_weights(network, weights)
+        networks.append(network.to(device))
+    return evaluate_network(networks[0], images, config, judge=networks[1])
 
 
 def _record(task: Task, measured: "Evaluation", data_hash: str) -> results.RunRecord:
@@ -122,11 +147,13 @@ def _record(task: Task, measured: "Evaluation", data_hash: str) -> results.RunRe
     history = storage.read_history(task.history)
     best = int(history["validation_accuracy"].argmax())
     return results.RunRecord(
-        cell=Cell(config.profile, config.dataset.name, config.backbone.name, config.method.name),
+        cell=_cell(config),
         seed=config.seed,
         config=config.as_dict(),
         metrics=measured.metrics,
         curves=measured.curves,
+        attributions=measured.attributions,
+        sanity=measured.sanity,
         history={
             "epochs": len(history),
             "best_epoch": int(history["epoch"].iloc[best]),

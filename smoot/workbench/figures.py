@@ -5,15 +5,17 @@ Call ``figures.write_all("laptop")``; the files are ``figures/laptop/plots/NAME.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from smoot.workbench import captions, charts, paths, pictures, results, statistics, storage
+from smoot.workbench import captions, charts, comparison_charts, paths, pictures, results, storage
 from smoot.workbench.config import load_grid
+from smoot.workbench.measures import ACCURACY, judged_fill
 from smoot.workbench.results import RunRecord
+from smoot.workbench.statistics import compared_frame
 from smoot.workbench.style import save
 from smoot.workbench.typesetting import Setting, all_facts, display_name
 
@@ -62,12 +64,14 @@ def draw_all(profile: str) -> Iterator[Drawn]:
         yield from _of_samples(results.read_samples(grid, about.dataset, about.backbone), about, grid.seeds[0])
         here = (histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)
         yield from _of_runs(records, histories[here], grid.methods, about)
+    yield from _sanity(groups)
     if REFERENCE in grid.methods and len(grid.methods) > 1:
-        yield _differences(groups, grid.methods)
+        for name, metric in {"accuracy_differences": "accuracy", "robustness_differences": "accuracy_pgd"}.items():
+            yield from _differences(name, metric, groups, grid.methods)
 
 
 def _of_samples(samples: dict[str, storage.Samples], about: Setting, seed: int) -> Iterator[Drawn]:
-    place = f"{about.dataset}_{about.backbone}"
+    place = about.place
     yield Drawn(
         f"saliency_maps_{place}",
         f"Saliency of the predicted class, {about.name}: in each row the first test image of a class, in "
@@ -78,46 +82,94 @@ def _of_samples(samples: dict[str, storage.Samples], about: Setting, seed: int) 
     )
     yield Drawn(
         f"gradient_magnitudes_{place}",
-        f"Magnitude of the input gradient over the pixels of {about.curve_images:,} test images, "
+        f"Magnitude of the input gradient over the pixels of {about.measured.curve_images:,} test images, "
         f"{about.name}: its distribution for one model of each method (seed {seed}); pixels "
         f"without any gradient are left out. {about.facts}.",
         pictures.gradient_magnitudes(samples),
     )
+    for method, sample in samples.items():
+        if len(sample.attribution_names):
+            yield Drawn(
+                f"attribution_maps_{place}_{method}",
+                f"Attributions of the predicted class by one network, {about.name}, {display_name(method)} (seed "
+                f"{seed}): in each row the first test image of a class; all maps in multiples of their mean, on one "
+                f"scale; Random and Edges do not look at the network. Below each image: ✓ right answer, ✗ wrong one. "
+                f"{about.facts}.",
+                pictures.attribution_maps(sample),
+                vector=False,
+            )
 
 
 def _of_runs(
     records: Sequence[RunRecord], histories: pd.DataFrame, methods: Sequence[str], about: Setting
 ) -> Iterator[Drawn]:
-    place, fills = f"{about.dataset}_{about.backbone}", records[0].config["evaluation"]["fills"]
+    place, fills = about.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
+    images = f"on {about.measured.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
     yield Drawn(
         f"curves_{place}",
-        f"Deletion and insertion curves of the input gradient, {about.name}, on {about.curve_images:,} test "
-        f"images; dotted: random ranking of the pixels; {BANDS}. {about.facts}.",
+        f"Deletion and insertion curves of the input gradient, {about.name}, {images}. {about.facts}.",
         charts.perturbation_curves(curves, methods, fills),
     )
     yield Drawn(
-        f"schedule_{place}",
-        f"What was masked during training and how training went, {about.name}; {BANDS}. {about.facts}.",
-        charts.training_schedule(histories, methods),
+        f"judge_curves_{place}",
+        f"Deletion and insertion curves of one independent judge network on the maps of each method, {about.name}, "
+        f"{images}. {about.facts}.",
+        charts.perturbation_curves(curves, methods, fills, judge=True),
     )
     yield Drawn(
+        f"schedule_{place}",
+        f"What was masked during training, what masking cost in information, and how training went, {about.name}; "
+        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. {about.facts}.",
+        charts.training_schedule(histories, methods),
+    )
+    judged = judged_fill(fills)
+    gaps = {f"gap_{fill}": f"{fill.capitalize()} fill" for fill in fills}
+    yield Drawn(
         f"accuracy_faithfulness_{place}",
-        f"Test accuracy and insertion − deletion gap, {about.name}: small marks are seeds, large ones means "
-        f"with 95 % confidence intervals. {about.facts}.",
-        charts.accuracy_faithfulness(frame, methods, fills),
+        f"Test accuracy and insertion − deletion gap, {about.name}: of the network itself with each fill, and of "
+        "one independent judge network on the same maps; small marks are seeds, large ones means with 95 % "
+        f"confidence intervals. {about.facts}.",
+        comparison_charts.accuracy_faithfulness(
+            frame, methods, gaps | {f"judge_gap_{judged}": f"Judge, {judged} fill"}
+        ),
     )
 
 
-def _differences(groups: Sequence[tuple[Setting, list[RunRecord]]], methods: Sequence[str]) -> Drawn:
-    differences = {}
-    for about, records in groups:
-        compared = statistics.compare_methods(
-            results.metrics_frame(records), "accuracy", methods, references=[REFERENCE]
-        )
-        differences[about.name] = statistics.comparisons_frame(compared)
+def _sanity(groups: Sequence[tuple[Setting, list[RunRecord]]]) -> Iterator[Drawn]:
+    """The cascades of all networks that were explained in every way, one panel each."""
+    explained = [(about, record) for about, records in groups for record in records if record.sanity]
+    if not explained:
+        return
+    names = [f"{display_name(about.dataset)}, {display_name(about.backbone)}" for about, _ in explained]
+    titles = [f"{name}, {display_name(record.cell.method)}" for name, (_, record) in zip(names, explained, strict=True)]
+    seeds = sorted({record.seed for _, record in explained})
+    if len(seeds) > 1:
+        titles = [f"{title}, seed {record.seed}" for title, (_, record) in zip(titles, explained, strict=True)]
     caption = (
-        f"Test accuracy minus that of {display_name(REFERENCE)}, paired by seed, with 95 % confidence "
+        "Sanity: mean Spearman correlation of each attribution's maps with those of the trained network while its "
+        "layers are randomised one after the other, from the output to the input (Adebayo et al., 2018), on "
+        f"{explained[0][0].measured.attribution_images:,} test images; one network a panel (seed "
+        f"{', '.join(map(str, seeds))}). Random and Edges do not look at the network and stay at 1. "
+        f"{all_facts([replace(about, seeds=len(seeds)) for about in dict.fromkeys(about for about, _ in explained)])}"
+    )
+    cascades = {title: record.sanity for title, (_, record) in zip(titles, explained, strict=True)}
+    yield Drawn("sanity", caption, charts.sanity_cascades(cascades))
+
+
+def _differences(
+    name: str, metric: str, groups: Sequence[tuple[Setting, list[RunRecord]]], methods: Sequence[str]
+) -> Iterator[Drawn]:
+    """The forest of one metric; nothing where it was not measured."""
+    found = {
+        about: compared_frame(results.metrics_frame(records), metric, methods, [REFERENCE]) for about, records in groups
+    }
+    differences = {about.name: frame for about, frame in found.items() if len(frame)}
+    if not differences:
+        return
+    label = ACCURACY[metric].label
+    caption = (
+        f"{label} on the test split minus that of {display_name(REFERENCE)}, paired by seed, with 95 % confidence "
         f"intervals (not adjusted for the number of comparisons). {all_facts([about for about, _ in groups])}"
     )
-    return Drawn("accuracy_differences", caption, charts.difference_forest(differences, REFERENCE))
+    yield Drawn(name, caption, comparison_charts.difference_forest(differences, REFERENCE, label))

@@ -70,6 +70,18 @@ class ProfilePaths:
         return self._folder("results/provenance")
 
     @property
+    def judge(self) -> Path:
+        return self._folder("results") / "judge"
+
+    @property
+    def judge_weights(self) -> Path:
+        return ROOT / "runs" / self.profile / "judge"
+
+    @property
+    def retraining(self) -> Path:
+        return self._folder("results") / "retraining"
+
+    @property
     def manifest(self) -> Path:
         return self._folder("data/manifest")
 

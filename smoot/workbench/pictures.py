@@ -1,6 +1,7 @@
 """Figures drawn from samples: saliency maps side by side, the distribution of gradient magnitudes."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -14,27 +15,30 @@ from matplotlib.lines import Line2D
 
 from smoot.workbench.storage import Samples
 from smoot.workbench.style import INK, WIDTH, colours, finish, legend, markers, panels, styled
-from smoot.workbench.typesetting import display_name
+from smoot.workbench.typesetting import display_name, in_order
 
+FULL = 6  # columns that have room for names on one line
 ROWS = 6  # sample images in the figure
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
 VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
 WRONG = "#b3001b"
 
 
-def relative_saliency(samples: Samples) -> npt.NDArray[np.float64]:
-    """Saliency in multiples of each map's own mean, (K, H, W); a map without any saliency stays 0.
+def relative_saliency(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Maps (K, H, W) in multiples of each map's own mean; a map without any saliency stays 0.
 
     Methods differ in the size of their gradients by orders of magnitude; this is what one scale can show.
     """
-    maps = samples.saliency.astype(np.float64)
+    maps = saliency.astype(np.float64)
     mean = maps.mean(axis=(1, 2), keepdims=True)
     return maps / np.where(mean > 0, mean, 1.0)
 
 
-def _rows(count: int) -> list[int]:
-    """Which samples are shown: all, or `ROWS` of them evenly spaced from first to last."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(ROWS, count))})
+def _rows(samples: Samples) -> list[int]:
+    """Which samples are shown: all, or `ROWS` (fewer if they are tall) evenly spaced from first to last."""
+    count, _, height, width = samples.images.shape
+    most = max(1, round(ROWS * min(1.0, width / height)))
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(most, count))})
 
 
 @styled
@@ -47,26 +51,63 @@ def saliency_maps(samples: Mapping[str, Samples]) -> Figure:
         samples: of each method, of the same images.
     """
     first = next(iter(samples.values()))
-    rows = _rows(len(first.labels))
-    maps = {method: relative_saliency(sample)[rows] for method, sample in samples.items()}
+    rows = _rows(first)
+    maps = {method: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
+    figure, grid = _maps(first, rows, maps)
+    for method, axes in zip(samples, zip(*(line[1:] for line in grid), strict=True), strict=True):
+        for line, index in zip(axes, rows, strict=True):
+            _mark(line, int(samples[method].labels[index]), int(samples[method].predictions[index]))
+    return figure
+
+
+@styled
+def attribution_maps(samples: Samples) -> Figure:
+    """The same images in every row, one column per attribution of one network, one colour scale for all maps.
+
+    Args:
+        samples: with at least one attribution.
+    """
+    rows = _rows(samples)
+    order = in_order(samples.attribution_names.tolist())
+    places = [samples.attribution_names.tolist().index(name) for name in order]
+    maps = {
+        name: relative_saliency(samples.attributions[place][rows]) for name, place in zip(order, places, strict=True)
+    }
+    figure, grid = _maps(samples, rows, maps)
+    for line, index in zip(grid, rows, strict=True):
+        label = int(samples.labels[index])
+        _mark(line[0], label, int(samples.predictions[index]), f"class {label} ")
+        for axes in line[1:]:
+            axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def _maps(
+    samples: Samples, rows: Sequence[int], maps: Mapping[str, npt.NDArray[np.float64]]
+) -> tuple[Figure, list[list[Axes]]]:
+    """The inputs of some rows, beside each the named maps (K, H, W) of the same rows, on one scale."""
     scale = Normalize(0, max(1.0, float(np.percentile(np.stack(list(maps.values())), CLIPPED))))
-    columns = len(samples) + 1
+    height, width = samples.images.shape[2:]
+    columns = len(maps) + 1
     side = (WIDTH - 0.75) / columns
-    figure, grid = panels(len(rows), columns, len(rows) * (side + 0.17) + 0.3)
+    wrapped = (
+        [textwrap.fill(display_name(name), 11) for name in maps] if columns > FULL else list(map(display_name, maps))
+    )
+    lines = max(title.count("\n") for title in wrapped)
+    figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + 0.3 + 0.15 * lines)
     figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0)
-    for line, index in enumerate(rows):
-        _input(grid[line][0], first, index)
-        for axes, (method, sample) in zip(grid[line][1:], samples.items(), strict=True):
-            axes.imshow(maps[method][line], cmap="magma", norm=scale, interpolation="nearest")
-            _mark(axes, int(sample.labels[index]), int(sample.predictions[index]))
-    for axes, title in zip(grid[0], ["Input", *map(display_name, samples)], strict=True):
+    for place, index in enumerate(rows):
+        _input(grid[place][0], samples, index)
+        for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
+            axes.imshow(shown[place], cmap="magma", norm=scale, interpolation="nearest")
+    for axes, title in zip(grid[0], ["Input", *wrapped], strict=True):
         axes.set_title(title)
     bar = figure.colorbar(
         ScalarMappable(scale, "magma"), ax=list(chain(*grid)), extend="max", shrink=0.6, aspect=40, pad=0.01
     )
     bar.set_label("Saliency in multiples of the map's mean")
     bar.outline.set_visible(False)
-    return figure
+    return figure, grid
 
 
 def _input(axes: Axes, samples: Samples, index: int) -> None:
@@ -78,12 +119,12 @@ def _input(axes: Axes, samples: Samples, index: int) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-def _mark(axes: Axes, label: int, prediction: int) -> None:
-    """Says below a map whether the answer is right; a wrong one also gets a frame."""
+def _mark(axes: Axes, label: int, prediction: int, before: str = "") -> None:
+    """Says below a picture whether the answer is right; a wrong one also gets a frame."""
     right = label == prediction
     axes.set(xticks=[], yticks=[])
     colour = INK if right else WRONG
-    axes.set_xlabel("✓" if right else f"✗ {prediction}", fontsize=8, labelpad=2, color=colour)
+    axes.set_xlabel(before + ("✓" if right else f"✗ {prediction}"), fontsize=8, labelpad=2, color=colour)
     axes.spines[:].set(color=colour, linewidth=0.5 if right else 1.8)
 
 

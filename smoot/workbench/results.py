@@ -8,7 +8,7 @@ grid and never list folders, so that a missing record is an error and a stray on
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,10 +19,13 @@ import pandas as pd
 from smoot.workbench import storage
 from smoot.workbench.cells import Cell, GridLike, grid_cells, required
 
-SCHEMA = 1
-CURVES = ("deletion", "insertion", "random")
-# {"fraction": [S], FILL: {"deletion": [S], "insertion": [S], "random": [S]}, ...}
+SCHEMA = 2
+CURVES = ("deletion", "insertion", "random", "judge_deletion", "judge_insertion", "judge_random")
+CASCADES = ("spearman", "ssim")
+# {"fraction": [S], FILL: {name of CURVES: [S], ...}, ...}
 Curves: TypeAlias = Mapping[str, Any]
+# {} or {"layers": [L], ATTRIBUTION: {"spearman": [L], "ssim": [L]}, ...}
+Sanity: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,15 @@ class RunRecord:
         seed: the seed that data order, initialisation and splits derive from.
         config: the full configuration as nested mappings; kept exactly, never rounded.
         metrics: flat numbers; fractions in [0, 1], losses in nats; NaN where a metric is undefined.
-        curves: ``fraction`` (S,) and, for each fill, ``deletion``, ``insertion`` and ``random`` (S,).
+        curves: ``fraction`` (S,) and, for each fill, ``deletion``, ``insertion`` and ``random`` (S,) of the
+            network itself and, with ``judge_`` before the name, of the judge on the network's maps.
         history: flat numbers that sum up the training.
         code: SHA-256 of the source files that made the record.
         packages: versions by package name.
         data: SHA-256 of the data.
+        attributions: metrics of each attribution by its name; empty where only the gradient was measured.
+        sanity: ``layers`` (L,), the output's first, and for each attribution ``spearman`` and ``ssim`` (L,)
+            between its maps before and after the layers up to this one are randomised; or empty.
     """
 
     cell: Cell
@@ -50,6 +57,8 @@ class RunRecord:
     code: str
     packages: Mapping[str, str]
     data: str
+    attributions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sanity: Sanity = field(default_factory=dict)
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -69,7 +78,8 @@ class RunRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """The record as it is written: plain types, numbers rounded, ``None`` for NaN."""
-        numbers = {"metrics": self.metrics, "curves": self.curves, "history": self.history}
+        names = ("metrics", "curves", "history", "attributions", "sanity")
+        numbers = {name: getattr(self, name) for name in names}
         return {
             "schema": SCHEMA,
             "cell": asdict(self.cell) | {"seed": int(self.seed)},
@@ -96,13 +106,20 @@ def read_record(path: Path) -> RunRecord:
     schema = content.pop("schema", None)
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema is {schema!r}: expected {SCHEMA}; make the record again")
-    storage.check_keys(content, {field.name for field in fields(RunRecord)} - {"seed"}, path)
-    storage.check_keys(content["cell"], {field.name for field in fields(Cell)} | {"seed"}, path, "cell.")
+    storage.check_keys(content, {entry.name for entry in fields(RunRecord)} - {"seed"}, path)
+    storage.check_keys(content["cell"], {entry.name for entry in fields(Cell)} | {"seed"}, path, "cell.")
     seed = content["cell"].pop("seed")
     for part in ("metrics", "history"):
-        content[part] = {key: _number(value, path, f"{part}.{key}") for key, value in content[part].items()}
+        content[part] = _numbers(content[part], path, part)
+    measured = content["attributions"].items()
+    content["attributions"] = {name: _numbers(metrics, path, f"attributions.{name}") for name, metrics in measured}
     _check_curves(content["curves"], path)
+    content["sanity"] = _cascades(content["sanity"], path)
     return RunRecord(**content | {"cell": Cell(**content["cell"]), "seed": seed})
+
+
+def _numbers(content: Mapping[str, Any], path: Path, where: str) -> dict[str, float]:
+    return {key: _number(value, path, f"{where}.{key}") for key, value in content.items()}
 
 
 def _number(value: Any, path: Path, where: str) -> float:
@@ -123,6 +140,20 @@ def _check_curves(curves: Curves, path: Path) -> None:
             if len(curves[fill][name]) != points:
                 found = len(curves[fill][name])
                 raise ValueError(f"{path}: curves.{fill}.{name} has {found} points: expected {points}")
+
+
+def _cascades(sanity: Sanity, path: Path) -> dict[str, Any]:
+    """The sanity part with NaN for null, if every cascade has one number a layer."""
+    layers = sanity.get("layers", [])
+    read: dict[str, Any] = {"layers": layers} if sanity else {}
+    for name in sorted(set(sanity) - {"layers"}):
+        storage.check_keys(sanity[name], set(CASCADES), path, f"sanity.{name}.")
+        for key, values in sanity[name].items():
+            where = f"sanity.{name}.{key}"
+            if len(values) != len(layers):
+                raise ValueError(f"{path}: {where} has {len(values)} numbers: expected {len(layers)}")
+            read.setdefault(name, {})[key] = [_number(value, path, where) for value in values]
+    return read
 
 
 def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
@@ -147,6 +178,20 @@ def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
 def metrics_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per record: dataset, backbone, method, seed, then every metric."""
     return pd.DataFrame([record.keys | dict(record.metrics) for record in records])
+
+
+def attributions_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per record and attribution: dataset, backbone, method, seed, attribution, then its metrics.
+
+    Records without attributions have no rows; without any row the frame is empty.
+    """
+    return pd.DataFrame(
+        [
+            record.keys | {"attribution": name} | dict(metrics)
+            for record in records
+            for name, metrics in record.attributions.items()
+        ]
+    )
 
 
 def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:

@@ -9,12 +9,15 @@ differences are taken seed by seed. Degenerate cases have defined answers and gi
 - all differences zero: interval [0, 0], both p-values 1, effect size 0.
 
 With 5 seeds Wilcoxon's p cannot fall below 0.0625.
+
+A claim that a method is *not worse* than a reference allows a margin m: `shifted` tests whether the
+improvement d differs from -m, that is whether d + m differs from zero. With m = 0 it is a plain paired test.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +26,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 EQUAL = 1e-12  # differences that spread less than this (stored numbers have 6 decimals) are equal
-REFERENCES = ("plain", "sgt", "sgt_improved")
+REFERENCES = ("plain", "sgt", "sgt_improved")  # what tables show differences to
 Pair: TypeAlias = tuple[str, str]  # method, reference
 
 
@@ -111,6 +114,37 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> PairedCompar
     )
 
 
+def shifted(
+    values: Sequence[float],
+    reference: Sequence[float],
+    *,
+    better: Literal["higher", "lower"] = "higher",
+    margin: float = 0.0,
+) -> PairedComparison:
+    """Compare a method with a reference that it may be worse than by less than a margin.
+
+    Args:
+        values, reference: one of each per seed.
+        better: whether a higher or a lower value is an improvement.
+        margin: how much worse still counts as not worse, in the values' own unit; 0 or more.
+
+    Returns:
+        ``difference``, ``low`` and ``high`` are of the improvement d (positive where the method is better);
+        both p-values and the effect size are of d + margin against zero. A small p says that d is not
+        -margin; on which side of it the method is, ``difference`` says.
+
+    Raises:
+        ValueError: as `compare`; also for a negative margin.
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin is {margin}: expected 0 or more, in the unit of the values")
+    sign = 1.0 if better == "higher" else -1.0
+    found = compare((sign * np.asarray(values)).tolist(), (sign * np.asarray(reference)).tolist())
+    moved = compare((sign * np.asarray(values) + margin).tolist(), (sign * np.asarray(reference)).tolist())
+    tested = {name: getattr(moved, name) for name in ("p_value", "p_wilcoxon", "effect_size")}
+    return replace(found, mean=sign * found.mean, reference_mean=sign * found.reference_mean, **tested)
+
+
 def _t_statistics(difference: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Ends of the interval, p of the t-test, effect size."""
     n, mean, sd = difference.size, float(difference.mean()), sample_sd(difference)
@@ -142,8 +176,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted.tolist())
 
 
-def pairs(methods: Sequence[str], references: Sequence[str] = REFERENCES) -> Iterator[Pair]:
-    """Every pair of a method and a reference, each once: of two references the later is the method."""
+def pairs(methods: Sequence[str], references: Sequence[str] | None = None) -> Iterator[Pair]:
+    """Every pair of a method and a reference, each once: of two references the later is the method.
+
+    Every method is a reference if ``references`` is None.
+    """
+    references = methods if references is None else references
     for index, method in enumerate(methods):
         for reference in references:
             known = reference in methods and reference != method
@@ -152,7 +190,7 @@ def pairs(methods: Sequence[str], references: Sequence[str] = REFERENCES) -> Ite
 
 
 def compare_methods(
-    frame: pd.DataFrame, metric: str, methods: Sequence[str], references: Sequence[str] = REFERENCES
+    frame: pd.DataFrame, metric: str, methods: Sequence[str], references: Sequence[str] | None = None
 ) -> dict[Pair, PairedComparison]:
     """All pairs of one metric on one data set and backbone: one family for Holm's adjustment.
 
@@ -184,3 +222,16 @@ def comparisons_frame(compared: dict[Pair, PairedComparison]) -> pd.DataFrame:
     columns = ["method", "reference", *(field.name for field in fields(PairedComparison))]
     rows = [[*pair, *astuple(comparison)] for pair, comparison in compared.items()]
     return pd.DataFrame(rows, columns=columns)
+
+
+def measured(frame: pd.DataFrame, metric: str) -> bool:
+    """Whether a metric is there and defined in every row."""
+    return metric in frame and not frame[metric].isna().any()
+
+
+def compared_frame(
+    frame: pd.DataFrame, metric: str, methods: Sequence[str], references: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """`comparisons_frame` of `compare_methods`; without rows if the metric was not measured in every run."""
+    known = measured(frame, metric)
+    return comparisons_frame(compare_methods(frame, metric, methods, references) if known else {})

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,8 @@ class Samples:
         saliency: (K, H, W) float32, not negative.
         gradient_edges: (E + 1,) bin edges of log10 |input gradient|.
         gradient_counts: (E,) numbers of pixels.
+        attribution_names: (A,) text, the attribution methods that are shown beside the saliency; none by default.
+        attributions: (A, K, H, W) float32, not negative, their maps.
     """
 
     images: npt.NDArray[np.float32]
@@ -159,21 +161,26 @@ class Samples:
     saliency: npt.NDArray[np.float32]
     gradient_edges: npt.NDArray[np.float64]
     gradient_counts: npt.NDArray[np.int64]
+    attribution_names: npt.NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
+    attributions: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
 
     def __post_init__(self) -> None:
         count, height, width = self.images.shape[0], *self.images.shape[2:]
-        bins = self.gradient_counts.shape[0]
+        bins, methods = self.gradient_counts.shape[0], self.attribution_names.size
         expected = {
             "labels": (count,),
             "predictions": (count,),
             "saliency": (count, height, width),
             "gradient_edges": (bins + 1,),
+            "attribution_names": (methods,),
+            "attributions": (methods, count, height, width) if methods else (0, *self.attributions.shape[1:]),
         }
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}: expected {shape}")
-        if not (self.saliency >= 0).all():
-            raise ValueError("saliency has negative or undefined values: expected magnitudes")
+        for name in ("saliency", "attributions"):
+            if not (getattr(self, name) >= 0).all():
+                raise ValueError(f"{name} has negative or undefined values: expected magnitudes")
 
 
 def write_samples(samples: Samples, path: Path) -> Path:

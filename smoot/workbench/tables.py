@@ -3,15 +3,30 @@
 tables.write_all("laptop")    # figures/laptop/tables/NAME.md and NAME.csv, verdict.md
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from smoot.workbench import captions, paths, results, statistics, storage, tabulation
+from smoot.workbench import (
+    attribution_tables,
+    captions,
+    paths,
+    quality_tables,
+    results,
+    storage,
+    studies,
+    study_tables,
+    training_tables,
+)
+from smoot.workbench.claims import judge_claims
 from smoot.workbench.config import load_grid
+from smoot.workbench.measures import Measure, judged_fill, quality
+from smoot.workbench.protocol import Claim, load_claims
 from smoot.workbench.results import RunRecord
+from smoot.workbench.statistics import REFERENCES, compared_frame
+from smoot.workbench.tabulation import difference_text
 from smoot.workbench.typesetting import Setting, Table, display_name, write_text
 
 SUBJECT = "smoot"  # whose verdict it is
@@ -19,7 +34,7 @@ LEVEL = 0.05
 RULE = (
     "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes "
     "zero; differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, "
-    "backbone and measure."
+    "backbone and measure. The judge is one independent network a data set."
 )
 
 
@@ -30,16 +45,34 @@ class Results:
     Attributes:
         methods: in the grid's order.
         fills: what removed pixels were replaced by, in the evaluation's order.
-        groups: for each data set and backbone its setting and one row of metrics per method and seed.
+        groups: for each data set and backbone its setting and one row of metrics per method and seed, with the
+            ``validation_accuracy`` of its training.
+        attributions: one row per attribution of the networks that are explained in every way; may be empty.
         histories: one row per epoch of every run.
         costs: one row per network and method.
+        judges: one row per data set.
+        retraining: one row per method, seed and level of the settings that were retrained; may be empty.
+        claims: of the profile.
     """
 
     methods: Sequence[str]
     fills: Sequence[str]
     groups: Sequence[tuple[Setting, pd.DataFrame]]
+    attributions: pd.DataFrame
     histories: pd.DataFrame
     costs: pd.DataFrame
+    judges: pd.DataFrame
+    retraining: pd.DataFrame
+    claims: Sequence[Claim]
+
+    @property
+    def abouts(self) -> list[Setting]:
+        return [about for about, _ in self.groups]
+
+    @property
+    def everything(self) -> pd.DataFrame:
+        """All metrics of all records."""
+        return pd.concat([frame for _, frame in self.groups], ignore_index=True)
 
 
 def load(profile: str) -> Results:
@@ -51,13 +84,23 @@ def load(profile: str) -> Results:
     """
     grid = load_grid(profile)
     records = results.load_records(grid)
-    groups = [(about, results.metrics_frame(group)) for about, group in captions.by_setting(records)]
-    return Results(grid.methods, _fills(records), groups, results.read_histories(grid), _costs())
+    return Results(
+        methods=grid.methods,
+        fills=tuple(records[0].config["evaluation"]["fills"]),
+        groups=[(about, _metrics(group)) for about, group in captions.by_setting(records)],
+        attributions=results.attributions_frame(records),
+        histories=results.read_histories(grid),
+        costs=_costs(),
+        judges=studies.read_judges(grid),
+        retraining=studies.read_retraining(profile),
+        claims=load_claims(profile),
+    )
 
 
-def _fills(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """The fills in the order of the evaluation's configuration."""
-    return tuple(records[0].config["evaluation"]["fills"])
+def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """The records' metrics, and the validation accuracy that their networks were chosen by."""
+    chosen = [record.history["validation_accuracy"] for record in records]
+    return results.metrics_frame(records).assign(validation_accuracy=chosen)
 
 
 def _costs() -> pd.DataFrame:
@@ -66,23 +109,66 @@ def _costs() -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
     costs = pd.read_csv(path)
-    storage.check_keys(dict.fromkeys(costs.columns), set(tabulation.COSTS), path, "column ")
+    storage.check_keys(dict.fromkeys(costs.columns), set(training_tables.COSTS), path, "column ")
     return costs
 
 
 def build_all(profile: str) -> dict[str, Table]:
-    """All tables of a profile by name, in reading order."""
+    """All tables of a profile by name, in reading order; those without anything to show are left out."""
     loaded = load(profile)
-    abouts = [about for about, _ in loaded.groups]
-    everything = pd.concat([frame for _, frame in loaded.groups], ignore_index=True)
-    tables = [tabulation.summary_table(everything, loaded.methods, loaded.fills, abouts)]
+    built = [
+        quality_tables.summary_table(loaded.everything, loaded.methods, loaded.fills, loaded.abouts),
+        *_claims(loaded),
+        *_of_settings(loaded),
+        *_of_attributions(loaded),
+        *_of_studies(loaded),
+        training_tables.masking_table(loaded.histories, loaded.methods, loaded.abouts),
+        training_tables.cost_table(loaded.costs),
+    ]
+    return {table.name: table for table in built}
+
+
+def _claims(loaded: Results) -> Iterator[Table]:
+    judged = judge_claims(loaded.claims, loaded.groups)
+    if len(judged):
+        yield study_tables.claims_table(judged, loaded.fills, loaded.abouts)
+
+
+def _of_settings(loaded: Results) -> Iterator[Table]:
+    """The four tables of each data set and backbone, kind by kind."""
+    methods, fills = loaded.methods, loaded.fills
+    compared = [_comparisons(frame, loaded, about) for about, frame in loaded.groups]
+    for (about, frame), found in zip(loaded.groups, compared, strict=True):
+        yield quality_tables.accuracy_table(frame, found["accuracy"], methods, about)
     for about, frame in loaded.groups:
-        compared = _compared(frame, "accuracy", loaded.methods)
-        tables.append(tabulation.accuracy_table(frame, compared, loaded.methods, about))
-    tables += [tabulation.saliency_table(frame, loaded.methods, loaded.fills, about) for about, frame in loaded.groups]
-    tables.append(tabulation.masking_table(loaded.histories, loaded.methods, abouts))
-    tables.append(tabulation.cost_table(loaded.costs))
-    return {table.name: table for table in tables}
+        yield quality_tables.faithfulness_table(frame, methods, fills, about)
+    for about, frame in loaded.groups:
+        yield quality_tables.localisation_table(frame, methods, about)
+    for about, found in zip(loaded.abouts, compared, strict=True):
+        if len(found["accuracy"]):
+            yield quality_tables.comparisons_table(found, SUBJECT, fills, about)
+
+
+def _comparisons(frame: pd.DataFrame, loaded: Results, about: Setting) -> dict[str, pd.DataFrame]:
+    """All pairs of methods in every metric; without rows where it was not measured."""
+    return {metric: compared_frame(frame, metric, loaded.methods) for metric in quality(loaded.fills, [about.region])}
+
+
+def _of_attributions(loaded: Results) -> Iterator[Table]:
+    if len(loaded.attributions):
+        yield attribution_tables.attributions_table(loaded.attributions, loaded.fills, loaded.abouts)
+        yield attribution_tables.sanity_table(loaded.attributions, loaded.abouts)
+
+
+def _of_studies(loaded: Results) -> Iterator[Table]:
+    abouts = [about for about in loaded.abouts if about.region == "shortcut"]
+    if abouts:
+        yield study_tables.shortcut_table(loaded.everything, loaded.methods, abouts)
+    yield study_tables.judges_table(loaded.judges)
+    if len(loaded.retraining):
+        present = set(zip(loaded.retraining["dataset"], loaded.retraining["backbone"], strict=True))
+        retrained = [about for about in loaded.abouts if (about.dataset, about.backbone) in present]
+        yield study_tables.retraining_table(loaded.retraining, loaded.methods, retrained)
 
 
 def write_all(profile: str) -> dict[str, Table]:
@@ -95,34 +181,32 @@ def write_all(profile: str) -> dict[str, Table]:
     return tables
 
 
-def _compared(frame: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    return statistics.comparisons_frame(statistics.compare_methods(frame, metric, methods))
-
-
 def verdict(profile: str) -> str:
     """What the results say of SMOOT against each reference, no more than the intervals allow, as Markdown."""
     loaded = load(profile)
     paragraphs = [RULE]
+    metrics = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
     for about, frame in loaded.groups:
-        gaps = {f"Gap, {fill}": f"gap_{fill}" for fill in loaded.fills}
         lines = [f"**{about.name}** ({about.facts}):", ""]
-        for label, metric in ({"Accuracy": "accuracy"} | gaps).items():
-            lines.append(verdict_line(label, _compared(frame, metric, loaded.methods)))
+        for metric in metrics:
+            measure = quality(loaded.fills, [about.region])[metric]
+            lines.append(verdict_line(measure, compared_frame(frame, metric, loaded.methods)))
         paragraphs.append("\n".join(lines))
     return "\n\n".join(paragraphs) + "\n"
 
 
-def verdict_line(label: str, comparisons: pd.DataFrame) -> str:
+def verdict_line(measure: Measure, comparisons: pd.DataFrame) -> str:
     """One bullet: the subject against each reference in one measure where higher is better."""
-    own = comparisons[comparisons["method"] == SUBJECT].to_dict("records")
-    if not own:
-        return f"- {label}: no runs of {display_name(SUBJECT)} beside a reference."
-    return f"- {label}: {display_name(SUBJECT)} is {'; '.join(_judged(pair) for pair in own)}."
+    own = comparisons[(comparisons["method"] == SUBJECT) & comparisons["reference"].isin(REFERENCES)]
+    if own.empty:
+        return f"- {measure.label}: no runs of {display_name(SUBJECT)} beside a reference."
+    judged = "; ".join(_judged(pair, measure) for pair in own.to_dict("records"))
+    return f"- {measure.label}: {display_name(SUBJECT)} is {judged}."
 
 
-def _judged(pair: Mapping[Any, Any]) -> str:
+def _judged(pair: Mapping[Any, Any], measure: Measure) -> str:
     """``better than Plain (+0.86 [+0.35, +1.37], p = 0.008)``."""
-    reference, evidence = display_name(pair["reference"]), tabulation.difference_text(pair)
+    reference, evidence = display_name(pair["reference"]), difference_text(pair, measure)
     if pair["n"] < 2:
         return f"not comparable with {reference} (one seed: {evidence})"
     if pair["low"] <= 0 <= pair["high"]:

@@ -1,4 +1,4 @@
-"""Training through the ledger: one seed in a worker process, every seed of a cell for notebook 01."""
+"""Training through the ledger: one seed in a worker process; every method and seed of a setting for notebook 01."""
 
 import time
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from smoot.workbench import data, ledger, paths, provenance, storage
+from smoot.workbench import data, ledger, provenance, storage
 from smoot.workbench.cells import Cell
-from smoot.workbench.config import RunConfig, load_grid, load_run
+from smoot.workbench.config import RunConfig, load_grid, load_runs
 from smoot.workbench.workers import Report
 
 
@@ -23,7 +23,7 @@ def train_seed(config: RunConfig, report: Report) -> str:
     from smoot.workbench.models import pick_device, save_weights
     from smoot.workbench.training import fit
 
-    images = data.load(config.dataset.name)
+    images = data.load_once(config.dataset.name)
     key = ledger.entry_key(
         "train",
         {name: value for name, value in config.as_dict().items() if name != "evaluation"},
@@ -55,33 +55,34 @@ def train_seed(config: RunConfig, report: Report) -> str:
 
 
 def train_cell(
-    dataset: str, backbone: str, method: str, profile: str, seeds: Sequence[int] | None = None
+    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> pd.DataFrame:
     """Trains every seed of a cell and puts weights, histories and provenance in their places.
 
     Args:
-        dataset, backbone, method, profile: the cell.
+        dataset, backbone, method, profile: the cell; every method of the profile if ``method`` is None.
         seeds: the profile's own seeds if None.
 
     Returns:
-        The histories: one row an epoch and seed.
+        The histories: method, seed, and one row an epoch.
 
     Raises:
         ValueError: for an unknown name or a bad parameter.
         TrainingDiverged: if a run diverges.
     """
     grid = load_grid(profile)
-    runs = [load_run(dataset, backbone, method, seed, profile) for seed in (grid.seeds if seeds is None else seeds)]
-    cell = Cell(profile, dataset, backbone, method)
+    runs = load_runs(dataset, backbone, method, profile, seeds)
+    described = f"train {dataset}/{backbone}" + (f"/{method}" if method else "")
     folders = ledger.run_seeds(
-        train_seed, runs, workers=grid.workers, describe=f"train {cell.folder}", steps=runs[0].training.epochs
+        train_seed, runs, workers=grid.workers, describe=described, steps=runs[0].training.epochs
     )
-    weights = paths.ProfilePaths(profile).weights / cell.folder
     histories = []
     for run, folder in zip(runs, map(Path, folders), strict=True):
-        storage.copy_whole(folder / "weights.safetensors", weights / f"{run.seed}.safetensors")
+        cell = Cell(profile, dataset, backbone, run.method.name)
+        storage.copy_whole(folder / "weights.safetensors", cell.weights_path(run.seed))
         storage.copy_whole(folder / "history.csv", cell.history_path(run.seed))
         facts = storage.read_json(folder / "provenance.json")
         storage.keep_provenance(cell.provenance_path(run.seed), "train", facts)
-        histories.append(storage.read_history(folder / "history.csv").assign(seed=run.seed))
+        history = storage.read_history(folder / "history.csv")
+        histories.append(history.assign(method=run.method.name, seed=run.seed))
     return pd.concat(histories, ignore_index=True)

@@ -1,7 +1,7 @@
 """Words and numbers as tables, captions and figures show them; the table as Markdown, HTML and CSV."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -18,14 +18,26 @@ NAMES = {
     "smoot": "SMOOT",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
+    "block_mnist": "BlockMNIST",
+    "shortcut_mnist": "Shortcut-MNIST",
     "digits": "Digits",
+    "block_digits": "BlockDigits",
+    "shortcut_digits": "Shortcut-Digits",
     "resnet10_narrow": "ResNet-10 (narrow)",
     "resnet18": "ResNet-18",
     "two_conv": "Two-conv",
     "two_conv_small": "Two-conv (small)",
+    "gradient": "Gradient",
+    "input_x_gradient": "Input × gradient",
+    "smooth_gradient": "SmoothGrad",
+    "integrated_gradients": "Integrated gradients",
+    "random": "Random",
+    "edges": "Edges",
 }
+ATTRIBUTIONS = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
 NOTHING = "–"
-WORDS = ("Data", "Backbone", "Method", "Network")  # columns of words; all others are numbers
+# Columns of words; all others are numbers.
+WORDS = ("Data", "Backbone", "Method", "Network", "Attribution", "Measure", "Claim", "Family", "Verdict")
 
 
 def display_name(key: str) -> str:
@@ -61,22 +73,58 @@ def probability(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
+def in_order(attributions: Iterable[str]) -> list[str]:
+    """Attributions as tables and figures list them: those of `ATTRIBUTIONS` first, others by name."""
+    return sorted(attributions, key=lambda name: (ATTRIBUTIONS.index(name) if name in ATTRIBUTIONS else 99, name))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How runs were measured; images are the first of the test split, standard deviations in [0, 1] pixels."""
+
+    curve_images: int
+    stability_std: float
+    pointing_tolerance: int
+    mosaics: int
+    robustness_images: int
+    noise_std: float
+    blur_sigma: float
+    pgd_images: int
+    pgd_epsilon: float
+    pgd_steps: int
+    attribution_images: int
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What every caption has to say of the runs behind it: those of one data set and backbone."""
+    """What every caption has to say of the runs behind it: those of one data set and backbone.
+
+    ``region`` is what the saliency should be on: ``foreground`` (the object), ``block`` (the half of the image
+    with the digit) or ``shortcut`` (the patch, on which it should not be).
+    """
 
     dataset: str
     backbone: str
+    region: str
     train_images: int
     train_total: int
     validation_images: int
     test_images: int
     epochs: int
-    noise_std: float
-    curve_images: int
     seeds: int
     code_versions: int
     source: str
+    measured: Measurement
+
+    @property
+    def key(self) -> str:
+        """``DATASET-BACKBONE``, as in parameters and stages."""
+        return f"{self.dataset}-{self.backbone}"
+
+    @property
+    def place(self) -> str:
+        """What stands at the end of a file's name."""
+        return f"{self.dataset}_{self.backbone}"
 
     @property
     def name(self) -> str:

@@ -53,6 +53,8 @@ class Checkout:
         params = yaml.safe_load((SOURCES / "tests" / "smoke.yaml").read_text())
         params["datasets"]["digits"] |= {"train_images": STEPS * BATCH, "validation_images": 4}
         params["training"] |= {"epochs": EPOCHS, "batch_size": BATCH}
+        params["judge"] |= {"train_images": 100, "epochs": 1}
+        params["evaluation"]["attributions"]["cells"] = []
         for folder in ("tests", "data", "stopped"):
             (root / folder).mkdir(parents=True)
         (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
@@ -120,10 +122,10 @@ class Checkout:
 
     @property
     def outputs(self) -> dict[str, bytes]:
-        """What the cell put in its places, but for the provenance, which tells of times."""
+        """What the cell put in its places, but for the provenance, which tells of times, and the judge."""
         files = [file for file in (self.root / "runs").rglob("*") if file.is_file()]
         named = {file.relative_to(self.root / "runs" / "smoke").as_posix(): file.read_bytes() for file in files}
-        return {name: content for name, content in named.items() if "provenance" not in name}
+        return {name: content for name, content in named.items() if not {"provenance", "judge"} & set(Path(name).parts)}
 
 
 def train_seed(config: RunConfig, report: Report) -> str:
@@ -144,7 +146,7 @@ def watch(process: str) -> None:
     if process == "train":
         wrap("smoot.workbench.training.train_epoch", lambda *args, epoch: note(args[-1], f"epoch {epoch}"))
     if process == "evaluate":
-        wrap("smoot.workbench.evaluation.evaluate_network", lambda *args: note(args[-1], "evaluation"))
+        wrap("smoot.workbench.evaluation.evaluate_network", lambda *args, judge: note(args[-1], "evaluation"))
     given = json.loads(os.environ["STOP"])
     if given is None or given["process"] != process:
         return

@@ -1,16 +1,21 @@
 """A checkout in a temporary folder with made-up results of every kind, for tests of tables and figures."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from smoot.workbench import paths, results, storage, tabulation
+from smoot.workbench import paths, results, storage, training_tables
 from smoot.workbench.cells import Cell, grid_cells
 from smoot.workbench.config import Grid, load_grid, load_run
+from smoot.workbench.protocol import load_retraining
 
 REPOSITORY = Path(__file__).parents[2]
 FRACTIONS = [step / 10 for step in range(11)]
@@ -23,6 +28,17 @@ LEVELS = {
     "sgt_improved": (0.8296, 0.521, 0.058, 0.645, 0.428, 0.478),
     "smoot": (0.8284, 0.534, 0.065, 0.659, 0.401, 0.472),
 }
+# how faithful an attribution is beside the others, how much of it survives randomised weights
+ATTRIBUTIONS = {
+    "gradient": (0.7, 0.05),
+    "input_x_gradient": (0.8, 0.45),
+    "smooth_gradient": (1.0, 0.15),
+    "integrated_gradients": (0.9, 0.6),
+    "random": (0.0, 1.0),
+    "edges": (0.3, 1.0),
+}
+LAYERS = ("fc", "layer4.0.conv2", "layer4.0.conv1", "layer3.0.conv2", "layer2.0.conv1", "conv1.0")
+FILLS = {"mean": 1.0, "black": 0.6}  # how strongly a gap shows with each
 
 
 @dataclass(frozen=True)
@@ -35,17 +51,40 @@ class Axes:
     methods: tuple[str, ...] = ("plain", "sgt", "smoot")
     seeds: tuple[int, ...] = (0, 1, 2)
 
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        return tuple(product(self.datasets, self.backbones))
+
 
 def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
-    """Point every path at ``root`` and put the laptop's parameters there, with other axes."""
+    """Point every path at ``root`` and put the laptop's parameters there, with other axes.
+
+    The first setting is retrained, and its last method explained in every way; claims of absent methods go.
+    """
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    params["grid"] = {name: list(getattr(axes, name)) for name in ("datasets", "backbones", "methods")}
+    settings = {f"{dataset}-{backbone}": (dataset, backbone) for dataset, backbone in axes.settings}
+    named = {name: {"dataset": pair[0], "backbone": pair[1]} for name, pair in settings.items()}
+    params["grid"] = {"datasets": list(axes.datasets), "settings": named, "methods": list(axes.methods)}
     params["seeds"] = list(axes.seeds)
+    first = next(iter(settings))
+    params["retraining"]["settings"] = [first]
+    params["evaluation"]["attributions"] |= {
+        "cells": ["/".join((*settings[first], axes.methods[-1]))],
+        "seeds": [axes.seeds[0]],
+    }
+    params["claims"] = [claim for claim in params["claims"] if claimed(claim, axes, settings)]
     root.mkdir(parents=True, exist_ok=True)
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return load_grid("laptop")
+
+
+def claimed(claim: dict[str, Any], axes: Axes, settings: Iterable[str]) -> bool:
+    """Whether a claim can be made on these axes; its settings are cut to theirs."""
+    listed = claim.get("settings", [])
+    claim["settings"] = [name for name in listed if name in settings]
+    return {claim["method"], claim["reference"]} <= {*axes.methods} and bool(listed) == bool(claim["settings"])
 
 
 def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
@@ -54,40 +93,81 @@ def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
     shared = np.random.default_rng(seed).normal(0, 0.005)  # what a seed does to every method
     accuracy, nll, ece, noise, gap, mass = LEVELS.get(cell.method, LEVELS["plain"])
     accuracy += shared + draw.normal(0, 0.003)
-    curves: dict[str, object] = {"fraction": FRACTIONS}
     values = {
         "accuracy": accuracy,
         "nll": nll + draw.normal(0, 0.01),
         "ece": ece + draw.normal(0, 0.003),
         "accuracy_noise": noise + draw.normal(0, 0.02),
-        "relevance_mass": mass + draw.normal(0, 0.01),
-        "relevance_rank": mass + 0.08 + draw.normal(0, 0.01),
-        "gini": 0.55 + draw.normal(0, 0.01),
+        "accuracy_blur": accuracy - 0.08 + draw.normal(0, 0.01),
+        "accuracy_pgd": noise / 2 + draw.normal(0, 0.02),
+        **places(mass, draw),
+        "grid_pointing": 0.25 + mass / 2 + draw.normal(0, 0.01) if "conv" not in cell.backbone else math.nan,
     }
-    for fill, weaker in {"mean": 1.0, "black": 0.6}.items():
-        slopes = {"deletion": 3.5 + 6 * gap * weaker, "insertion": 1.5 + 9 * gap * weaker, "random": 2.5}
-        x = np.array(FRACTIONS)
-        lost = {
-            name: (1 - np.exp(-(slope + draw.normal(0, 0.2)) * (x if name != "insertion" else 1 - x) ** 1.5))
-            for name, slope in slopes.items()
-        }
-        lost["insertion"] = 1 - (1 - np.exp(-slopes["insertion"] * x)) * (1 + draw.normal(0, 0.01))
-        curves[fill] = {name: ((accuracy - 0.1) * (1 - loss) + 0.1).tolist() for name, loss in lost.items()}
-        areas = {name: float(np.trapezoid(curves[fill][name], x)) for name in results.CURVES}
-        values |= {f"{name}_auc_{fill}": area for name, area in areas.items()}
-        values[f"gap_{fill}"] = areas["insertion"] - areas["deletion"]
+    curves, areas = perturbations(accuracy, gap, draw)
     config = load_run(cell.dataset, cell.backbone, cell.method, seed, cell.profile).as_dict()
+    asked = config["evaluation"]["attributions"]
+    full = cell.folder.as_posix() in asked["cells"] and seed in asked["seeds"]
     return results.RunRecord(
         cell=cell,
         seed=seed,
         config=config,
-        metrics=values | metrics,
+        metrics=values | areas | metrics,
         curves=curves,
-        history={"epochs": 10, "best_epoch": 9, "validation_accuracy": accuracy},
+        history={"epochs": 10, "best_epoch": 9, "validation_accuracy": accuracy + 0.02 * draw.random()},
         code="c" * 64,
         packages={"torch": "2.11.0"},
         data=f"sha-of-{cell.dataset}",
+        attributions={name: attribution(name, gap, mass, draw) for name in asked["names"]} if full else {},
+        sanity={"layers": list(LAYERS)} | {name: cascade(name, draw) for name in asked["names"]} if full else {},
     )
+
+
+def places(mass: float, draw: np.random.Generator) -> dict[str, float]:
+    """Where the saliency is, how sparse and stable it is, and the same of a random map."""
+    near = {"relevance_mass": mass, "relevance_rank": mass + 0.08, "pointing_game": mass + 0.3, "gini": 0.55}
+    chance = {"relevance_mass": 0.3, "relevance_rank": 0.31, "pointing_game": 0.35, "gini": 0.33}
+    found = {name: level + draw.normal(0, 0.01) for name, level in (near | {"stability": 0.6}).items()}
+    return found | {f"random_{name}": level + draw.normal(0, 0.002) for name, level in chance.items()}
+
+
+def perturbations(accuracy: float, gap: float, draw: np.random.Generator) -> tuple[dict[str, Any], dict[str, float]]:
+    """Curves of the network and of the judge for each fill, and the areas below them."""
+    curves: dict[str, Any] = {"fraction": FRACTIONS}
+    areas: dict[str, float] = {}
+    x = np.array(FRACTIONS)
+    for fill, strength in FILLS.items():
+        curves[fill] = {}
+        for prefix, top, felt in (("", accuracy, gap * strength), ("judge_", 0.9, gap * strength / 2)):
+            shapes = {
+                "deletion": np.exp(-(3.5 + 6 * felt + draw.normal(0, 0.2)) * x**1.5),
+                "insertion": (1 - np.exp(-(1.5 + 9 * felt) * x)) * (1 + draw.normal(0, 0.01)),
+                "random": np.exp(-(2.5 + draw.normal(0, 0.2)) * x**1.5),
+            }
+            own = {prefix + name: (top - 0.1) * shape + 0.1 for name, shape in shapes.items()}
+            curves[fill] |= {name: curve.tolist() for name, curve in own.items()}
+            found = {name: float(np.trapezoid(curve, x)) for name, curve in own.items()}
+            areas |= {f"{name}_auc_{fill}": area for name, area in found.items()}
+            areas[f"{prefix}gap_{fill}"] = found[f"{prefix}insertion"] - found[f"{prefix}deletion"]
+    return curves, areas
+
+
+def attribution(name: str, gap: float, mass: float, draw: np.random.Generator) -> dict[str, float]:
+    """The metrics of one attribution of one network."""
+    strength, kept = ATTRIBUTIONS[name]
+    found = {key: value for key, value in places(mass * strength, draw).items() if not key.startswith("random_")}
+    for fill, shown in FILLS.items():
+        faithful = gap * strength * shown + draw.normal(0, 0.01)
+        found |= {f"insertion_auc_{fill}": 0.4 + faithful / 2, f"deletion_auc_{fill}": 0.4 - faithful / 2}
+        found |= {f"gap_{fill}": faithful, f"judge_gap_{fill}": faithful / 2}
+    return found | {"sanity_spearman": kept, "sanity_ssim": kept}
+
+
+def cascade(name: str, draw: np.random.Generator) -> dict[str, list[float]]:
+    """Similarities that fall, layer by layer, to what survives of the attribution."""
+    kept = ATTRIBUTIONS[name][1]
+    noise = draw.normal(0, 0.02, len(LAYERS)) * (kept < 1)
+    fallen = kept + (1 - kept) * np.exp(-np.arange(1, len(LAYERS) + 1) / 1.5) + noise
+    return {"spearman": fallen.tolist(), "ssim": (0.9 * fallen + 0.1 * kept).tolist()}
 
 
 def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
@@ -123,7 +203,10 @@ def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
 
 
 def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
-    """Ring-shaped "images" of every class (or those given) and blurred noise around them as saliency."""
+    """Ring-shaped "images" of every class (or those given) and blurred noise around them as saliency.
+
+    Only the samples of smoot hold every attribution.
+    """
     draw = np.random.default_rng([*cell.method.encode()])
     if images is None:
         y, x = np.mgrid[-1:1:28j, -1:1:28j]
@@ -135,6 +218,8 @@ def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
     gradient = np.log10(size) + draw.normal(-0.8, 0.7, 500 * 28 * 28)
     labels = np.arange(len(images))
     predictions = np.where(draw.random(len(images)) < 0.25, (labels + 3) % CLASSES, labels)
+    names = list(ATTRIBUTIONS) if cell.method == "smoot" else []
+    explained = [images[:, 0] * ATTRIBUTIONS[name][0] + draw.gamma(0.6, 0.3, images[:, 0].shape) for name in names]
     return storage.Samples(
         images=images.astype(np.float32),
         labels=labels,
@@ -142,6 +227,8 @@ def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
         saliency=(size * maps).astype(np.float32),
         gradient_edges=edges,
         gradient_counts=np.histogram(np.clip(gradient, -8, 3), edges)[0],
+        attribution_names=np.array(names, dtype=str),
+        attributions=np.array(explained, dtype=np.float32).reshape(len(names), *images[:, 0].shape),
     )
 
 
@@ -153,19 +240,50 @@ def step_costs() -> pd.DataFrame:
         ("resnet10_narrow", method, float(method != "plain"), 20 * cost, cost, limits[method], "1 core", 64)
         for method, cost in relative.items()
     ]
-    return pd.DataFrame(rows, columns=tabulation.COSTS)
+    return pd.DataFrame(rows, columns=training_tables.COSTS)
 
 
 def write_manifests(grid: Grid) -> None:
     """What each data set consists of."""
     for dataset in grid.datasets:
+        kind = dataset.partition("_")[0]
         manifest = {"sha256": f"sha-of-{dataset}", "train_images": 60000, "test_images": 10000}
+        manifest["region"] = kind if kind in ("block", "shortcut") else "foreground"
         storage.write_json(manifest, paths.ProfilePaths(grid.profile).manifest / f"{dataset}.json")
+
+
+def write_studies(grid: Grid) -> None:
+    """The judge of each data set and what retraining gave."""
+    for number, dataset in enumerate(grid.datasets):
+        judge = {"schema": 1, "dataset": dataset, "backbone": "two_conv_small", "train_images": 10000, "epochs": 10}
+        judge |= {"seed": 1000, "accuracy": 0.9 - number / 100, "validation_accuracy": 0.91, "config": {}}
+        storage.write_json(judge, paths.ProfilePaths(grid.profile).judge / f"{dataset}.json")
+    asked = load_retraining(grid.profile)
+    for cell, seed in product(grid_cells(grid), grid.seeds):
+        if f"{cell.dataset}-{cell.backbone}" in asked.settings:
+            storage.write_json(retraining(cell, seed, asked.levels), cell.retraining_path(seed))
+
+
+def retraining(cell: Cell, seed: int, levels: tuple[float, ...]) -> dict[str, Any]:
+    """What networks reach that are trained on the pixels that a map of this cell keeps."""
+    draw = np.random.default_rng([*cell.method.encode(), seed])
+    gap = LEVELS.get(cell.method, LEVELS["plain"])[4]
+    top = [0.8 + gap / 10 + draw.normal(0, 0.01) for _ in levels]
+    bottom = [0.6 + draw.normal(0, 0.01) for _ in levels]
+    return {
+        "schema": 1,
+        "cell": asdict(cell) | {"seed": seed},
+        "levels": list(levels),
+        "top": top,
+        "bottom": bottom,
+        "diffroar": [high - low for high, low in zip(top, bottom, strict=True)],
+    }
 
 
 def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: bool = True) -> None:
     """Everything that tables and (with ``pictures``) figures read, for every cell and seed of the grid."""
     write_manifests(grid)
+    write_studies(grid)
     storage.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     for cell in grid_cells(grid):
         if pictures:

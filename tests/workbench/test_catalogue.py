@@ -30,8 +30,69 @@ def test_an_entry_that_is_wrong_is_named(checkout: Checkout, changes: dict[str, 
         data.load("tiny")
 
 
+SHORTCUT = {"kind": "shortcut", "correlation": 0.9, "image_shape": [1, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "mnits"}, r"stacked: source is 'mnits', which is no data set: expected one of tiny$"),
+        ({"source": "stacked"}, r"stacked: source is 'stacked', which is derived itself: expected one of tiny$"),
+        ({"source": None}, r"stacked: source is '': a set of kind block needs the name of another set"),
+        ({"source": ["tiny"]}, r"stacked: source is \['tiny'\]: a set of kind block needs the name"),
+        ({"seed": None}, r"stacked: seed is None: a set of kind block needs a whole number from 0"),
+        ({"seed": 0.5}, r"stacked: seed is 0\.5: a set of kind block needs a whole number"),
+        ({"seed": True}, r"stacked: seed is True: a set of kind block needs a whole number"),
+        ({"seed": -1}, r"stacked: seed is -1: a set of kind block needs a whole number from 0"),
+        ({"correlation": 0.9}, r"stacked: correlation belongs to the kinds shortcut: a set of kind block has none"),
+        ({"correlation": 0}, r"stacked: correlation belongs to the kinds shortcut: a set of kind block has none"),
+        ({"root": "here"}, r"stacked: root belongs to the kinds idx, scikit_learn, image_folder: .* kind block"),
+        ({"addresses": ["x"]}, r"stacked: addresses belongs to the kinds idx, .* a set of kind block has none"),
+        (SHORTCUT | {"correlation": None}, r"stacked: correlation is missing: a set of kind shortcut needs"),
+        (SHORTCUT | {"correlation": 1.1}, r"stacked: correlation is 1\.1: expected a number in \[0, 1\]"),
+        (SHORTCUT | {"correlation": "half"}, r"stacked: correlation is 'half': expected a number in \[0, 1\]"),
+        ({"image_shape": [1, 4, 5]}, r"stacked: image shape is \(1, 8, 5\): expected \(1, 4, 5\)"),
+        ({"num_classes": 4}, r"stacked: 3 classes found: expected 4"),
+    ],
+)
+def test_a_derived_entry_that_is_wrong_is_named(checkout: Checkout, changes: dict[str, Any], message: str) -> None:
+    checkout.derive(**changes)
+    with pytest.raises(ValueError, match=message):
+        data.load("stacked")
+
+
+@pytest.mark.parametrize("key", ["source", "seed", "correlation"])
+def test_keys_of_a_derived_set_do_not_fit_a_stored_one(checkout: Checkout, key: str) -> None:
+    checkout.describe(**{key: 1})
+    with pytest.raises(ValueError, match=f"tiny: {key} belongs to the kinds .*shortcut: a set of kind idx has none"):
+        catalogue.describe("tiny")
+
+
+def test_the_region_follows_from_the_kind(checkout: Checkout) -> None:
+    checkout.derive("stacked")
+    checkout.derive("patched", **SHORTCUT)
+    regions = {name: catalogue.describe(name).region for name in catalogue.known()}
+    assert regions == {"tiny": "foreground", "stacked": "block", "patched": "shortcut"}
+
+
+@pytest.mark.parametrize("source", ["mnist", "digits"])
+def test_the_committed_derived_entries_belong_to_their_source(source: str) -> None:
+    original = catalogue.describe(source)
+    stacked, patched = (catalogue.describe(f"{kind}_{source}") for kind in ("block", "shortcut"))
+    assert original.image_shape is not None
+    channels, height, width = original.image_shape
+    assert stacked.image_shape == (channels, 2 * height, width)
+    assert patched.image_shape == original.image_shape
+    assert stacked.num_classes == patched.num_classes == original.num_classes
+    assert (stacked.source, patched.source, patched.correlation) == (source, source, 0.9)
+    assert (stacked.region, patched.region, original.region) == ("block", "shortcut", "foreground")
+
+
 def test_the_committed_entries_are_consistent() -> None:
-    assert catalogue.known() == ["digits", "fashion_mnist", "image_folder", "mnist"]
+    stored = ["digits", "fashion_mnist", "image_folder", "mnist"]
+    derived = ["block_digits", "block_mnist", "shortcut_digits", "shortcut_mnist"]
+    assert catalogue.known() == sorted(stored + derived)
+    assert [name for name in catalogue.known() if catalogue.describe(name).derived] == derived
     for name in ("mnist", "fashion_mnist"):
         dataset = catalogue.describe(name)
         assert dataset.image_shape == (1, 28, 28)

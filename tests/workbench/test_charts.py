@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -90,6 +91,16 @@ def test_curves_show_means_bands_and_controls(records: list[results.RunRecord]) 
     assert not list(unlabelled(figure))
 
 
+def test_the_judges_curves_are_not_the_networks(records: list[results.RunRecord]) -> None:
+    figure = charts.perturbation_curves(results.curves_frame(records), METHODS, ("mean", "black"), judge=True)
+    own = [np.array([record.curves["mean"][name] for record in records[:3]]).mean(0) * 100 for name in
+           ("judge_deletion", "judge_random")]  # fmt: skip
+    assert solid(figure.axes[0], "plain") == pytest.approx(own[0])
+    assert figure.axes[0].lines[0].get_ydata() == pytest.approx(own[1])
+    assert figure.axes[0].get_ylabel() == "Judge's accuracy (%)"
+    assert not list(unlabelled(figure))
+
+
 def test_one_seed_has_a_line_and_no_band_that_can_be_seen(records: list[results.RunRecord]) -> None:
     figure = charts.perturbation_curves(results.curves_frame(records[:1]), ("plain",), ("mean",))
     own = np.array(records[0].curves["mean"]["deletion"]) * 100
@@ -104,6 +115,15 @@ def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
     share = histories[histories["method"] == "smoot"].groupby("epoch")["masked_share"].mean()
     assert solid(by_title["Masked images"], "smoot") == pytest.approx(100 * share.to_numpy())
     assert solid(by_title["Masked images"], "plain") == pytest.approx(np.zeros(10))
+    assert len(by_title) == 8
+    for title, column, factor in (
+        ("Information lost", "information_loss", 1),
+        ("Answers changed", "flip_share", 100),
+        ("Cross-entropy rise", "cross_entropy_rise", 1),
+    ):
+        lost = histories[histories["method"] == "sgt"].groupby("epoch")[column].mean()
+        assert solid(by_title[title], "sgt") == pytest.approx(factor * lost.to_numpy()), title
+        assert len(by_title[title].lines) == 2  # plain masks nothing
     assert len(by_title["Masked pixels"].lines) == 2  # plain masks none: undefined, not zero
     assert len(by_title["Competence"].lines) == 1
     assert len(by_title["Accuracy"].lines) == 2 * 3  # validation and training
@@ -127,41 +147,39 @@ def test_equal_lines_mark_different_epochs(histories: pd.DataFrame) -> None:
     assert [line.get_markevery() for line in axes.lines] == [(0, 3), (1, 3), (2, 3)]
 
 
-def test_scatter_has_a_dot_per_seed_and_the_interval_of_the_mean(records: list[results.RunRecord]) -> None:
-    frame = results.metrics_frame(records)
-    figure = charts.accuracy_faithfulness(frame, METHODS, ("mean", "black"))
-    left, right = figure.axes
-    own = 100 * frame[frame["method"] == "plain"][["accuracy", "gap_mean"]].to_numpy()
-
-    dots = left.collections[0].get_offsets()
-    assert np.asarray(dots) == pytest.approx(own)
-    mean = left.containers[0].lines[0]
-    assert (mean.get_xdata()[0], mean.get_ydata()[0]) == pytest.approx(tuple(own.mean(0)))
-    assert (left.get_title(loc="left"), right.get_title(loc="left")) == ("Mean fill", "Black fill")
-    assert not list(unlabelled(figure))
-
-
-@pytest.mark.parametrize("panels", [1, 3])
-def test_forest(panels: int) -> None:
-    frame = pd.DataFrame(
-        {"method": ["sgt", "smoot"], "difference": [-0.02, 0.01], "low": [-0.03, 0.002], "high": [-0.01, 0.018]}
-    )
-    figure = charts.difference_forest({f"cell {number}": frame for number in range(panels)}, "plain")
-
-    assert len(figure.axes) == panels
-    axes = figure.axes[0]
-    bars = axes.containers
-    assert [bar.lines[0].get_xdata()[0] for bar in bars] == pytest.approx([-2, 1])
-    segment = bars[1].lines[2][0].get_segments()[0]
-    assert segment[:, 0] == pytest.approx([0.2, 1.8])
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["SGT", "SMOOT"]
-    assert figure.axes[-1].get_xlabel() == "Accuracy minus Plain (points)"
-    assert not list(unlabelled(figure))
-
-
 def test_every_method_looks_the_same_in_every_figure(records: list[results.RunRecord]) -> None:
     few = charts.method_handles(("smoot",))
     many = charts.method_handles(METHODS)
     assert few[0].get_color() == many[2].get_color()
     assert len({handle.get_color() for handle in many}) == len({handle.get_marker() for handle in many}) == 3
     assert [handle.get_label() for handle in many] == ["Plain", "SGT", "SMOOT"]
+
+
+def cascades(count: int) -> dict[str, dict[str, object]]:
+    """The same cascade in several panels, its lines at different heights."""
+    layers = ["fc", "a.layer.with.a.long.name", "conv1"]
+    names = {"edges": [1.0, 1.0, 1.0], "gradient": [0.5, 0.1, math.nan], "random": [0.9, 0.8, -0.4]}
+    found = {name: {"spearman": values, "ssim": [0.0, 0.0, 0.0]} for name, values in names.items()}
+    return {f"cell {number}": {"layers": layers, **found} for number in range(count)}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int) -> None:
+    figure = charts.sanity_cascades(cascades(count))
+    assert len(figure.axes) == count
+    axes = figure.axes[-1]
+    lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
+    assert [list(line.get_ydata())[:3] for line in lines] == [[1, 0.5, 0.1], [1, 0.9, 0.8], [1, 1, 1]]
+    assert len({to_hex(line.get_color()) for line in lines}) == 3
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    assert ticks == ["trained", "fc", "…h.a.long.name", "conv1"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Gradient", "Random", "Edges"]
+    assert axes.get_ylim()[0] < -0.4  # nothing is cut off
+    assert axes.get_xlabel() == "Randomised from the output up to"
+    assert not list(unlabelled(figure))
+
+
+def test_an_attribution_looks_the_same_whatever_stands_beside_it() -> None:
+    few = {name: value for name, value in cascades(1)["cell 0"].items() if name in ("layers", "edges")}
+    (line,) = (line for line in charts.sanity_cascades({"x": few}).axes[0].lines if len(line.get_xdata()) == 4)
+    assert line.get_color() == charts.sanity_cascades(cascades(1)).axes[0].lines[2].get_color()

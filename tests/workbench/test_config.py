@@ -16,7 +16,7 @@ from tiny_runs import METHODS
 from smoot.objective import Guidance
 from smoot.scheduler import MaskPlan
 from smoot.workbench import paths
-from smoot.workbench.config import AdaptiveConfig, Grid, load_grid, load_run
+from smoot.workbench.config import AdaptiveConfig, Grid, load_grid, load_run, load_runs
 
 PROFILES = ("laptop", "smoke", "paper")
 
@@ -53,18 +53,28 @@ def says(built: Any, asked: Any) -> bool:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_cell_of_a_grid_loads_and_nothing_in_the_file_is_unused(profile: str) -> None:
     grid, content = load_grid(profile), stored(profile)
+    assert (grid.datasets, grid.methods) == tuple(tuple(content["grid"][axis]) for axis in ("datasets", "methods"))
     for axis in ("datasets", "backbones", "methods"):
-        assert getattr(grid, axis) == tuple(content["grid"][axis])
         assert set(getattr(grid, axis)) == set(content[axis])
+    assert list(content["grid"]["settings"]) == ["-".join(setting) for setting in grid.settings]
     cells = list(grid.cells())
-    assert len(cells) == len(set(cells)) == len(grid.datasets) * len(grid.backbones) * len(grid.methods)
+    assert len(cells) == len(set(cells)) == len(grid.settings) * len(grid.methods)
     for cell, seed in itertools.product(cells, grid.seeds):
         assert load_run(*cell, seed, profile).cell == "/".join(cell)
 
 
-def test_cells_come_data_set_by_data_set_and_backbone_by_backbone() -> None:
-    grid = Grid("laptop", ("a", "b"), ("x", "y"), ("m", "n"), (0,), 1)
-    assert ["".join(cell) for cell in grid.cells()] == ["axm", "axn", "aym", "ayn", "bxm", "bxn", "bym", "byn"]
+def test_cells_come_setting_by_setting() -> None:
+    grid = Grid("laptop", ("a", "b"), (("a", "x"), ("a", "y"), ("b", "x")), ("m", "n"), (0,), 1)
+    assert ["".join(cell) for cell in grid.cells()] == ["axm", "axn", "aym", "ayn", "bxm", "bxn"]
+    assert grid.backbones == ("x", "y")
+
+
+def test_runs_of_a_setting_come_method_by_method() -> None:
+    runs = load_runs("digits", "two_conv_small", None, "smoke")
+    assert [(run.method.name, run.seed) for run in runs] == list(itertools.product(METHODS, (0, 1)))
+    assert load_runs("digits", "two_conv_small", "sgt", "smoke", [5]) == [
+        load_run("digits", "two_conv_small", "sgt", 5, "smoke")
+    ]
 
 
 def test_the_five_methods_are_what_they_are_called() -> None:
@@ -116,7 +126,7 @@ def dataclasses_in(value: Any) -> list[Any]:
 def test_everything_in_a_run_is_frozen() -> None:
     run = load_run("digits", "two_conv_small", "smoot", 0, "smoke")
     parts = dataclasses_in(run)
-    assert len(parts) == 9  # the run, five blocks, and the method's plan, guidance and adaptive
+    assert len(parts) == 11  # the run, five blocks, two parts of the evaluation, the method's three
     for part in [*parts, load_grid("smoke")]:
         for entry in fields(part):
             with pytest.raises(FrozenInstanceError):
@@ -135,10 +145,10 @@ def test_a_run_is_equal_to_its_pickle_and_to_itself_loaded_again() -> None:
 
 
 def test_whole_numbers_become_floats_and_lists_tuples(params: Any) -> None:
-    params["evaluation"]["noise_std"] = 1
+    params["evaluation"]["stability_std"] = 1
     params["datasets"]["digits"]["mean"] = [0]
     run = params.load()
-    assert type(run.evaluation.noise_std) is float and run.evaluation.noise_std == 1.0
+    assert type(run.evaluation.stability_std) is float and run.evaluation.stability_std == 1.0
     assert run.dataset.mean == (0.0,) and type(run.dataset.mean[0]) is float
     assert run.evaluation.fills == ("mean", "black")
 

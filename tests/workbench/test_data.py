@@ -1,13 +1,16 @@
-"""Data sets as tensors: values, splits, manifests, the command line."""
+"""Data sets as tensors: values, splits, manifests, derived sets, the command line."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest, chi2_contingency
 from tiny_idx import Checkout, content, sha256, write_files
+from torch import Tensor
 
 from smoot.workbench import data, paths
+from smoot.workbench.composites import shortcut_places
 
 
 def test_load_fetches_and_gives_the_stored_values(checkout: Checkout) -> None:
@@ -100,7 +103,111 @@ def test_manifest_has_no_trace_of_when_or_from_where(
     assert manifest["sha256"] == data.load("tiny").sha256
     counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
     assert counts == [6, 3, 3, [1, 4, 5]]
-    assert (manifest["licence"], manifest["name"]) == ("none", "tiny")
+    assert (manifest["licence"], manifest["name"], manifest["region"]) == ("none", "tiny", "foreground")
+    assert not {"source", "seed", "correlation"} & set(manifest)
+
+
+def test_a_set_of_blocks_holds_its_source_and_where_it_is(checkout: Checkout) -> None:
+    checkout.derive()
+    source, stacked = data.load("tiny"), data.load("stacked")
+    assert source.test_regions is None
+    assert stacked.test_regions is not None
+    assert stacked.train_images.shape == (6, 1, 8, 5)
+    assert torch.equal(stacked.train_labels, source.train_labels)
+    assert torch.equal(stacked.test_labels, source.test_labels)
+    own = stacked.test_images[:, 0][stacked.test_regions].reshape(3, 1, 4, 5)
+    assert torch.equal(own, source.test_images)
+
+
+def test_a_derived_set_is_one_set_until_its_seed_changes(checkout: Checkout) -> None:
+    checkout.derive()
+    first = data.load("stacked")
+    torch.rand(7)
+    assert torch.equal(data.load("stacked").train_images, first.train_images)
+    assert data.load("stacked").sha256 == first.sha256 != data.load("tiny").sha256
+    checkout.derive(seed=6)
+    assert data.load("stacked").sha256 != first.sha256
+
+
+def test_the_digest_of_a_derived_set_is_over_pixels_labels_and_regions(checkout: Checkout) -> None:
+    checkout.derive()
+    stacked = data.load("stacked")
+    assert stacked.test_regions is not None
+    held = {
+        "train_images": bytes(round(255 * value) for value in stacked.train_images.flatten().tolist()),
+        "train_labels": bytes(stacked.train_labels.tolist()),
+        "test_images": bytes(round(255 * value) for value in stacked.test_images.flatten().tolist()),
+        "test_labels": bytes(stacked.test_labels.tolist()),
+        "test_regions": bytes(stacked.test_regions.flatten().tolist()),
+    }
+    lines = "".join(f"{sha256(held[name])}  {name}\n" for name in sorted(held))
+    assert stacked.sha256 == sha256(lines.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("block_digits", "71d95c294e44fdf70bbb58cf71d8d051acd27748f91dc110b36b1ce9c8079d08"),
+        ("shortcut_digits", "a8475cca9273483c610ab5bc9f75332d42147c2265221609a261861bf958d271"),
+    ],
+)
+def test_derived_sets_are_the_ones_that_results_were_made_with(name: str, digest: str) -> None:
+    assert data.load(name).sha256 == digest
+
+
+def patches(images: Tensor, places: Tensor) -> Tensor:
+    """The classes whose places are white, (N, K) bool."""
+    return (images[:, 0, None] * places == places).flatten(2).all(2)
+
+
+def test_shortcuts_go_with_the_label_in_training_and_not_in_the_test() -> None:
+    digits, patched = data.load("digits"), data.load("shortcut_digits")
+    places = shortcut_places(10, 8, 8)
+    regions = patched.test_regions
+    assert regions is not None
+    shown = (regions[:, None] == places).flatten(2).all(2).long().argmax(1)
+    assert torch.equal(places[shown], regions)
+    counts = torch.zeros(10, 10).index_put_((patched.test_labels, shown), torch.ones(len(shown)), accumulate=True)
+    assert chi2_contingency(counts.numpy()).pvalue > 0.01
+    assert binomtest(int(counts.diagonal().sum()), len(shown), 0.1).pvalue > 0.01
+    changed = patched.train_images != digits.train_images
+    assert int(changed.flatten(1).sum(1).max()) == 1
+    own = patches(patched.train_images, places)[torch.arange(1437), patched.train_labels]
+    already = patches(digits.train_images, places)[torch.arange(1437), digits.train_labels]
+    assert binomtest(int((own & ~already).sum()), int((~already).sum()), 0.91).pvalue > 0.01
+
+
+def test_manifest_of_a_derived_set_names_its_source(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.derive(kind="shortcut", correlation=0.5, image_shape=None)
+    checkout.derive("plain_blocks")
+    data.write_manifest("stacked", tmp_path / "stacked.json")
+    manifest = json.loads((tmp_path / "stacked.json").read_text())
+    assert manifest["source"] == {"name": "tiny", "sha256": data.load("tiny").sha256}
+    assert (manifest["name"], manifest["title"], manifest["region"]) == ("stacked", "Stacked", "shortcut")
+    assert (manifest["seed"], manifest["correlation"]) == (5, 0.5)
+    assert manifest["sha256"] == data.load("stacked").sha256
+    sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+    assert sizes == {"train_images": 120, "train_labels": 6, "test_images": 60, "test_labels": 3, "test_regions": 60}
+    counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
+    assert counts == [6, 3, 3, [1, 4, 5]]
+    data.write_manifest("plain_blocks", tmp_path / "blocks.json")
+    blocks = json.loads((tmp_path / "blocks.json").read_text())
+    assert (blocks["region"], "correlation" in blocks) == ("block", False)
+
+
+def test_fetching_a_derived_set_fetches_its_source(
+    checkout: Checkout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.derive()
+    report = data.fetch("stacked", raw=tmp_path / "elsewhere")
+    assert (report.name, report.folder) == ("stacked", tmp_path / "elsewhere" / "tiny")
+    assert {file.name for file in report.folder.iterdir()} == set(content())
+    assert not checkout.raw.exists()
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].startswith("tiny: 4 files verified")
+    assert said[-1] == "stacked: made from tiny whenever it is loaded"
+    data.load("stacked")
+    checkout.assert_whole()
 
 
 def test_command_line(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:

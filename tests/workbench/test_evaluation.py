@@ -3,7 +3,9 @@
 import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,14 @@ from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient
+from smoot.workbench.attribution_quality import attribution_metrics
 from smoot.workbench.config import RunConfig
 from smoot.workbench.data import ImageData
 from smoot.workbench.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network
+from smoot.workbench.localisation import grid_pointing, localisation
+from smoot.workbench.map_quality import Subject, map_quality, named_maps
+from smoot.workbench.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from smoot.workbench.storage import read_samples, write_samples
 from smoot.workbench.training import train_epoch
 
 
@@ -49,12 +56,38 @@ def trained() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def measured(trained: nn.Module) -> Evaluation:
-    return evaluate_network(trained, digits(), CONFIG)
+def judge() -> nn.Module:
+    return half_trained(run("plain", "two_conv_small", seed=9, dataset={"train_images": 400}))
+
+
+@pytest.fixture(scope="module")
+def measured(trained: nn.Module, judge: nn.Module) -> Evaluation:
+    return evaluate_network(trained, digits(), CONFIG, judge)
+
+
+def evaluated(network: nn.Module, images: ImageData, config: RunConfig = CONFIG) -> Evaluation:
+    """What does not depend on a judge: the network is its own."""
+    return evaluate_network(network, images, config, judge=network)
 
 
 def with_numbers(**evaluation: Any) -> RunConfig:
     return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
+
+
+def disturbed(config: RunConfig = CONFIG, **robustness: Any) -> RunConfig:
+    settings = replace(config.evaluation.robustness, **robustness)
+    return replace(config, evaluation=replace(config.evaluation, robustness=settings))
+
+
+def generator(purpose: str, config: RunConfig = CONFIG) -> torch.Generator:
+    return torch.Generator().manual_seed(config.stream(purpose))
+
+
+def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) -> Subject:
+    """The digits as :func:`evaluate_network` should explain them."""
+    images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
+    predictions = torch.from_numpy(answers(network, images)).argmax(1)
+    return Subject(network, judge, images, labels, predictions, images.mean(1) > 0.1, config)
 
 
 # -- accuracy, likelihood, calibration, noise
@@ -64,7 +97,7 @@ def test_accuracy_and_likelihood_by_hand() -> None:
     pixels = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.8], [0.6, 0.5, 0.1]]
     labels = [0, 1, 2, 1]  # the last one is answered 0
     images = image_data(torch.tensor(pixels).view(4, 1, 1, 3), labels, 3)
-    metrics = evaluate_network(linear([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]), images, CONFIG).metrics
+    metrics = evaluated(linear([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]), images, CONFIG).metrics
     shares = [
         math.exp(4 * row[label]) / sum(math.exp(4 * pixel) for pixel in row)
         for row, label in zip(pixels, labels, strict=True)
@@ -103,15 +136,18 @@ def test_calibration_against_numpy(bins: int) -> None:
             signs.add(right[inside].mean() > confidence[inside].mean())
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
     assert len(signs) == min(bins, 2)  # too certain here, too uncertain there: the number of bins matters
-    metrics = evaluate_network(network, image_data(images, labels.tolist(), 3), with_numbers(ece_bins=bins)).metrics
+    metrics = evaluated(network, image_data(images, labels.tolist(), 3), with_numbers(ece_bins=bins)).metrics
     assert metrics["ece"] == pytest.approx(error, rel=1e-4) and error > 0.01
+
+
+# -- robustness
 
 
 def noisy_images(config: RunConfig, network: nn.Module) -> Tensor:
     """The images that accuracy under noise is measured on."""
     seen: list[Tensor] = []
     handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
-    evaluate_network(network, digits(), replace(config, evaluation=replace(config.evaluation, batch_size=360)))
+    evaluated(network, digits(), replace(config, evaluation=replace(config.evaluation, batch_size=360)))
     handle.remove()
     assert torch.equal(seen[0], digits().test_images)
     return seen[1]
@@ -119,8 +155,9 @@ def noisy_images(config: RunConfig, network: nn.Module) -> Tensor:
 
 def test_noise_is_the_same_for_every_method_and_backbone_and_another_for_another_seed(trained: nn.Module) -> None:
     noisy = noisy_images(CONFIG, trained)
-    noise = noisy - digits().test_images
-    assert float(noise.std()) == pytest.approx(0.3, rel=0.02) and abs(float(noise.mean())) < 0.01
+    assert len(noisy) == CONFIG.evaluation.robustness.images == 80
+    noise = noisy - digits().test_images[:80]
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.03) and abs(float(noise.mean())) < 0.02
     assert noisy.amin() < 0 and noisy.amax() > 1  # not cut off
     for method in ("sgt", "smoot"):
         torch.manual_seed(9)
@@ -128,12 +165,24 @@ def test_noise_is_the_same_for_every_method_and_backbone_and_another_for_another
     assert not torch.equal(noisy_images(run(seed=1), trained), noisy)
 
 
-def test_accuracy_under_noise_is_that_of_the_noisy_images(trained: nn.Module, measured: Evaluation) -> None:
-    shares = answers(trained, noisy_images(CONFIG, trained))
-    noisy = (shares.argmax(axis=1) == digits().test_labels.numpy()).mean()
-    assert measured.metrics["accuracy_noise"] == noisy < measured.metrics["accuracy"]
-    silent = evaluate_network(trained, digits(), with_numbers(noise_std=0.0)).metrics
-    assert silent["accuracy_noise"] == silent["accuracy"]
+def test_robustness_is_that_of_the_first_images_with_the_runs_draws(trained: nn.Module, measured: Evaluation) -> None:
+    images, labels = digits().test_images, digits().test_labels
+    first, attacked = (images[:80], labels[:80]), (images[:20], labels[:20])
+    noise, start = generator("noise"), generator("attack")
+    assert measured.metrics["accuracy_noise"] == noise_accuracy(
+        trained, *first, noise_std=0.3, batch_size=64, generator=noise
+    )
+    assert measured.metrics["accuracy_blur"] == blur_accuracy(trained, *first, sigma=1.0, batch_size=64)
+    assert measured.metrics["accuracy_pgd"] == pgd_accuracy(
+        trained, *attacked, epsilon=0.03, steps=2, batch_size=64, generator=start
+    )
+    assert measured.metrics["accuracy_noise"] < measured.metrics["accuracy"]
+
+
+def test_without_disturbance_robustness_is_accuracy(trained: nn.Module) -> None:
+    silent = disturbed(images=360, pgd_images=360, noise_std=0.0, blur_sigma=0.0, pgd_epsilon=0.0)
+    metrics = evaluated(trained, digits(), silent).metrics
+    assert metrics["accuracy_noise"] == metrics["accuracy_blur"] == metrics["accuracy_pgd"] == metrics["accuracy"]
 
 
 # -- localisation and sparseness
@@ -154,7 +203,7 @@ def test_localisation_by_hand_leaves_out_images_without_foreground() -> None:
         [0.3, 0.0, 0.0, 0.4],  # 4 and 1; of the two most salient pixels one is inside
         labels=[0, 1, 0, 1],
     )
-    metrics = evaluate_network(DIFFERENCES, images, CONFIG).metrics
+    metrics = evaluated(DIFFERENCES, images, CONFIG).metrics
     assert CONFIG.dataset.foreground_threshold == 0.1
     assert metrics["relevance_mass"] == pytest.approx((0.7 + 0.3 + 0.5) / 3)
     assert metrics["relevance_rank"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
@@ -164,7 +213,7 @@ def test_localisation_by_hand_leaves_out_images_without_foreground() -> None:
 def test_foreground_is_judged_by_the_mean_over_channels() -> None:
     pixels = torch.tensor([[[0.18, 0.0]], [[0.0, 0.6]]])  # means 0.09 and 0.3: only the second pixel is foreground
     weight = [[3.0, 2.0, 0.0, 2.0], [0.0, 0.0, -3.0, 0.0]]  # by channel and pixel 3, 2 and 3, 2
-    metrics = evaluate_network(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2), CONFIG).metrics
+    metrics = evaluated(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2), CONFIG).metrics
     assert metrics["relevance_mass"] == pytest.approx(2 / 5)
     assert metrics["relevance_rank"] == 0.0
 
@@ -176,14 +225,14 @@ def test_sparseness_is_that_of_all_images_with_and_without_foreground(trained: n
     weight = 2 * np.arange(1, 65) - 64 - 1
     gini = (ascending * weight).sum(axis=1) / (64 * ascending.sum(axis=1))
     assert abs(gini.mean() - gini[1::2].mean()) > 1e-3
-    metrics = evaluate_network(trained, image_data(images, labels.tolist(), 10), CONFIG).metrics
+    metrics = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).metrics
     assert metrics["gini"] == pytest.approx(gini.mean(), rel=1e-4)
 
 
 def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module) -> None:
     images = digits().test_images[:FIRST]
     labels = (torch.from_numpy(answers(trained, images)).argmax(1) + 1) % 10  # all answers are wrong
-    samples = evaluate_network(trained, image_data(images, labels.tolist(), 10), CONFIG).samples
+    samples = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).samples
     shown, asked = torch.from_numpy(samples.images), torch.from_numpy(samples.labels)
     assert samples.predictions.tolist() == ((asked - 1) % 10).tolist()
     expected = input_gradient(trained, shown, (asked - 1) % 10, of="log_odds").abs().mean(1)
@@ -193,57 +242,63 @@ def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module)
     assert not torch.allclose(found, other, rtol=1e-2, atol=1e-5)
 
 
-# -- curves
+def test_known_regions_take_the_place_of_the_foreground() -> None:
+    images = four_pixels([0.5, 0.5, 0.5, 0.5], [0.4, 0.4, 0.4, 0.4], labels=[0, 1])
+    regions = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 1]]).bool().view(2, 2, 2)
+    for given, expected in ((None, 1.0), (regions, (0.4 + 0.3) / 2)):
+        metrics = evaluated(DIFFERENCES, replace(images, test_regions=given)).metrics
+        assert metrics["relevance_mass"] == pytest.approx(expected)
 
 
-def curve_by_hand(
-    images: Tensor, labels: Tensor, ranking: Tensor, network: nn.Module, fill: float, *, insertion: bool = False
-) -> list[float]:
-    """Accuracy at 0, 1, ... of the most salient pixels removed (or shown), one image and pixel after the other."""
-    pixels = ranking[0].numel()
-    scores = []
-    for count in range(pixels + 1):
-        right = 0
-        for image, label, values in zip(images, labels, ranking.flatten(1), strict=True):
-            first = sorted(range(pixels), key=lambda pixel, values=values: -float(values[pixel]))[:count]
-            changed = [pixel for pixel in range(pixels) if (pixel in first) != insertion]
-            flat = image.clone().view(-1)
-            flat[changed] = fill
-            right += int(network(flat.view(1, 1, 2, 2)).argmax()) == int(label)
-        scores.append(right / len(images))
-    return scores
+def test_the_control_is_a_random_map_measured_alike(measured: Evaluation) -> None:
+    images = digits().test_images[:FIRST]
+    random = torch.rand(FIRST, 8, 8, generator=generator("random map"))
+    expected = localisation(random, images[:, 0] > 0.1, CONFIG.evaluation.pointing_tolerance).numbers()
+    for name, value in expected.items():
+        assert measured.metrics[f"random_{name}"] == value
+    share = float((images > 0.1).double().mean())
+    assert measured.metrics["random_relevance_mass"] == pytest.approx(share, abs=0.05)
+    assert measured.metrics["random_gini"] == pytest.approx(1 / 3, abs=0.03)  # of uniform numbers
 
 
-def test_curves_against_a_loop_over_images_and_pixels() -> None:
-    source = torch.Generator().manual_seed(4)
-    images = torch.rand(12, 1, 2, 2, generator=source)
-    labels = (DIFFERENCES(images).argmax(1) + (torch.arange(12) % 4 == 0)) % 2
-    settings = with_numbers(curve_steps=4, curve_images=10, batch_size=3)
-    found = evaluate_network(DIFFERENCES, image_data(images, labels.tolist(), 2), settings)
-    images, labels = images[:10], labels[:10]
-    draw = torch.Generator().manual_seed(CONFIG.stream("random ranking"))
-    rankings = {
-        "deletion": torch.tensor([4.0, 3.0, 2.0, 1.0]).expand(10, 4),
-        "random": torch.rand(10, 2, 2, generator=draw),
-    }
-    for name, fill in {"mean": CONFIG.dataset.mean[0], "black": 0.0}.items():
-        expected = {
-            kind: curve_by_hand(images, labels, ranking, DIFFERENCES, fill) for kind, ranking in rankings.items()
-        }
-        expected["insertion"] = curve_by_hand(images, labels, rankings["deletion"], DIFFERENCES, fill, insertion=True)
-        for kind, scores in expected.items():
-            assert found.curves[name][kind] == pytest.approx(scores)
-            area = sum((a + b) / 2 / 4 for a, b in itertools.pairwise(scores))
-            assert found.metrics[f"{kind}_auc_{name}"] == pytest.approx(area)
-    assert found.curves["fraction"] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert len({tuple(found.curves["mean"][kind]) for kind in ("deletion", "insertion", "random")}) == 3
+def test_grid_pointing_is_that_of_the_explained_images(trained: nn.Module, measured: Evaluation) -> None:
+    images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
+    expected = grid_pointing(trained, images, labels, count=4, batch_size=64, generator=generator("mosaics"))
+    assert measured.metrics["grid_pointing"] == expected
+    assert 0 < expected < 1
+    fixed = evaluated(fresh(run("plain", "two_conv_small")).network, digits()).metrics
+    assert math.isnan(fixed["grid_pointing"])
+
+
+# -- curves, judge, stability
+
+
+def test_maps_are_measured_as_a_whole(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    asked = subject(trained, judge)
+    maps_of = named_maps("gradient", asked)
+    expected = map_quality(asked, maps_of(trained, asked.images, asked.predictions), maps_of)
+    assert {name: measured.metrics[name] for name in expected.metrics} == dict(expected.metrics)
+    assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **expected.curves}
+
+
+def test_the_judge_sees_the_networks_maps(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    shares = answers(judge, digits().test_images[:FIRST])
+    whole = (shares.argmax(axis=1) == digits().test_labels[:FIRST].numpy()).mean()
+    for fill in ("mean", "black"):
+        curves = measured.curves[fill]
+        assert curves["judge_deletion"][0] == curves["judge_insertion"][-1] == pytest.approx(whole)
+        assert curves["judge_deletion"] != curves["deletion"]
+    own = evaluated(trained, digits()).metrics
+    assert (
+        own["judge_gap_mean"] == own["gap_mean"] == measured.metrics["gap_mean"] != measured.metrics["judge_gap_mean"]
+    )
 
 
 def test_the_gap_is_insertion_minus_deletion(measured: Evaluation) -> None:
     metrics = measured.metrics
-    for fill in ("mean", "black"):
-        assert metrics[f"gap_{fill}"] == metrics[f"insertion_auc_{fill}"] - metrics[f"deletion_auc_{fill}"] != 0
-    assert metrics["gap_mean"] != metrics["gap_black"]
+    for fill, who in itertools.product(("mean", "black"), ("", "judge_")):
+        gap = metrics[f"{who}insertion_auc_{fill}"] - metrics[f"{who}deletion_auc_{fill}"]
+        assert metrics[f"{who}gap_{fill}"] == gap != 0
 
 
 def test_all_curves_meet_at_their_ends(trained: nn.Module, measured: Evaluation) -> None:
@@ -256,40 +311,48 @@ def test_all_curves_meet_at_their_ends(trained: nn.Module, measured: Evaluation)
         assert curves["deletion"][-1] == curves["insertion"][0] == curves["random"][-1] < whole
 
 
-def test_fills_are_the_data_sets_mean_and_black_and_noise() -> None:
-    """Two channels of means 0.2 and 0.6; what stands in a wholly removed image."""
-    config = with_numbers(fills=("mean", "black", "noise"), curve_steps=1)
-    config = replace(config, dataset=replace(config.dataset, mean=(0.2, 0.6), std=(1.0, 1.0)))
-    network, seen = linear([[1.0] * 8, [0.0] * 8]), []
-    network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
-    images = 0.25 + 0.5 * torch.rand(6, 2, 2, 2)
-    evaluate_network(network, image_data(images, [0] * 6, 2), config)
-    ends = seen[-18:]  # three fills, of each: deletion, insertion and random, at 0 and at 1
-    untouched = [torch.equal(end, images) for end in ends]
-    assert untouched == [True, False, False, True, True, False] * 3
-    removed = [end for end, whole in zip(ends, untouched, strict=True) if not whole]
-    for mean, black, noise in zip(removed[:3], removed[3:6], removed[6:], strict=True):
-        assert torch.equal(mean, torch.full_like(images, (0.2 + 0.6) / 2)) and not black.any()
-        low, high = images.flatten(1).amin(1), images.flatten(1).amax(1)
-        assert (noise.flatten(1).amin(1) >= low).all() and (noise.flatten(1).amax(1) <= high).all()
-        assert noise.unique().numel() == images.numel()
-
-
 def test_curves_with_noise_are_the_same_for_every_method(trained: nn.Module) -> None:
-    found = [
-        evaluate_network(trained, digits(), replace(run(method), evaluation=with_numbers(fills=("noise",)).evaluation))
-        for method in ("plain", "smoot")
-    ]
+    config = with_numbers(fills=("noise",))
+    found = [evaluated(trained, digits(), replace(config, method=run(name).method)) for name in ("plain", "smoot")]
     assert found[0].curves == found[1].curves and set(found[0].curves) == {"fraction", "noise"}
+    assert "judge_gap_noise" in found[0].metrics
 
 
-def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, measured: Evaluation) -> None:
-    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method))
-    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1))
+def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method), judge)
+    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1), judge)
+    assert same_seed.metrics == measured.metrics
     for fill in ("mean", "black"):
         assert same_seed.curves[fill] == measured.curves[fill]
         assert other.curves[fill]["random"] != measured.curves[fill]["random"]
         assert other.curves[fill]["deletion"] == measured.curves[fill]["deletion"]
+
+
+# -- other attribution methods
+
+
+def listed(**settings: Any) -> RunConfig:
+    chosen = {"names": ("gradient", "random", "edges"), "images": 10, "cells": (CONFIG.cell,)} | settings
+    return with_numbers(attributions=replace(CONFIG.evaluation.attributions, **chosen))
+
+
+def test_a_listed_cell_is_explained_in_every_way(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    found = evaluate_network(trained, digits(), listed(), judge)
+    attributions, sanity = attribution_metrics(subject(trained, judge, listed()))
+    assert found.attributions == attributions and found.sanity == sanity
+    assert tuple(found.attributions) == ("gradient", "random", "edges")
+    assert found.metrics == measured.metrics  # nothing else depends on it
+    samples = found.samples
+    assert samples.attribution_names.tolist() == ["gradient", "random", "edges"]
+    assert samples.attributions.shape == (3, 10, 8, 8) and samples.attributions.dtype == np.float32
+    assert np.allclose(samples.attributions[0], samples.saliency, rtol=1e-3, atol=1e-5)
+
+
+def test_other_cells_and_seeds_are_not(trained: nn.Module, measured: Evaluation) -> None:
+    for found in (measured, evaluated(trained, digits(), replace(listed(), seed=1))):
+        assert found.attributions == {} and found.sanity == {}
+        assert found.samples.attribution_names.shape == (0,)
+        assert found.samples.attributions.shape == (0, 10, 8, 8)
 
 
 # -- samples
@@ -306,7 +369,7 @@ def test_samples_are_the_first_image_of_each_class(trained: nn.Module, measured:
 
 
 def test_a_class_that_the_first_images_do_not_show_has_no_sample(trained: nn.Module) -> None:
-    samples = evaluate_network(trained, digits(), with_numbers(curve_images=7)).samples
+    samples = evaluated(trained, digits(), with_numbers(curve_images=7)).samples
     shown = sorted(set(digits().test_labels[:7].tolist()))
     assert 1 < len(shown) < 7  # some class twice, some not at all
     assert samples.labels.tolist() == shown
@@ -317,7 +380,7 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
     counts = {}
     for scale in (1.0, 0.0, 1e-12, 1e9):
         scaled = linear((DIFFERENCES.get_parameter("1.weight") * scale).tolist())
-        samples = evaluate_network(scaled, images, CONFIG).samples
+        samples = evaluated(scaled, images, CONFIG).samples
         assert np.array_equal(samples.gradient_edges, GRADIENT_EDGES)
         counts[scale] = samples.gradient_counts
     expected = np.zeros(66, dtype=np.int64)
@@ -330,66 +393,108 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
     assert measured.samples.gradient_counts.sum() == FIRST * 64
 
 
+@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
+def test_samples_are_stored_with_their_attributions(
+    trained: nn.Module, tmp_path: Path, configured: Callable[[], RunConfig]
+) -> None:
+    samples = evaluated(trained, digits(), configured()).samples
+    found = read_samples(write_samples(samples, tmp_path / "samples.npz"))
+    assert found.attribution_names.tolist() == samples.attribution_names.tolist()
+    assert np.array_equal(found.attributions, samples.attributions)
+
+
+def test_attributions_that_do_not_fit_the_samples_are_refused(measured: Evaluation) -> None:
+    maps = np.ones((2, 10, 8, 8), np.float32)
+    both = replace(measured.samples, attribution_names=np.array(["a", "b"]), attributions=maps)
+    assert both.attributions is maps
+    with pytest.raises(ValueError, match=r"attributions has shape \(1, 10, 8, 8\): expected \(2, 10, 8, 8\)"):
+        replace(both, attributions=maps[:1])
+    with pytest.raises(ValueError, match=r"attributions has shape \(2, 10, 8, 8\): expected \(0, 10, 8, 8\)"):
+        replace(measured.samples, attributions=maps)
+    with pytest.raises(ValueError, match="attributions has negative or undefined values"):
+        replace(both, attributions=-maps)
+
+
 # -- what is used, and what is left alone
 
 
-def test_curves_and_saliency_see_the_first_images_only(trained: nn.Module, measured: Evaluation) -> None:
-    first = replace(digits(), test_images=digits().test_images[:FIRST], test_labels=digits().test_labels[:FIRST])
-    alone = evaluate_network(trained, first, CONFIG)
-    about_all = {"accuracy", "nll", "ece", "accuracy_noise"}
-    for name in set(measured.metrics) - about_all:
+def test_all_but_classification_sees_the_first_images_only(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    assert FIRST < 80 == CONFIG.evaluation.robustness.images
+    first = replace(digits(), test_images=digits().test_images[:80], test_labels=digits().test_labels[:80])
+    alone = evaluate_network(trained, first, CONFIG, judge)
+    for name in set(measured.metrics) - {"accuracy", "nll", "ece"}:
         assert alone.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-5), name
     assert alone.metrics["nll"] != pytest.approx(measured.metrics["nll"], rel=1e-3)
     assert alone.curves == measured.curves
 
 
 def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
-    kinds = ("deletion_auc", "insertion_auc", "random_auc", "gap")
-    by_fill = {f"{kind}_{fill}" for kind in kinds for fill in ("mean", "black")}
-    others = {"accuracy", "nll", "ece", "accuracy_noise", "relevance_mass", "relevance_rank", "gini"}
-    assert set(measured.metrics) == others | by_fill
+    areas = ("deletion_auc", "insertion_auc", "random_auc", "gap")
+    by_fill = {f"{who}{area}_{fill}" for who in ("", "judge_") for area in areas for fill in ("mean", "black")}
+    right = {"accuracy", "nll", "ece", "accuracy_noise", "accuracy_blur", "accuracy_pgd"}
+    placed = {"relevance_mass", "relevance_rank", "pointing_game", "gini"}
+    control = {f"random_{name}" for name in placed}
+    assert set(measured.metrics) == right | by_fill | placed | control | {"grid_pointing", "stability"}
     assert set(measured.curves) == {"fraction", "mean", "black"}
+    kinds = {f"{who}{kind}" for who in ("", "judge_") for kind in ("deletion", "insertion", "random")}
+    assert set(measured.curves["mean"]) == set(measured.curves["black"]) == kinds
     assert all(type(value) is float and math.isfinite(value) for value in measured.metrics.values())
-    fractions = set(measured.metrics) - {"nll", "gap_mean", "gap_black"}
-    assert all(0 <= measured.metrics[name] <= 1 for name in fractions)
+    signed = {"nll", "stability"} | {name for name in measured.metrics if "gap" in name}
+    assert all(0 <= measured.metrics[name] <= 1 for name in set(measured.metrics) - signed)
+    assert all(-1 <= measured.metrics[name] <= 1 for name in signed - {"nll"})
 
 
-def test_measured_twice_it_is_the_same(trained: nn.Module, measured: Evaluation) -> None:
+def test_measured_twice_it_is_the_same(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
     torch.manual_seed(1234)
-    again = evaluate_network(trained, digits(), CONFIG)
+    again = evaluate_network(trained, digits(), CONFIG, judge)
     assert json.dumps([again.metrics, again.curves]) == json.dumps([measured.metrics, measured.curves])
     for name in ("images", "labels", "predictions", "saliency", "gradient_counts"):
         assert np.array_equal(getattr(again.samples, name), getattr(measured.samples, name)), name
 
 
-def test_the_batch_size_changes_nothing_but_rounding(trained: nn.Module, measured: Evaluation) -> None:
-    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7))
-    assert parts.metrics == pytest.approx(measured.metrics, rel=1e-4)
-    assert parts.curves["fraction"] == measured.curves["fraction"]
+def test_the_batch_size_changes_nothing_but_rounding(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judge)
+    by_start = {"accuracy_pgd"}  # the attack's start is drawn batch by batch
+    for name in set(measured.metrics) - by_start:
+        assert parts.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-3), name
     for fill in ("mean", "black"):
         for kind, scores in measured.curves[fill].items():
             assert parts.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["two_conv_small", "resnet10_narrow"])
-def test_the_network_is_left_as_it_was(name: str) -> None:
-    network = fresh(run("plain", name)).network
+def frozen_layer(network: nn.Module) -> nn.Module:
+    """The network in training mode but for one layer."""
     network.train()
-    frozen = next(module for module in network.modules() if isinstance(module, nn.Dropout | nn.BatchNorm2d))
-    frozen.eval()
-    before, modes = weights(network), [module.training for module in network.modules()]
-    random = torch.get_rng_state()
-    images = digits().test_images.clone()
-    evaluate_network(network, digits(), CONFIG)
-    assert same(weights(network), before)
-    assert [module.training for module in network.modules()] == modes and modes.count(False) == 1
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    next(module for module in network.modules() if isinstance(module, nn.Dropout | nn.BatchNorm2d)).eval()
+    return network
+
+
+@pytest.mark.parametrize("name", ["two_conv_small", "resnet10_narrow"])
+@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
+def test_networks_are_left_as_they_were(name: str, configured: Callable[[], RunConfig]) -> None:
+    networks = [frozen_layer(fresh(run("plain", kind)).network) for kind in (name, "two_conv_small")]
+    before = [weights(network) for network in networks]
+    modes = [[module.training for module in network.modules()] for network in networks]
+    random, images = torch.get_rng_state(), digits().test_images.clone()
+    evaluate_network(networks[0], digits(), configured(), networks[1])
+    for network, tensors, training in zip(networks, before, modes, strict=True):
+        assert same(weights(network), tensors)
+        assert [module.training for module in network.modules()] == training and training.count(False) == 1
+        assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(digits().test_images, images)
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def test_a_network_in_training_mode_is_measured_in_eval_mode(trained: nn.Module, measured: Evaluation) -> None:
-    trained.train()
-    again = evaluate_network(trained, digits(), CONFIG)
-    trained.eval()
+def test_networks_in_training_mode_are_measured_in_eval_mode(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    for network in (trained, judge):
+        network.train()
+    again = evaluate_network(trained, digits(), CONFIG, judge)
+    for network in (trained, judge):
+        network.eval()
     assert again.metrics == measured.metrics

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import digits, fresh, in_this_process, own_checkout, run, silent
+from torch import nn
 
-from smoot.workbench import evaluation, ledger, models, results, storage
+from smoot.workbench import evaluation, judge_cells, ledger, models, results, storage
 from smoot.workbench.cells import Cell
 from smoot.workbench.config import load_run
 from smoot.workbench.evaluation_cells import Task, evaluate_cell, evaluate_seed
+from smoot.workbench.protocol import load_judge
 from smoot.workbench.training_cells import train_cell
 
 PLACE = Path("digits/two_conv_small/sgt")
@@ -27,19 +29,31 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def trained(root: Path) -> Path:
-    """The root of a checkout with one cell trained."""
+    """The root of a checkout with one cell and the judge trained."""
     train_cell("digits", "two_conv_small", "sgt", "smoke")
+    judge_cells.train_judges("smoke", ["digits"])
     return root / "runs" / "smoke"
 
 
 def task(folder: Path, seed: int = 0) -> Task:
     config = load_run("digits", "two_conv_small", "sgt", seed, "smoke")
     return Task(
-        config, folder / "weights" / PLACE / f"{seed}.safetensors", folder / "results/history" / PLACE / f"{seed}.csv"
+        config,
+        folder / "weights" / PLACE / f"{seed}.safetensors",
+        folder / "results/history" / PLACE / f"{seed}.csv",
+        load_judge("smoke"),
+        folder / "judge" / "digits.safetensors",
     )
 
 
-def no_evaluation(*_: Any) -> None:
+def judge(folder: Path) -> nn.Module:
+    """The judge of the digits, from its file."""
+    network = fresh(run()).network  # of the same backbone
+    models.load_weights(network, folder / "judge" / "digits.safetensors")
+    return network
+
+
+def no_evaluation(*_: Any, **__: Any) -> None:
     raise AssertionError("measured once more")
 
 
@@ -50,15 +64,15 @@ def test_a_cell_is_measured_seed_by_seed(trained: Path) -> None:
         config = load_run("digits", "two_conv_small", "sgt", seed, "smoke")
         network = fresh(replace(config, seed=5)).network
         models.load_weights(network, task(trained, seed).weights)
-        direct = evaluation.evaluate_network(network, digits(), config)
+        direct = evaluation.evaluate_network(network, digits(), config, judge(trained))
         record = results.read_record(trained / "results/records" / PLACE / f"{seed}.json")
         assert (record.cell, record.seed) == (cell, seed)
-        assert record.metrics == pytest.approx(direct.metrics, abs=1e-6)
+        assert record.metrics == pytest.approx(dict(direct.metrics), abs=1e-6, nan_ok=True)
         for fill in ("mean", "black"):
             for kind, scores in direct.curves[fill].items():
                 assert record.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
         row = frame[frame["seed"] == seed].iloc[0]
-        assert {name: row[name] for name in record.metrics} == record.metrics
+        assert {name: row[name] for name in record.metrics} == pytest.approx(dict(record.metrics), nan_ok=True)
         samples = storage.read_samples(trained / "results/records" / PLACE / "samples.npz")
         assert np.array_equal(samples.saliency, direct.samples.saliency) == (seed == 0)  # the first seed's
     assert len(frame) == 2 and set(frame["method"]) == {"sgt"}
@@ -92,7 +106,7 @@ def test_records_samples_and_provenance_do_not_change_when_made_again(trained: P
 
     evaluate_cell("digits", "two_conv_small", "sgt", "smoke")
     before = contents()
-    assert len(before) == 2 + 2 + 2 + 1  # histories, records and provenance of two seeds, and the samples
+    assert len(before) == 2 + 2 + 2 + 1 + 2  # histories, records, provenance of two seeds, samples, the judge's two
     for done in (trained.parents[1] / "scratch/ledger/evaluate").rglob("done"):
         done.unlink()
     evaluate_cell("digits", "two_conv_small", "sgt", "smoke")
@@ -115,10 +129,14 @@ def test_what_was_measured_is_found_until_weights_or_settings_change(
     monkeypatch.setattr(evaluation, "evaluate_network", no_evaluation)
     assert evaluate_seed(task(trained), lambda step, **_: told.append(step)) == folder
     assert told == [1, 1]
-    settings = replace(task(trained).config.evaluation, noise_std=0.1)
+    settings = replace(task(trained).config.evaluation, stability_std=0.1)
     changed = replace(task(trained), config=replace(task(trained).config, evaluation=settings))
     with pytest.raises(AssertionError, match="once more"):
         evaluate_seed(changed, silent)
+    other = trained / "other.safetensors"
+    models.save_weights(fresh(run(seed=4)).network.state_dict(), other)
+    with pytest.raises(AssertionError, match="once more"):
+        evaluate_seed(replace(task(trained), judge_weights=other), silent)
     models.save_weights(fresh(run(seed=3)).network.state_dict(), task(trained).weights)
     with pytest.raises(AssertionError, match="once more"):
         evaluate_seed(task(trained), silent)
@@ -143,3 +161,11 @@ def test_a_seed_that_was_not_trained_names_file_and_command(trained: Path, lost:
         f"{file} is missing: the train notebook with profile=smoke, dataset=digits, method=sgt makes it"
     )
     assert not (trained / "results/records").exists()
+
+
+def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
+    weights = trained / "judge" / "digits.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    frame = evaluate_cell("digits", "two_conv_small", "sgt", "smoke", seeds=[0])
+    assert weights.read_bytes() == content and len(frame) == 1

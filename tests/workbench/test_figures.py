@@ -1,20 +1,28 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Axes, lay_out, write_results
+from synthetic import Axes, lay_out, run_record, write_results
 
-from smoot.workbench import figures, paths, report
-from smoot.workbench.cells import Cell
+from smoot.workbench import figures, paths, report, results
+from smoot.workbench.cells import Cell, grid_cells
+from smoot.workbench.config import load_grid
 
 PLACE = "fashion_mnist_resnet10_narrow"
 NAMES = [
     f"saliency_maps_{PLACE}",
     f"gradient_magnitudes_{PLACE}",
+    f"attribution_maps_{PLACE}_smoot",
     f"curves_{PLACE}",
+    f"judge_curves_{PLACE}",
     f"schedule_{PLACE}",
     f"accuracy_faithfulness_{PLACE}",
+    "sanity",
     "accuracy_differences",
+    "robustness_differences",
 ]
+BITMAPS = {NAMES[0], NAMES[2]}
 
 
 @pytest.fixture
@@ -28,7 +36,7 @@ def test_all_figures_are_written_with_the_same_bytes_each_time(plots: Path) -> N
     assert list(written) == NAMES
     assert written[NAMES[0]] == plots / f"{NAMES[0]}.png"
     first = {file.name: file.read_bytes() for file in plots.iterdir()}
-    vector = {f"{name}.svg" for name in NAMES[1:]}
+    vector = {f"{name}.svg" for name in NAMES if name not in BITMAPS}
     assert set(first) == {f"{name}.png" for name in NAMES} | vector | {"captions.json"}
 
     figures.write_all("laptop")
@@ -42,20 +50,34 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     drawn = {one.name: one.caption for one in figures.draw_all("laptop")}
     assert list(drawn) == NAMES
     for name, caption in drawn.items():
-        assert "2,000 of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images" in caption, name
+        seeds = "n = 1 seed" if name == "sanity" else "n = 2 seeds"
+        assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
         assert "Fashion-MNIST" in caption, name
         assert "ResNet-10 (narrow)" in caption, name
     assert "(seed 4)" in drawn[NAMES[0]]
-    assert "500 test images" in drawn[NAMES[2]]
+    assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
+    assert "500 test images" in drawn[f"curves_{PLACE}"] and "judge network" in drawn[f"judge_curves_{PLACE}"]
+    assert "Accuracy under PGD" in drawn["robustness_differences"]
 
 
 def test_missing_samples_are_named(plots: Path) -> None:
     path = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot").samples_path
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="dvc repro evaluate@fashion_mnist-resnet10_narrow-smoot"):
+    with pytest.raises(FileNotFoundError, match="dvc repro evaluate@fashion_mnist-resnet10_narrow`"):
         list(figures.draw_all("laptop"))
 
 
 def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
-    assert [drawn.name for drawn in figures.draw_all("laptop")] == NAMES[:-1]
+    names = [drawn.name for drawn in figures.draw_all("laptop")]
+    assert names == [name for name in NAMES[:-2] if not name.startswith("attribution_maps")]
+
+
+def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
+    grid = load_grid("laptop")
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            record = run_record(cell, seed, accuracy_pgd=math.nan)
+            results.write_record(replace(record, sanity={}, attributions={}))
+    names = [drawn.name for drawn in figures.draw_all("laptop")]
+    assert names[-1] == "accuracy_differences" and "sanity" not in names

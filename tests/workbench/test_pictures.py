@@ -20,7 +20,7 @@ def of_methods() -> dict[str, Samples]:
 def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
     made = of_methods["sgt"]
     empty = replace(made, saliency=np.concatenate([made.saliency[:1], 0 * made.saliency[1:]]))
-    relative = pictures.relative_saliency(empty)
+    relative = pictures.relative_saliency(empty.saliency)
     assert relative[0].mean() == pytest.approx(1)
     assert relative[0] / relative[0].max() == pytest.approx(made.saliency[0] / made.saliency[0].max(), rel=1e-5)
     assert not relative[1:].any()
@@ -50,7 +50,7 @@ def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[
         assert np.array_equal(given.images[0].get_array(), of_methods["plain"].images[index, 0])
         assert given.get_xlabel() == f"class {index}"
         for method, axes in zip(METHODS, maps, strict=True):
-            expected = pictures.relative_saliency(of_methods[method])[index]
+            expected = pictures.relative_saliency(of_methods[method].saliency)[index]
             assert np.asarray(axes.images[0].get_array()) == pytest.approx(expected)
             answer = of_methods[method].predictions[index]
             assert axes.get_xlabel() == ("✓" if answer == index else f"✗ {answer}")
@@ -61,11 +61,42 @@ def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[
 def test_colour_images_and_few_samples(of_methods: dict[str, Samples]) -> None:
     def few(made: Samples) -> Samples:
         cut = {name: getattr(made, name)[:2] for name in ("images", "labels", "predictions", "saliency")}
+        cut["attributions"] = made.attributions[:, :2]
         return replace(made, **cut | {"images": np.repeat(cut["images"], 3, axis=1)})
 
     figure = pictures.saliency_maps({method: few(made) for method, made in of_methods.items()})
     assert len(figure.axes) == 2 * 4 + 1
     assert figure.axes[0].images[0].get_array().shape == (28, 28, 3)
+
+
+def test_tall_images_get_fewer_rows(of_methods: dict[str, Samples]) -> None:
+    images = np.random.default_rng(0).random((10, 1, 56, 28))
+    tall = {m: samples(Cell("laptop", "block_mnist", "two_conv_small", m), images) for m in METHODS}
+    figure = pictures.saliency_maps(tall)
+    assert [axes.get_xlabel() for axes in figure.axes[:12:4]] == ["class 0", "class 4", "class 9"]
+    assert len(figure.axes) == 3 * 4 + 1
+    square = pictures.saliency_maps(of_methods)
+    assert figure.get_figheight() < 1.1 * square.get_figheight()
+
+
+def test_attributions_side_by_side_in_their_own_order_on_one_scale(of_methods: dict[str, Samples]) -> None:
+    made = of_methods["smoot"]
+    shuffled = replace(made, attribution_names=made.attribution_names[::-1], attributions=made.attributions[::-1])
+    figure = pictures.attribution_maps(shuffled)
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes[:7]]
+    names = ["Gradient", "Input × gradient", "SmoothGrad", "Integrated gradients", "Random", "Edges"]
+    assert titles == ["Input", *names]
+    assert len(figure.axes) == 6 * 7 + 1
+    second = figure.axes[7:14]  # the second row shows the third image
+    assert np.array_equal(second[0].images[0].get_array(), made.images[2, 0])
+    place = made.attribution_names.tolist().index("edges")
+    expected = pictures.relative_saliency(made.attributions[place])[2]
+    assert np.asarray(second[6].images[0].get_array()) == pytest.approx(expected)
+    assert len({axes.images[0].get_clim() for axes in second[1:]}) == 1
+    labels = [axes.get_xlabel() for axes in figure.axes[: 6 * 7 : 7]]
+    answers = [(k, made.predictions[k]) for k in (0, 2, 4, 5, 7, 9)]
+    assert labels == [f"class {k} ✓" if k == answer else f"class {k} ✗ {answer}" for k, answer in answers]
+    assert {label.split()[2] for label in labels} == {"✓", "✗"}
 
 
 def test_gradient_density_by_hand(of_methods: dict[str, Samples]) -> None:

@@ -58,7 +58,7 @@ def test_one_file_holds_verdict_tables_and_figures(plots: Path, capsys: pytest.C
         assert table.title in outline.text
         for text in table.display.to_numpy().ravel():
             assert text in outline.text
-    assert outline.seen.count("li") == 3  # accuracy and two gaps
+    assert outline.seen.count("li") == 4  # accuracy, two gaps and the judge's
     assert 'Curves of a & b, "both" < 1.' in outline.text
     (picture,) = outline.sources  # nothing is fetched from elsewhere
     assert base64.b64decode(picture.removeprefix("data:image/png;base64,")) == (plots / "curves_x.png").read_bytes()

@@ -52,6 +52,32 @@ def test_a_record_comes_back_as_it_was_written_but_rounded(grid: Grid) -> None:
     assert back.config["training"] == record.config["training"]
 
 
+def test_attributions_and_cascades_come_back_with_nan_for_what_is_undefined(grid: Grid) -> None:
+    record = run_record(CELL, 3)
+    assert record.sanity["layers"] and record.attributions  # or this test would prove nothing
+    undefined = {**record.sanity, "edges": {"spearman": [math.nan] * 6, "ssim": [1.0] * 6}}
+    without = {**record.attributions, "edges": {"gini": math.nan}}
+    back = results.read_record(results.write_record(replace(record, sanity=undefined, attributions=without)))
+    assert back.sanity["layers"] == record.sanity["layers"]
+    assert back.sanity["gradient"]["ssim"] == [round(x, 6) for x in record.sanity["gradient"]["ssim"]]
+    assert all(math.isnan(x) for x in back.sanity["edges"]["spearman"])
+    assert math.isnan(back.attributions["edges"]["gini"])
+
+    bare = results.read_record(results.write_record(replace(record, sanity={}, attributions={})))
+    assert (bare.sanity, bare.attributions) == ({}, {})
+
+
+def test_attributions_in_long_form(written: Grid) -> None:
+    records = results.load_records(written)
+    frame = results.attributions_frame(records)
+    assert set(zip(frame["method"], frame["seed"], strict=True)) == {("smoot", 3)}  # the one that is explained
+    (record,) = (record for record in records if record.attributions)
+    assert list(frame["attribution"]) == list(record.attributions)
+    found = frame.set_index("attribution").loc["edges"]
+    assert {name: found[name] for name in record.attributions["edges"]} == record.attributions["edges"]
+    assert results.attributions_frame(records[:1]).empty
+
+
 def grid_root(grid: Grid) -> Path:
     return Cell(grid.profile, "a", "b", "c").record_path(0).parents[6]
 
@@ -77,17 +103,17 @@ def test_the_file_has_sorted_keys_null_for_nan_and_the_same_bytes_each_time(grid
         "method": "smoot",
         "seed": 3,
     }
-    assert first.startswith(b'{\n "cell"')
+    assert first.startswith(b'{\n "attributions"')
     assert results.write_record(results.read_record(path)).read_bytes() == first
 
 
 @pytest.mark.parametrize(
     ("keys", "to", "message"),
     [
-        (["schema"], 2, "schema is 2: expected 1"),
-        (["schema"], ..., "schema is None: expected 1"),
+        (["schema"], 1, "schema is 1: expected 2"),
+        (["schema"], ..., "schema is None: expected 2"),
         (["data"], ..., "key data is missing"),
-        (["extra"], 1, "unknown key extra: expected cell, code"),
+        (["extra"], 1, "unknown key extra: expected attributions, cell, code"),
         (["cell", "seed"], ..., r"key cell\.seed is missing"),
         (["cell", "fold"], 1, r"unknown key cell\.fold"),
         (["metrics", "accuracy"], "high", r"metrics\.accuracy is 'high': expected a number or null"),
@@ -95,6 +121,13 @@ def test_the_file_has_sorted_keys_null_for_nan_and_the_same_bytes_each_time(grid
         (["curves", "fraction"], [], r"curves\.fraction is missing or empty"),
         (["curves", "mean", "random"], ..., r"key curves\.mean\.random is missing"),
         (["curves", "mean", "random"], [1.0], r"curves\.mean\.random has 1 points: expected 11"),
+        (["curves", "black", "judge_random"], ..., r"key curves\.black\.judge_random is missing"),
+        (["attributions"], ..., "key attributions is missing"),
+        (["attributions", "edges", "gini"], "x", r"attributions\.edges\.gini is 'x': expected a number or null"),
+        (["sanity", "layers"], ["fc"], r"sanity\.\w+\.\w+ has 6 numbers: expected 1"),
+        (["sanity", "layers"], ..., r"sanity\.\w+\.\w+ has 6 numbers: expected 0"),
+        (["sanity", "edges", "ssim"], ..., r"key sanity\.edges\.ssim is missing"),
+        (["sanity", "edges", "ssim"], [True] * 6, r"sanity\.edges\.ssim is True: expected a number"),
     ],
 )
 def test_a_spoilt_record_names_file_and_key(grid: Grid, keys: list[str], to: object, message: str) -> None:
@@ -137,8 +170,8 @@ def test_a_stray_record_is_not_read(written: Grid) -> None:
 @pytest.mark.parametrize(
     ("path", "read", "command"),
     [
-        (CELL.record_path, results.read_records, "dvc repro evaluate@fashion_mnist-resnet10_narrow-smoot"),
-        (CELL.history_path, results.read_histories, "dvc repro train@fashion_mnist-resnet10_narrow-smoot"),
+        (CELL.record_path, results.read_records, "dvc repro evaluate@fashion_mnist-resnet10_narrow`"),
+        (CELL.history_path, results.read_histories, "dvc repro train@fashion_mnist-resnet10_narrow`"),
     ],
 )
 def test_a_missing_file_is_named_with_the_command_that_makes_it(written: Grid, path, read, command: str) -> None:
@@ -150,7 +183,7 @@ def test_a_missing_file_is_named_with_the_command_that_makes_it(written: Grid, p
 
 def test_commands_differ_between_profiles() -> None:
     assert replace(CELL, profile="paper").made_by("train") == (
-        "`dvc repro paper/dvc.yaml:train@fashion_mnist-resnet10_narrow-smoot`"
+        "`dvc repro paper/dvc.yaml:train@fashion_mnist-resnet10_narrow`"
     )
     assert "profile=smoke" in replace(CELL, profile="smoke").made_by("train")
 
@@ -172,7 +205,7 @@ def test_curves_in_long_form(written: Grid) -> None:
     assert list(frame.columns) == [
         "dataset", "backbone", "method", "seed", "fill", "curve", "fraction", "score",
     ]  # fmt: skip
-    assert len(frame) == 3 * 2 * 2 * 3 * 11  # methods, seeds, fills, curves, points
+    assert len(frame) == 3 * 2 * 2 * 6 * 11  # methods, seeds, fills, curves, points
     point = frame.query("method == 'sgt' and seed == 5 and fill == 'black' and curve == 'insertion'")
     expected = run_record(replace(CELL, method="sgt"), 5).curves["black"]["insertion"]
     assert point["fraction"].tolist() == [step / 10 for step in range(11)]

@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,13 @@ from smoot.workbench.statistics import (
     PairedComparison,
     compare,
     compare_methods,
+    compared_frame,
     comparisons_frame,
     holm,
     mean_interval,
+    measured,
     pairs,
+    shifted,
 )
 
 METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
@@ -121,8 +125,14 @@ def test_holm_leaves_out_what_is_undefined() -> None:
     assert adjusted[2] == pytest.approx(0.02)
 
 
+def late(pair: tuple[str, str]) -> tuple[int, int]:
+    """By the later method, then by the earlier one."""
+    return METHODS.index(pair[1]), METHODS.index(pair[0])
+
+
 def test_every_pair_once() -> None:
-    assert list(pairs(METHODS)) == [
+    assert list(pairs(METHODS)) == list((b, a) for a, b in sorted(combinations(METHODS, 2), key=late)) != []
+    assert list(pairs(METHODS, ("plain", "sgt", "sgt_improved"))) == [
         ("random_mask", "plain"),
         ("random_mask", "sgt"),
         ("random_mask", "sgt_improved"),
@@ -133,7 +143,8 @@ def test_every_pair_once() -> None:
         ("smoot", "sgt"),
         ("smoot", "sgt_improved"),
     ]
-    assert list(pairs(("smoot", "sgt"))) == [("smoot", "sgt")]
+    assert list(pairs(("smoot", "sgt"), ("plain", "sgt"))) == [("smoot", "sgt")]
+    assert list(pairs(METHODS, ["plain"])) == [(method, "plain") for method in METHODS[1:]]
     assert list(pairs(("plain",))) == []
 
 
@@ -188,3 +199,49 @@ def test_mean_interval_against_scipy() -> None:
     assert mean == pytest.approx(values[0])
     assert np.isnan(low).all()
     assert np.isnan(high).all()
+
+
+def test_a_margin_shifts_the_test_and_not_the_interval(paired: tuple[list[float], list[float]]) -> None:
+    values, reference = paired
+    found, plain = shifted(values, reference, margin=0.004), compare(values, reference)
+    differences = np.subtract(values, reference)
+    oracle = stats.ttest_1samp(differences, -0.004)
+    interval = oracle.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p_value == pytest.approx(oracle.pvalue)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(differences + 0.004).pvalue)
+    assert found.effect_size == pytest.approx((differences.mean() + 0.004) / differences.std(ddof=1))
+    assert (found.difference, found.mean, found.sd) == pytest.approx((plain.difference, plain.mean, plain.sd))
+    assert found.p_value < plain.p_value
+    assert shifted(values, reference) == plain
+
+
+def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
+    found = shifted([1.0, 2.0, 3.0], [3.0, 5.0, 7.0], better="lower", margin=1.0)  # improvements 2, 3, 4
+    half = 4.302652729911275 / math.sqrt(3)
+    assert (found.difference, found.low, found.high) == pytest.approx((3, 3 - half, 3 + half))
+    assert (found.mean, found.reference_mean) == (2, 5)  # in their own direction
+    assert found.effect_size == pytest.approx(4)  # of 3, 4, 5
+    assert found.p_value == pytest.approx(stats.ttest_1samp([3, 4, 5], 0).pvalue)
+
+
+@pytest.mark.parametrize("margin", [-0.001, math.nan])
+def test_a_margin_is_not_negative(margin: float) -> None:
+    with pytest.raises(ValueError, match=r"margin is .*: expected 0 or more"):
+        shifted([1.0, 2.0], [1.0, 1.0], margin=margin)
+
+
+def test_what_was_not_measured_has_no_comparisons() -> None:
+    frame = pd.DataFrame(
+        {
+            "method": ["plain", "plain", "sgt", "sgt"],
+            "seed": [0, 1, 0, 1],
+            "a": [1.0, 2, 3, 5],
+            "b": [1, math.nan, 1, 1],
+        }
+    )
+    assert [measured(frame, name) for name in "abc"] == [True, False, False]
+    assert compared_frame(frame, "b", ("plain", "sgt")).empty and compared_frame(frame, "c", ("plain", "sgt")).empty
+    found = compared_frame(frame, "a", ("plain", "sgt"))
+    assert found[["method", "reference", "difference"]].to_numpy().tolist() == [["sgt", "plain", 2.5]]
+    assert list(found.columns) == list(compared_frame(frame, "b", ("plain", "sgt")).columns)

@@ -32,7 +32,7 @@ def test_samples_come_back_and_have_the_same_bytes_seconds_later(tmp_path: Path)
 def test_samples_with_other_arrays_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "samples.npz"
     np.savez(path, images=np.zeros(3))
-    with pytest.raises(ValueError, match=r"samples\.npz: key array gradient_counts is missing"):
+    with pytest.raises(ValueError, match=r"samples\.npz: key array attribution_names is missing"):
         storage.read_samples(path)
 
 

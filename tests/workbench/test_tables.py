@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from synthetic import Axes, lay_out, run_record, write_results
 
 from smoot.workbench import paths, results, storage, tables
 from smoot.workbench.cells import Cell, grid_cells
 from smoot.workbench.config import Grid
+from smoot.workbench.measures import ACCURACY
 from smoot.workbench.statistics import comparisons_frame
 
+KINDS = ("accuracy", "faithfulness", "localisation", "comparisons")
 AXES = Axes(datasets=("mnist", "fashion_mnist"), backbones=("two_conv_small",), seeds=(0, 1))
 
 
@@ -28,10 +31,12 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
 
     names = [
         "summary",
-        "accuracy_mnist_two_conv_small",
-        "accuracy_fashion_mnist_two_conv_small",
-        "saliency_mnist_two_conv_small",
-        "saliency_fashion_mnist_two_conv_small",
+        "claims",
+        *(f"{kind}_{place}_two_conv_small" for kind in KINDS for place in ("mnist", "fashion_mnist")),
+        "attributions",
+        "sanity",
+        "judges",
+        "retraining",
         "masking",
         "cost",
     ]
@@ -61,8 +66,10 @@ def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
         ("data/manifest/laptop/mnist.json", r"`python -m smoot\.workbench\.data manifest mnist --profile laptop`"),
-        ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small-sgt"),
-        ("results/laptop/history/mnist/two_conv_small/sgt/1.csv", "dvc repro train@mnist-two_conv_small-sgt"),
+        ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
+        ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),
+        ("results/laptop/retraining/mnist/two_conv_small/sgt/1.json", "`dvc repro retrain` makes it"),
+        ("results/laptop/history/mnist/two_conv_small/sgt/1.csv", "dvc repro train@mnist-two_conv_small`"),
     ],
 )
 def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
@@ -98,6 +105,46 @@ def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
         tables.build_all("laptop")
 
 
+def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
+    path = paths.ProfilePaths("laptop").manifest / "mnist.json"
+    storage.write_json({key: value for key, value in storage.read_json(path).items() if key != "region"}, path)
+    with pytest.raises(ValueError, match=r"key region is missing: `python -m smoot\.workbench\.data manifest mnist"):
+        tables.build_all("laptop")
+
+
+def test_a_configuration_without_what_captions_need_is_an_error(grid: Grid) -> None:
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            record = run_record(cell, seed)
+            evaluation = {key: value for key, value in record.config["evaluation"].items() if key != "robustness"}
+            results.write_record(replace(record, config={**record.config, "evaluation": evaluation}))
+    with pytest.raises(ValueError, match="its configuration has no 'robustness'; captions need it"):
+        tables.build_all("laptop")
+
+
+def test_a_shortcut_has_a_table_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = replace(AXES, datasets=("mnist", "shortcut_mnist"))
+    write_results(lay_out(tmp_path / "shortcut", monkeypatch, axes), pictures=False)
+    built = tables.build_all("laptop")
+    assert set(built["shortcut"].data["dataset"]) == {"shortcut_mnist"}
+    cell = Cell("laptop", "shortcut_mnist", "two_conv_small", "sgt")
+    chosen = [100 * run_record(cell, seed).history["validation_accuracy"] for seed in axes.seeds]
+    found = built["shortcut"].data.set_index("method").loc["sgt", "validation_accuracy_mean"]
+    assert found == pytest.approx(sum(chosen) / 2, abs=1e-4)
+    assert "Relevance mass, shortcut (%) ↓" in built["localisation_shortcut_mnist_two_conv_small"].display
+
+
+def test_what_no_run_was_asked_for_has_no_table(grid: Grid) -> None:
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            results.write_record(replace(run_record(cell, seed), attributions={}, sanity={}))
+    params = paths.ROOT / "params.yaml"
+    content = yaml.safe_load(params.read_text())
+    content["retraining"]["settings"], content["claims"] = [], []
+    params.write_text(yaml.safe_dump(content))
+    assert not {"attributions", "sanity", "retraining", "claims", "shortcut"} & set(tables.build_all("laptop"))
+
+
 def test_mixed_versions_of_the_code_are_told(grid: Grid) -> None:
     cell = Cell("laptop", "mnist", "two_conv_small", "sgt")
     results.write_record(replace(run_record(cell, 1), code="d" * 64))
@@ -112,7 +159,7 @@ def pair(reference: str, difference: float, half: float, p_holm: float, n: int =
 
 
 def judged(*rows: list[object]) -> str:
-    return tables.verdict_line("Accuracy", pd.DataFrame(rows, columns=comparisons_frame({}).columns))
+    return tables.verdict_line(ACCURACY["accuracy"], pd.DataFrame(rows, columns=comparisons_frame({}).columns))
 
 
 def test_the_verdict_says_no_more_than_the_interval() -> None:
@@ -135,13 +182,15 @@ def test_the_verdict_judges_every_cell_and_measure(grid: Grid) -> None:
         for seed in grid.seeds:
             plain = run_record(Cell(cell.profile, cell.dataset, cell.backbone, "plain"), seed).metrics
             if cell.method == "smoot":
-                gap = plain["gap_mean"] + 0.2 + seed / 1000
+                gap = plain["gap_mean"] + 0.2 + seed / 500
                 results.write_record(run_record(cell, seed, accuracy=plain["accuracy"], gap_mean=gap))
     text = tables.verdict("laptop")
 
     assert text.count("- Accuracy: SMOOT is not distinguishable from Plain (+0.00 [+0.00, +0.00], p = 1.000)") == 2
-    assert text.count("- Gap, mean: SMOOT is better than Plain (+20.05 [+19.41, +20.69]") == 2
+    assert text.count("- Gap, mean: SMOOT is better than Plain (+20.1 [+18.8, +21.4]") == 2
     assert text.count("- Gap, black: SMOOT is") == 2
+    assert text.count("- Judge's gap, mean: SMOOT is") == 2
+    assert "random" not in text.lower()  # no reference
     assert "**MNIST, Two-conv (small)** (1,000 of 60,000 training images" in text
     assert text.index("MNIST, Two-conv") < text.index("Fashion-MNIST, Two-conv")
 
@@ -150,6 +199,7 @@ def test_a_grid_of_one_method_has_tables_without_differences(tmp_path: Path, mon
     write_results(lay_out(tmp_path / "one", monkeypatch, Axes(methods=("plain",), seeds=(0,))), pictures=False)
     built = tables.write_all("laptop")
     shown = built["accuracy_fashion_mnist_resnet10_narrow"].display
-    assert list(shown.columns)[-1] == "Accuracy under noise (%) ↑"
+    assert list(shown.columns)[-1] == "Accuracy under PGD (%) ↑"
+    assert not [name for name in built if name.startswith(("comparisons", "claims"))]
     assert built["masking"].display.empty
     assert "no runs of SMOOT beside a reference" in tables.verdict("laptop")

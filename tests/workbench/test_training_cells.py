@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import fitted, in_this_process, own_checkout, run, same, silent, weights
+from tiny_runs import METHODS, fitted, in_this_process, own_checkout, run, same, silent, weights
 
 from smoot.workbench import ledger, storage, training
 from smoot.workbench.training_cells import train_cell, train_seed
@@ -46,7 +47,7 @@ def test_a_finished_seed_is_found_and_not_trained_again(monkeypatch: pytest.Monk
     folder = train_seed(run("smoot"), silent)
     monkeypatch.setattr(training, "fit", no_training)
     assert train_seed(run("smoot"), silent) == folder
-    measured_otherwise = replace(run("smoot").evaluation, noise_std=0.1)
+    measured_otherwise = replace(run("smoot").evaluation, stability_std=0.1)
     assert train_seed(replace(run("smoot"), evaluation=measured_otherwise), silent) == folder
     for other in (run("sgt"), run("smoot", seed=1), run("smoot", training={"epochs": 2})):
         with pytest.raises(AssertionError, match="once more"):
@@ -92,6 +93,15 @@ def test_a_cell_puts_every_seed_in_its_place(root: Path) -> None:
         kept = storage.read_json(root / "runs/smoke/results/provenance" / cell / f"{seed}.json")
         assert kept == {"train": storage.read_json(entry / "provenance.json")}
     assert sorted(path.name for path in root.iterdir()) == ["data", "runs", "scratch", "tests"]
+
+
+def test_without_a_method_every_method_of_the_profile_is_trained(root: Path) -> None:
+    frame = train_cell("digits", "two_conv_small", None, "smoke", seeds=[1])
+    assert list(dict.fromkeys(frame["method"])) == list(METHODS)
+    for method in METHODS:
+        assert (root / f"runs/smoke/weights/digits/two_conv_small/{method}/1.safetensors").exists()
+    alone = train_cell("digits", "two_conv_small", "sgt", "smoke", seeds=[1])
+    pd.testing.assert_frame_equal(frame[frame["method"] == "sgt"].reset_index(drop=True), alone)
 
 
 def test_a_cell_made_again_changes_no_byte(root: Path) -> None:

@@ -6,11 +6,13 @@ import pandas as pd
 import pytest
 
 from smoot.workbench.typesetting import (
+    Measurement,
     Setting,
     Table,
     all_facts,
     display_name,
     fixed,
+    in_order,
     interval,
     plus_minus,
     probability,
@@ -19,16 +21,28 @@ from smoot.workbench.typesetting import (
 ABOUT = Setting(
     dataset="fashion_mnist",
     backbone="resnet10_narrow",
+    region="foreground",
     train_images=2000,
     train_total=60000,
     validation_images=1000,
     test_images=10000,
     epochs=10,
-    noise_std=0.3,
-    curve_images=500,
     seeds=5,
     code_versions=1,
     source="results/laptop/records/fashion_mnist/resnet10_narrow",
+    measured=Measurement(
+        curve_images=500,
+        stability_std=0.05,
+        pointing_tolerance=1,
+        mosaics=100,
+        robustness_images=1000,
+        noise_std=0.3,
+        blur_sigma=1.0,
+        pgd_images=400,
+        pgd_epsilon=0.03,
+        pgd_steps=5,
+        attribution_images=100,
+    ),
 )
 
 
@@ -48,9 +62,15 @@ def test_numbers_as_text() -> None:
 def test_names() -> None:
     assert display_name("sgt_improved") == "SGT improved"
     assert display_name("vit_tiny") == "vit_tiny"
+    assert [display_name(name) for name in ("block_mnist", "shortcut_mnist")] == ["BlockMNIST", "Shortcut-MNIST"]
+
+
+def test_attributions_come_in_a_fixed_order_and_unknown_ones_last() -> None:
+    assert in_order({"new", "edges", "gradient", "about", "random"}) == ["gradient", "random", "edges", "about", "new"]
 
 
 def test_facts_of_a_setting() -> None:
+    assert (ABOUT.key, ABOUT.place) == ("fashion_mnist-resnet10_narrow", "fashion_mnist_resnet10_narrow")
     assert ABOUT.name == "Fashion-MNIST, ResNet-10 (narrow)"
     assert ABOUT.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
     one = replace(ABOUT, train_images=60000, epochs=1, seeds=1)

@@ -14,9 +14,11 @@ from tiny_runs import METHODS, fresh, own_checkout, run, silent, split
 
 from smoot.workbench import data, results
 from smoot.workbench.cells import Cell
+from smoot.workbench.composites import block_images, mosaics, shortcut_images
 from smoot.workbench.config import DatasetConfig, ModelConfig, load_grid, load_run
 from smoot.workbench.evaluation_cells import evaluate_cell
 from smoot.workbench.models import create_backbone, load_weights, pick_device
+from smoot.workbench.protocol import load_claims, load_judge, load_retraining
 from smoot.workbench.training import fit
 from smoot.workbench.training_cells import train_cell
 
@@ -64,6 +66,8 @@ def among(key: str, value: Any, *allowed: str) -> Wrong:
     return mistyped(key, value, " or ".join(map(repr, allowed)))
 
 
+CLAIM = {"name": "a claim", "metric": "accuracy", "better": "higher"}
+CLAIM |= {"method": "smoot", "reference": "plain", "family": "primary"}
 TRAINING = [
     outside("training.epochs", 0, 1, INF),
     mistyped("training.epochs", 2.5, "a whole number"),
@@ -94,11 +98,41 @@ EVALUATION = [
     Wrong("evaluation.fills", [], ("fills is empty", "mean, black, noise")),
     among("evaluation.fills[0]", "white", "mean", "black", "noise"),
     mistyped("evaluation.fills", "mean", "a list"),
-    outside("evaluation.noise_std", -0.1, 0, INF),
-    *(outside(f"evaluation.{name}", 0, 1, INF) for name in ("batch_size", "curve_images", "curve_steps", "ece_bins")),
+    outside("evaluation.robustness.noise_std", -0.1, 0, INF),
+    outside("evaluation.robustness.blur_sigma", -0.1, 0, INF),
+    outside("evaluation.robustness.pgd_epsilon", 1.5, 0, 1),
+    *(outside(f"evaluation.robustness.{name}", 0, 1, INF) for name in ("images", "pgd_images", "pgd_steps")),
+    outside("evaluation.stability_std", -0.1, 0, INF),
+    outside("evaluation.pointing_tolerance", -1, 0, INF),
+    outside("evaluation.attributions.images", 0, 1, INF),
+    Wrong("evaluation.attributions.cells", ["digits"], ("cells holds 'digits'", "DATASET/BACKBONE/METHOD")),
+    *(
+        outside(f"evaluation.{name}", 0, 1, INF)
+        for name in ("batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins")
+    ),
     mistyped("evaluation.curve_steps", 2.5, "a whole number"),
     Wrong("evaluation.bins", 15, ("evaluation: unknown key 'bins'", "ece_bins")),
-    Wrong("evaluation.noise_std", MISSING, ("evaluation: key 'noise_std' is missing",)),
+    Wrong("evaluation.robustness.noise_std", MISSING, ("evaluation.robustness: key 'noise_std' is missing",)),
+]
+PROTOCOL = [
+    outside("judge.epochs", 0, 1, INF),
+    outside("judge.erase_probability", 1.5, 0, 1),
+    outside("judge.learning_rate", -1.0, 0, INF),
+    Wrong("judge.backbone", "resnet", ("judge: unknown backbone 'resnet'", "two_conv_small")),
+    Wrong("judge.method", "plain", ("judge: unknown key 'method'", "expected backbone, train_images")),
+    Wrong("judge.seed", MISSING, ("judge: key 'seed' is missing",)),
+    Wrong("retraining.levels", [], ("levels is []", "between 0 and 1")),
+    Wrong("retraining.levels", [0.5, 1.0], ("levels is [0.5, 1.0]", "between 0 and 1")),
+    Wrong("retraining.settings", ["digits-resnet"], ("unknown setting 'digits-resnet'", "digits-two_conv_small")),
+    Wrong("retraining.backbone", "resnet", ("retraining: unknown backbone 'resnet'", "two_conv_small")),
+    outside("retraining.test_images", 0, 1, INF),
+    Wrong("claims[0]", dict(CLAIM, better="more"), ("claims[0].better is 'more'", "'higher' or 'lower'")),
+    Wrong("claims[0]", dict(CLAIM, reference="sgd"), ("claims, 'a claim': unknown method 'sgd'", "plain, random_mask")),
+    Wrong("claims[0]", dict(CLAIM, settings=["a-b"]), ("claims, 'a claim': unknown setting 'a-b'", "digits-two_conv")),
+    Wrong("claims[0]", dict(CLAIM, margin=-0.1), ("claims[0]: margin is -0.1", "[0, inf]")),
+    Wrong("claims[0]", dict(CLAIM, effect=1), ("claims[0]: unknown key 'effect'", "name, metric, better")),
+    Wrong("claims", [CLAIM, CLAIM], ("claims, 'a claim' stands there twice", "a name of its own")),
+    Wrong("claims", None, ("claims is None", "expected a list")),
 ]
 DATASETS = [
     outside("datasets.digits.validation_images", 0, 1, INF),
@@ -159,21 +193,34 @@ METHOD = [
     mistyped(f"{GUIDANCE}.detach_target", 1, "true or false"),
     among(f"{ADAPTIVE}.images", "some", "competence", "budget", "all"),
     outside(f"{ADAPTIVE}.decay", 1.5, 0, 1),
+    Wrong(f"{PLAN}.image_fraction", 0.5, ("methods.smoot: plan sets image_fraction", "the adaptive schedule sets it")),
+    Wrong(f"{PLAN}.budget", 0.5, ("methods.smoot: plan sets budget", "the adaptive schedule sets it")),
     Wrong(f"{ADAPTIVE}.decay", 1.0, ("methods.smoot.adaptive: decay is 1.0", "expected a number below 1")),
     outside(f"{ADAPTIVE}.budget", -0.1, 0, INF),
     mistyped(f"{ADAPTIVE}.scale_mass", "no", "true or false"),
 ]
 GRID = [
-    Wrong("grid.datasets", ["mnist"], ("unknown dataset 'mnist'", "smoke.yaml defines digits")),
-    Wrong("grid.backbones", ["resnet18"], ("unknown backbone 'resnet18'", "two_conv_small")),
+    Wrong("grid.datasets", ["mnist"], ("datasets is ['mnist']", "those of the settings")),
+    Wrong(
+        "grid.settings",
+        {"digits-resnet18": {"dataset": "digits", "backbone": "resnet18"}},
+        ("datasets is ['digits', 'block_digits', 'shortcut_digits']", "those of the settings"),
+    ),
+    Wrong(
+        "grid.settings.digits-resnet10_narrow",
+        {"dataset": "digits", "backbone": "resnet18"},
+        ("grid.settings has the name 'digits-resnet10_narrow'", "expected digits-resnet18"),
+    ),
+    Wrong("grid.settings.digits-two_conv_small.backbone", MISSING, ("digits-two_conv_small: key 'backbone'",)),
+    Wrong("grid.settings", ["digits"], ("grid.settings is ['digits']", "a mapping")),
     Wrong("grid.methods", ["plain", "sgd"], ("unknown method 'sgd'", ", ".join(METHODS))),
     Wrong("grid.methods", ["plain", "sgt", "plain"], ("methods is ['plain', 'sgt', 'plain']", "none of them twice")),
     Wrong("grid.datasets", [], ("datasets is []", "expected at least one")),
     mistyped("grid.methods", "plain", "a list"),
     mistyped("grid.methods[0]", 3, "a text"),
-    Wrong("grid.seeds", [0], ("grid: unknown key 'seeds'", "expected datasets, backbones, methods")),
+    Wrong("grid.seeds", [0], ("grid: unknown key 'seeds'", "expected datasets, settings, methods")),
     Wrong("grid.methods", MISSING, ("grid: key 'methods' is missing",)),
-    Wrong("grid", None, ("grid is None", "expected a mapping with datasets, backbones, methods")),
+    Wrong("grid", None, ("grid is None", "expected a mapping with datasets, settings, methods")),
     Wrong("seeds", [], ("seeds is []", "expected at least one")),
     Wrong("seeds", [0, 1, 0], ("seeds is [0, 1, 0]", "none of them twice")),
     Wrong("seeds", [0, -1], ("seed is -1", "a whole number from 0 to 2147483647")),
@@ -186,7 +233,7 @@ GRID = [
     Wrong("evaluation", MISSING, ("smoke.yaml: key 'evaluation' is missing",)),
     Wrong("profile", "laptop", ("smoke.yaml says profile 'laptop'", "expected 'smoke'")),
 ]
-FILE = TRAINING + EVALUATION + DATASETS + BACKBONES + METHOD + GRID
+FILE = TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + METHOD + GRID
 
 
 def put(params: dict[str, Any], key: str, value: Any) -> None:
@@ -207,6 +254,8 @@ def load_everything() -> None:
     for cell in grid.cells():
         for seed in grid.seeds:
             load_run(*cell, seed, "smoke")
+    for load in (load_judge, load_retraining, load_claims):
+        load("smoke")
 
 
 def test_without_a_mistake_everything_loads(root: Path) -> None:
@@ -272,7 +321,7 @@ def shallow(**changes: Any) -> Callable[[], Any]:
 
 
 NAMES = [
-    Row("dataset", asked(dataset="mnits"), ("unknown dataset 'mnits'", "smoke.yaml defines digits")),
+    Row("dataset", asked(dataset="mnits"), ("unknown dataset 'mnits'", "smoke.yaml defines", "shortcut_digits")),
     Row("backbone", asked(backbone="resnet"), ("unknown backbone 'resnet'", "resnet10_narrow")),
     Row("method", asked(method="SGT"), ("unknown method 'SGT'", "plain, random_mask, sgt")),
     Row("method None", asked(method=None), ("unknown method None", "plain, random_mask, sgt")),
@@ -288,6 +337,9 @@ NAMES = [
     ),
     Row("profile of a grid", lambda: load_grid("Paper"), ("unknown profile 'Paper'", "laptop, smoke")),
     Row("data set to load", lambda: data.load("cifar1000"), ("'cifar1000'", "fashion_mnist", "digits")),
+    Row(
+        "no seeds", lambda: train_cell("digits", "two_conv_small", "sgt", "smoke", []), ("seeds is []", "at least one")
+    ),
     Row("training a method", lambda: train_cell("digits", "two_conv_small", "sgd", "smoke"), ("'sgd'", "smoot")),
     Row("evaluating a method", lambda: evaluate_cell("digits", "two_conv_small", "x", "smoke"), ("'x'", "smoot")),
     Row("training a profile", lambda: train_cell("digits", "two_conv_small", "sgt", "big"), ("'big'", "laptop")),
@@ -344,6 +396,49 @@ DATA = [
 ]
 
 
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def patched(correlation: Any = 0.9, classes: int = 3, **changes: torch.Tensor) -> Callable[[], Any]:
+    """Puts a shortcut on three images of three classes."""
+    given = {"images": torch.zeros(3, 1, 4, 4), "labels": torch.arange(3)} | changes
+    return lambda: shortcut_images(**given, num_classes=classes, correlation=correlation, generator=seeded())
+
+
+def tiled(count: Any = 2, labels: Any = (0, 1, 2, 3)) -> Callable[[], Any]:
+    """Makes mosaics of four images."""
+    images = torch.zeros(4, 1, 4, 4)
+    return lambda: mosaics(images, torch.tensor(labels), count=count, generator=seeded())
+
+
+COMPOSED = [
+    Row(
+        "blocks of images without channels",
+        lambda: block_images(torch.zeros(3, 4, 4), generator=seeded()),
+        ("images have the shape (3, 4, 4)", "expected (N, C, H, W)"),
+    ),
+    Row(
+        "blocks of bytes",
+        lambda: block_images(torch.zeros(3, 1, 4, 4).byte(), generator=seeded()),
+        ("images are torch.uint8", "expected floating point", "images.float() / 255"),
+    ),
+    Row("correlation above 1", patched(1.5), ("correlation is 1.5", "expected a number in [0, 1]")),
+    Row("correlation below 0", patched(-0.1), ("correlation is -0.1", "expected a number in [0, 1]")),
+    Row("correlation NaN", patched(math.nan), ("correlation is nan", "expected a number in [0, 1]")),
+    Row("correlation in words", patched("0.9"), ("correlation is '0.9'", "expected a number in [0, 1]")),
+    Row("more patches than fit", patched(classes=9), ("num_classes is 9", "expected 1 to 8", "1x1", "4x4 pixels")),
+    Row("labels of too few patches", patched(classes=2), ("labels go from 0 to 2", "expected 0 to 1 for 2 classes")),
+    Row("negative labels of patches", patched(labels=torch.tensor([0, -1, 2])), ("from -1 to 2", "expected 0 to 2")),
+    Row("labels of other images", patched(labels=torch.arange(4)), ("torch.int64 (4,)", "expected torch.int64 (3,)")),
+    Row("labels in halves", patched(labels=torch.ones(3)), ("torch.float32 (3,)", "expected torch.int64 (3,)")),
+    Row("no mosaics", tiled(0), ("count is 0", "expected a whole number of at least 1")),
+    Row("half a mosaic", tiled(0.5), ("count is 0.5", "expected a whole number of at least 1")),
+    Row("mosaics of three classes", tiled(labels=(0, 1, 2, 2)), ("labels hold 3 different", "expected at least 4")),
+    Row("mosaics of other labels", tiled(labels=(0, 1, 2)), ("torch.int64 (3,)", "expected torch.int64 (4,)")),
+]
+
+
 def lost(kind: str) -> Any:
     """The history or the record of a cell that nothing was made for."""
     read = {"records": results.load_records, "history": results.read_histories}[kind]
@@ -397,7 +492,7 @@ def half_a_record() -> Path:
     return path
 
 
-CALLS = NAMES + MODELS + DATA + LOST
+CALLS = NAMES + MODELS + DATA + COMPOSED + LOST
 
 
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)

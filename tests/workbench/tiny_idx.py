@@ -68,6 +68,24 @@ class Checkout:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump({"tiny": entry | changes}, sort_keys=False))
 
+    def derive(self, name: str = "stacked", **changes: Any) -> None:
+        """Add the entry of a set made from ``tiny``, which has blocks unless told otherwise."""
+        file = self.root / "data" / "datasets.yaml"
+        entries = yaml.safe_load(file.read_text())
+        entry: dict[str, Any] = {
+            "title": "Stacked",
+            "kind": "block",
+            "source": "tiny",
+            "seed": 5,
+            "licence": "none",
+            "citation": "nobody",
+            "num_classes": 3,
+            "image_shape": [1, 2 * SHAPE[0], SHAPE[1]],
+        } | changes
+        optional = ("source", "seed", "correlation")
+        entries[name] = {key: value for key, value in entry.items() if value is not None or key not in optional}
+        file.write_text(yaml.safe_dump(entries, sort_keys=False))
+
     def assert_whole(self) -> None:
         """All four files are there, byte for byte, and nothing else is."""
         assert {file.name: file.read_bytes() for file in self.raw.iterdir()} == content()

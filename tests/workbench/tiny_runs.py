@@ -1,5 +1,6 @@
 """Runs of a second on the bundled digits, with every number that a test relies on set here."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,7 +13,7 @@ import yaml
 from torch import Tensor, nn
 
 from smoot.workbench import data, paths, training
-from smoot.workbench.config import RunConfig, load_run
+from smoot.workbench.config import AttributionsConfig, RobustnessConfig, RunConfig, load_run
 from smoot.workbench.training import TrainState
 
 torch.set_num_threads(1)  # on networks as small as these, several threads only wait for each other
@@ -31,12 +32,18 @@ QUICK: dict[str, Any] = {
     "compile": False,
     "clip_norm": None,
 }
+ROBUST = {"images": 80, "noise_std": 0.3, "blur_sigma": 1.0, "pgd_images": 20, "pgd_epsilon": 0.03, "pgd_steps": 2}
+EXPLAINED: dict[str, Any] = {"names": ("gradient", "random"), "images": 10, "cells": (), "seeds": (0,)}
 MEASURED: dict[str, Any] = {
     "batch_size": 64,
-    "noise_std": 0.3,
     "curve_images": 40,
     "curve_steps": 4,
     "fills": ("mean", "black"),
+    "stability_std": 0.05,
+    "pointing_tolerance": 1,
+    "mosaics": 4,
+    "robustness": RobustnessConfig(**ROBUST),
+    "attributions": AttributionsConfig(**EXPLAINED),
     "ece_bins": 15,
 }
 
@@ -119,6 +126,12 @@ class Spy:
         return self.losses[-1]
 
 
+def plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """With lists for tuples, as YAML has them."""
+    content: dict[str, Any] = json.loads(json.dumps(numbers))
+    return content
+
+
 def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
     """Everything is written below ``root``; its smoke profile has the numbers of `run`."""
     (root / "tests").mkdir(parents=True)
@@ -126,7 +139,8 @@ def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
     (root / "data" / "datasets.yaml").write_text(paths.DATASETS_FILE.read_text())
     params = yaml.safe_load(paths.params_file("smoke").read_text())
     params["datasets"]["digits"] |= SMALL
-    params |= {"training": QUICK, "evaluation": MEASURED | {"fills": ["mean", "black"]}}
+    params |= {"training": QUICK, "evaluation": plain(MEASURED | {"robustness": ROBUST, "attributions": EXPLAINED})}
+    params["judge"] |= {"train_images": 100, "validation_images": 40, "epochs": 2}
     (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "RAW", root / "data" / "raw")

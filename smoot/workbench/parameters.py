@@ -1,0 +1,199 @@
+"""The parameters of one run as frozen dataclasses that refuse values out of range."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from smoot.checks import check_between
+from smoot.objective import Guidance
+from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Which part of a data set is used, and how its pixels in [0, 1] are standardised."""
+
+    name: str
+    validation_images: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: int | None = None
+    foreground_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_between("validation_images", self.validation_images, 1, float("inf"))
+        if self.train_images is not None:
+            check_between("train_images", self.train_images, 2, float("inf"))
+        check_between("foreground_threshold", self.foreground_threshold)
+        if not all(value > 0 for value in self.std):
+            raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one a channel")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A backbone: ``two_conv``, ``two_conv_small`` or any timm name with its options."""
+
+    name: str
+    architecture: str
+    stem: Literal["small", "original"] = "original"
+    pretrained: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdaptiveConfig:
+    """The adaptive schedule's own constants; see :class:`smoot.scheduler.AdaptiveSchedule`."""
+
+    images: Images = "competence"
+    budget: float = 0.1
+    scale_mass: bool = False
+    decay: float = 0.95
+
+    def __post_init__(self) -> None:
+        AdaptiveSchedule(**asdict(self))  # it knows what is allowed
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """A training method: a schedule and what is not scheduled."""
+
+    name: str
+    schedule: Literal["constant", "adaptive"]
+    plan: MaskPlan
+    guidance: Guidance
+    adaptive: AdaptiveConfig | None = None
+
+    def __post_init__(self) -> None:
+        if (self.adaptive is not None) != (self.schedule == "adaptive"):
+            raise ValueError(
+                f"schedule is {self.schedule!r}: the block 'adaptive' belongs to 'adaptive', and only to it"
+            )
+        for name in ("image_fraction", "budget"):
+            if self.adaptive is not None and getattr(self.plan, name) != getattr(MaskPlan(), name):
+                raise ValueError(f"plan sets {name}: leave it out, the adaptive schedule sets it before every step")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is trained; the same for every method."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_epochs: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        check_between("epochs", self.epochs, 1, float("inf"))
+        check_between("batch_size", self.batch_size, 2, float("inf"))
+        check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
+        for name in ("learning_rate", "weight_decay", "clip_norm"):
+            if getattr(self, name) is not None:
+                check_between(name, getattr(self, name), 0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    """Disturbances under which accuracy is measured again, on the first test images; pixels are in [0, 1]."""
+
+    images: int
+    noise_std: float
+    blur_sigma: float
+    pgd_images: int
+    pgd_epsilon: float
+    pgd_steps: int
+
+    def __post_init__(self) -> None:
+        for name in ("images", "pgd_images", "pgd_steps"):
+            check_between(name, getattr(self, name), 1, float("inf"))
+        check_between("noise_std", self.noise_std, 0.0, float("inf"))
+        check_between("blur_sigma", self.blur_sigma, 0.0, float("inf"))
+        check_between("pgd_epsilon", self.pgd_epsilon)
+
+
+@dataclass(frozen=True)
+class AttributionsConfig:
+    """Which cells (``DATASET/BACKBONE/METHOD``) are explained by several attribution methods, on how many images."""
+
+    names: tuple[str, ...]
+    images: int
+    cells: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        check_between("images", self.images, 1, float("inf"))
+        for cell in self.cells:
+            if cell.count("/") != 2:
+                raise ValueError(f"cells holds {cell!r}: expected DATASET/BACKBONE/METHOD")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How a trained network and its saliency are measured.
+
+    Attributes:
+        batch_size: images of one forward.
+        curve_images: first images of the test split, on which saliency is measured.
+        curve_steps: steps of the deletion and insertion curves.
+        fills: what removed pixels become: the data's mean, black, or uniform noise.
+        stability_std: of the small noise under which a map should stay, pixels in [0, 1].
+        pointing_tolerance: of the pointing game, in pixels.
+        mosaics: grids of four images of the grid pointing game.
+        robustness, attributions: see there.
+        ece_bins: bins of the expected calibration error.
+    """
+
+    batch_size: int
+    curve_images: int
+    curve_steps: int
+    fills: tuple[Literal["mean", "black", "noise"], ...]
+    stability_std: float
+    pointing_tolerance: int
+    mosaics: int
+    robustness: RobustnessConfig
+    attributions: AttributionsConfig
+    ece_bins: int = 15
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins"):
+            check_between(name, getattr(self, name), 1, float("inf"))
+        check_between("stability_std", self.stability_std, 0.0, float("inf"))
+        check_between("pointing_tolerance", self.pointing_tolerance, 0, float("inf"))
+        if not self.fills:
+            raise ValueError("fills is empty: name at least one of mean, black, noise")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run and its evaluation."""
+
+    profile: str
+    seed: int
+    dataset: DatasetConfig
+    backbone: ModelConfig
+    method: MethodConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+
+    @property
+    def cell(self) -> str:
+        """``DATASET/BACKBONE/METHOD``."""
+        return f"{self.dataset.name}/{self.backbone.name}/{self.method.name}"
+
+    def stream(self, purpose: str, epoch: int = 0) -> int:
+        """The seed of one random stream: a function of (seed, epoch, purpose) and of nothing else.
+
+        So methods share data order and initialisation, and a run that is taken up again needs no saved state.
+        """
+        digest = hashlib.sha256(f"{self.seed}/{epoch}/{purpose}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain numbers, strings, lists and dicts."""
+        return asdict(self)

@@ -1,0 +1,26 @@
+"""Torch's global random state for code that draws from nothing else: layer initialisers, dropout, captum."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """The global generators start from ``seed`` inside the block, and are as before after it.
+
+    Args:
+        seed: of the CPU's generator and, if it is another, of the device's.
+        device: where the block draws.
+    """
+    accelerated = device.type != "cpu"
+    kind = device.type if accelerated else "cuda"
+    with torch.random.fork_rng(devices=[device] if accelerated else [], device_type=kind):
+        torch.manual_seed(seed)
+        yield
+
+
+def drawn_seed(generator: torch.Generator) -> int:
+    """A seed drawn from a generator, which moves on by one draw."""
+    return int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
