@@ -69,8 +69,9 @@ notebooks: environment repository ## run the report notebooks in place, refresh 
 	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
 	$(FIXED) $(RUN) -m dvc repro code
 
-bench: environment ## measure what a training step costs
+bench: environment ## measure what a training step and an evaluation cost
 	$(FIXED) $(RUN) benchmarks/step_cost.py
+	$(FIXED) $(RUN) benchmarks/evaluation_cost.py
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m smoot.workbench.grid --profile paper

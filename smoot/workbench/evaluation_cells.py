@@ -20,7 +20,7 @@ from smoot.workbench.workers import Report
 if TYPE_CHECKING:
     from smoot.workbench.evaluation import Evaluation
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
 CODE = ("smoot.workbench.training_cells", __name__)
 
 

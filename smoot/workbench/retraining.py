@@ -60,8 +60,9 @@ def diffroar(
     """Trains fresh networks on the most, and on the least, salient pixels alone.
 
     Formula:
-        for each level: ``accuracy(top) - accuracy(bottom)``, the accuracy of a network trained on images of which only the given share of most (least) salient pixels is kept, all others replaced by the data's mean,
-        and tested on test images reduced in the same way.
+        for each level: ``accuracy(top) - accuracy(bottom)``, the accuracy of a network trained on images of which
+        only the given share of most (least) salient pixels is kept, all others replaced by the data's mean, and
+        tested on test images reduced in the same way.
 
     Range:
         [-1, 1]; about 0 for a random map.

@@ -1,7 +1,8 @@
 """The tables of what is measured beside the runs: shortcut, judges, retraining; and of the claims."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from smoot.workbench.typesetting import NOTHING, Setting, Table, all_facts, disp
 
 BASELINE = "plain"
 DIFFROAR = Measure("DiffROAR", "points", 2)
+MARKS = {"supported": "✓", "not supported": "✗", "inconclusive": "?"}
 
 
 def shortcut_table(frame: pd.DataFrame, methods: Sequence[str], abouts: Sequence[Setting]) -> Table:
@@ -154,6 +156,38 @@ def claims_table(judged: pd.DataFrame, fills: Sequence[str], abouts: Sequence[Se
         f"inconclusive: neither; not measured: the metric is undefined there. {all_facts(abouts)}"
     )
     return table("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
+
+
+def claims_overview(judged: pd.DataFrame, fills: Sequence[str], abouts: Sequence[Setting]) -> Table:
+    """The claims at a glance: one line each, one column for every data set and backbone.
+
+    Args:
+        judged: rows of `claims.judge_claims`.
+        fills: what removed pixels were replaced by, in order.
+        abouts: the data sets and backbones, in order.
+    """
+    rows: list[Row] = []
+    for name, found in judged.groupby(["claim", "family", "method"], sort=False):
+        claim, family, method = map(str, name)
+        by_setting = {f"{row['dataset']}-{row['backbone']}": row for row in found.to_dict("records")}
+        verdicts = {about.key: by_setting[about.key]["verdict"] for about in abouts if about.key in by_setting}
+        texts = {"Claim": f"{display_name(method)}: {claim}", "Family": family}
+        texts |= {about.name: _glance(by_setting.get(about.key), fills, about) for about in abouts}
+        rows.append(({"claim": claim, "family": family} | verdicts, texts))
+    caption = (
+        "What came of each claim: ✓ supported, ✗ not supported, ? inconclusive; with the mean improvement in the "
+        "measure's own unit (points for shares). The rule, intervals and p-values are in `claims.md`. "
+        f"{all_facts(abouts)}"
+    )
+    return table("claims_overview", "Claims at a glance", caption, rows)
+
+
+def _glance(found: Mapping[Hashable, Any] | None, fills: Sequence[str], about: Setting) -> str:
+    """``✓ +0.86``; a dash where the claim was not made or not measured."""
+    if found is None or found["verdict"] not in MARKS:
+        return NOTHING
+    measure = quality(fills, [about.region])[found["metric"]]
+    return f"{MARKS[found['verdict']]} {fixed(measure.factor * found['effect'], measure.digits, sign=True)}"
 
 
 def _p(value: float) -> str:

@@ -131,6 +131,7 @@ def build_all(profile: str) -> dict[str, Table]:
 def _claims(loaded: Results) -> Iterator[Table]:
     judged = judge_claims(loaded.claims, loaded.groups)
     if len(judged):
+        yield study_tables.claims_overview(judged, loaded.fills, loaded.abouts)
         yield study_tables.claims_table(judged, loaded.fills, loaded.abouts)
 
 

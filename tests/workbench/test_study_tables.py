@@ -82,7 +82,11 @@ def test_claims_as_shown() -> None:
         Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003),
         Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01),
     ]
-    table = study_tables.claims_table(judge_claims(claims, groups), ("mean",), [ABOUT, SHORTCUT])
+    judged = judge_claims(claims, groups)
+    glance = study_tables.claims_overview(judged, ("mean",), [ABOUT, SHORTCUT]).display
+    assert glance["Claim"].tolist() == ["SMOOT: not worse than plain", "SMOOT: better in the grid"]
+    assert glance[ABOUT.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"
+    table = study_tables.claims_table(judged, ("mean",), [ABOUT, SHORTCUT])
     half = 100 * 4.302652729911275 * 0.001 / math.sqrt(3)
     assert table.display.iloc[0].to_dict() == {
         "Claim": "SMOOT: not worse than plain",

@@ -31,6 +31,7 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
 
     names = [
         "summary",
+        "claims_overview",
         "claims",
         *(f"{kind}_{place}_two_conv_small" for kind in KINDS for place in ("mnist", "fashion_mnist")),
         "attributions",
