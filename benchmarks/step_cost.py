@@ -1,132 +1,151 @@
-"""What a training step costs: every method on every backbone of the laptop profile, relative to plain training.
+"""What a training step costs: time and memory of every method beside plain training's, and what arithmetic allows.
 
-``make bench`` writes results/benchmarks/step_cost.csv and prints it. Methods take turns within one process,
-so that a slow moment of the machine hits all of them; the figures are medians, to be read as ratios. SMOOT's
-cost follows the share of masked images, so it is measured at a half and at all of them.
+``python benchmarks/step_cost.py`` (``make bench``) writes results/benchmarks/step_cost.csv and prints it. A step is
+forward, backward and AdamW's update on one fixed batch of noise. The methods take turns within one process, every
+round beginning with another one, so that a slow moment of the machine hits all of them; times are medians, and
+``relative_to_plain`` is the median of the rounds' own ratios. SMOOT's cost follows the share of masked images, so it
+is measured at a half and at all of them; ``smoot_budget`` masks all and counts those that its budget allows.
+``sgt_reference`` is SGT as published, written out in `step_methods.published` without this package's code.
 
-The arithmetic limit counts forwards of the batch: a forward is 1, a backward to the parameters 2, one to the
-input alone 1. Plain is 3; SGT as published 8 (saliency pass 2, two forwards and backwards 6); a reused forward
-with the share r of images masked 4 + 3r; random masks 3 + 3r.
+``limit``: the ideal step's floating-point operations over plain's. Both are counted by torch's FLOP counter on runs
+of their pieces: forwards, backwards to the parameters, to the input alone, to both (see `step_methods.guided_passes`).
+``achieved`` is the limit over the measured ratio. ``memory_mb`` is the peak of one step with weights, optimiser state
+and batch. ``mask_overlap``: intersection over union of bfloat16's masks with float32's.
+
+Lines of devices that this machine has not stay in the file as they were. A GPU machine needs torch, timm and pandas:
+``PYTHONPATH=. python benchmarks/step_cost.py --device cuda``.
 """
 
 import argparse
+import gc
+import math
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 import torch
+from step_measures import Arithmetic, Patience, interleaved, mask_overlap, step_peak
+from step_methods import Variant, stepper, variants
+from step_subjects import MODES, Mode, Subject, set_up, subjects
 
-from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
 from smoot.workbench import paths, storage
-from smoot.workbench.config import RunConfig, load_grid, load_run
-from smoot.workbench.models import create_backbone
+from smoot.workbench.costs import COSTS
 from smoot.workbench.provenance import facts
 
-IMAGE_SHAPE, NUM_CLASSES = (1, 28, 28), 10
-SMOOT_SHARES = (0.5, 1.0)
+TABLE = "step_cost.csv"
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One line of the table."""
+class Measured:
+    """What was found for one variant: seconds in milliseconds a round, memory in MiB."""
 
-    network: str
-    method: str
-    plan: MaskPlan
-    config: RunConfig
-
-    @property
-    def units(self) -> float:
-        """Forwards of the batch that the step's arithmetic needs."""
-        share, guidance = self.plan.image_fraction, self.config.method.guidance
-        if share == 0.0:
-            return 3.0
-        saliency = 0.0 if self.plan.ranking == "random" else 2.0 * share if guidance.saliency_pass == "eval" else 1.0
-        return 3.0 + saliency + 3.0 * share
+    variant: Variant
+    times: list[float]
+    memory: float
+    share: float
 
 
-def variants(network: str, method: str) -> list[Variant]:
-    """A method as configured; an adaptive one at fixed shares of masked images."""
-    config = load_run("fashion_mnist", network, method, 0, "laptop")
-    plan = config.method.plan
-    shares = (plan.image_fraction,) if config.method.adaptive is None else SMOOT_SHARES
-    return [Variant(network, method, replace(plan, image_fraction=share), config) for share in shares]
+def devices(asked: str) -> list[str]:
+    """The CPU first: it is measured before CUDA is touched."""
+    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    if asked not in ("auto", *there):
+        raise SystemExit(f"device {asked!r} is not available: this machine has {', '.join(there)}; or use auto")
+    return there if asked == "auto" else [asked]
 
 
-def stepper(variant: Variant) -> Callable[[], float]:
-    """A call that makes one training step and returns its milliseconds."""
-    training = variant.config.training
-    torch.manual_seed(0)
-    network = create_backbone(
-        variant.config.backbone, variant.config.dataset, image_shape=IMAGE_SHAPE, num_classes=NUM_CLASSES
-    )
-    if training.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate)
-    images = torch.rand(training.batch_size, *IMAGE_SHAPE)
-    labels = torch.randint(NUM_CLASSES, (training.batch_size,))
-
-    def step() -> float:
-        start = time.perf_counter()
-        loss = guided_loss(network, images, labels, variant.plan, variant.config.method.guidance)
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimizer.step()
-        return 1000.0 * (time.perf_counter() - start)
-
-    return step
-
-
-def measure(network: str, methods: tuple[str, ...], rounds: int, warmup: int) -> list[dict[str, object]]:
-    """The lines of one network, all methods in turn in every round."""
-    lines = [variant for method in methods for variant in variants(network, method)]
-    steps = [stepper(variant) for variant in lines]
-    times: list[list[float]] = [[] for _ in lines]
-    for turn in range(warmup + rounds):
-        for index, step in enumerate(steps):
-            took = step()
-            if turn >= warmup:
-                times[index].append(took)
-    plain = next(times[index] for index, variant in enumerate(lines) if variant.plan.image_fraction == 0.0)
+def measure(name: str, subject: Subject, batch_size: int, mode: Mode, patience: Patience) -> list[dict[str, Any]]:
+    """The lines of one network with one batch size."""
+    compared = variants()
+    memory = []
+    for variant in compared:
+        memory.append(step_peak(lambda: set_up(subject, batch_size, mode), variant, mode))
+        gc.collect()
+    steps = [stepper(variant, set_up(subject, batch_size, mode)) for variant in compared]
+    times = interleaved(steps, patience, mode)
+    shares = [float(step()) for step in steps]
+    del steps
+    arithmetic = Arithmetic(set_up(subject, batch_size, Mode(mode.device)))
+    found = [Measured(*columns) for columns in zip(compared, times, memory, shares, strict=True)]
+    overlaps = dict(overlap(subject, batch_size, mode, compared))
+    settings: dict[str, Any] = {"network": name, "batch_size": batch_size, **asdict(mode)}
     return [
-        {
-            "network": variant.network,
-            "method": variant.method,
-            "image_fraction": variant.plan.image_fraction,
-            "ms_per_step": statistics.median(took),
-            "relative_to_plain": statistics.median(a / b for a, b in zip(took, plain, strict=True)),
-            "unit_limit": variant.units / 3.0,
-            "device": "cpu",
-            "batch_size": variant.config.training.batch_size,
-        }
-        for variant, took in zip(lines, times, strict=True)
+        settings | line(one, found[0], arithmetic) | {"mask_overlap": overlaps.get(one.variant.method, math.nan)}
+        for one in found
     ]
 
 
-def main() -> None:
+def line(one: Measured, plain: Measured, arithmetic: Arithmetic) -> dict[str, Any]:
+    """What is known of a variant beside plain training."""
+    network = arithmetic.network
+    least = arithmetic.of(one.variant.passes(network, one.share)) / arithmetic.of(plain.variant.passes(network, 0.0))
+    ratio = statistics.median(own / other for own, other in zip(one.times, plain.times, strict=True))
+    return {
+        "method": one.variant.method,
+        "image_fraction": one.share if math.isnan(one.variant.image_fraction) else one.variant.image_fraction,
+        "ms_per_step": statistics.median(one.times),
+        "relative_to_plain": ratio,
+        "limit": least,
+        "achieved": least / ratio,
+        "memory_mb": one.memory,
+        "relative_memory": one.memory / plain.memory,
+        "rounds": len(one.times),
+    }
+
+
+def overlap(subject: Subject, batch_size: int, mode: Mode, compared: Sequence[Variant]) -> Iterator[tuple[str, float]]:
+    """Agreement of the masks of the methods that rank by saliency, in bfloat16 only."""
+    for variant in compared:
+        if mode.precision == "bf16" and variant.image_fraction == 1.0 and variant.method != "random_mask":
+            yield variant.method, mask_overlap(subject, batch_size, mode.device, variant)
+
+
+def measure_all(device: str, networks: Sequence[str], large: bool, patience: Patience) -> Iterator[dict[str, Any]]:
+    """All lines of a device, network by network."""
+    for name in networks:
+        subject = subjects()[name]
+        sizes = [*([subject.batches[device]] if device in subject.batches else [])]
+        sizes += [subject.large[device]] if large and device in subject.large else []
+        for batch_size in sizes:
+            for mode in MODES[device]:
+                start = time.perf_counter()
+                yield from measure(name, subject, batch_size, mode, patience)
+                print(f"{name}, {batch_size} images, {mode}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def kept(measured: Sequence[str]) -> pd.DataFrame:
+    """The lines of the file as it is that are of other devices than those measured; none from an older format."""
+    path = paths.BENCHMARKS / TABLE
+    known = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(COSTS))
+    return known[~known["device"].isin(measured)] if list(known.columns) == list(COSTS) else known.iloc[:0]
+
+
+def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=100, help="measured steps of each method")
-    parser.add_argument("--warmup", type=int, default=10, help="steps before them")
-    arguments = parser.parse_args()
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: every one there is")
+    parser.add_argument("--networks", nargs="+", choices=list(subjects()), default=list(subjects()))
+    parser.add_argument("--rounds", type=int, default=100, help="most measured steps of each method")
+    parser.add_argument("--seconds", type=float, default=25.0, help="for a network's rounds; five are made in any case")
+    parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
+    parser.add_argument("--large", action="store_true", help="larger batches as well")
+    arguments = parser.parse_args(given)
     torch.set_num_threads(1)
-    start = time.perf_counter()
-    grid = load_grid("laptop")
-    lines = [
-        line
-        for network in grid.backbones
-        for line in measure(network, grid.methods, arguments.rounds, arguments.warmup)
-    ]
-    frame = pd.DataFrame(lines).round(3)
-    target = paths.BENCHMARKS / "step_cost.csv"
-    storage.write_csv(frame, target)
-    made = facts("step_cost", seconds=time.perf_counter() - start)
-    storage.write_json(made, paths.BENCHMARKS / "step_cost.provenance.json")
+    patience = Patience(arguments.rounds, arguments.warmup, arguments.seconds)
+    lines: list[dict[str, Any]] = []
+    for device in devices(arguments.device):
+        start = time.perf_counter()
+        lines += measure_all(device, arguments.networks, arguments.large, patience)
+        made = facts("step_cost", seconds=time.perf_counter() - start)
+        storage.update_provenance(paths.BENCHMARKS / "step_cost.provenance.json", device, made)
+    fresh = pd.DataFrame(lines)[list(COSTS)].round(4)
+    others = kept(fresh["device"].unique().tolist())
+    frame = pd.concat([fresh, others], ignore_index=True) if len(others) else fresh
+    storage.write_csv(frame, paths.BENCHMARKS / TABLE)
     print(frame.to_string(index=False))
-    print(f"written to {target.relative_to(paths.ROOT)}")
+    print(f"written to {(paths.BENCHMARKS / TABLE).relative_to(paths.ROOT)}")
 
 
 if __name__ == "__main__":

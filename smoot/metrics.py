@@ -6,8 +6,7 @@ What the network answers when salient pixels go is in :mod:`smoot.curves`.
 import torch
 from torch import Tensor
 
-from smoot.checks import check_saliency
-from smoot.saliency import at_least_float32
+from smoot.checks import at_least_float32, check_saliency
 
 
 def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:

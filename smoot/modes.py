@@ -1,8 +1,12 @@
-"""Modes of a network for the length of a block: all submodules in eval mode, or running statistics kept."""
+"""Modes of a network for the length of a block: all submodules in eval mode, or running statistics kept.
+
+And how a lack of memory is told from other errors.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -34,3 +38,9 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for module in tracking:
             module.track_running_stats = True
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an accelerator's or the CPU's allocator had no more."""
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in told or "can't allocate memory" in told

@@ -1,68 +1,25 @@
 """The saliency-guided loss of one batch: cross-entropy on the images plus consistency on masked copies.
 
-Plain training, SGT and SMOOT are this one step with three schedules.
+Plain training, SGT and SMOOT are this one step with three schedules. :func:`guided_loss` gives a loss to call
+``backward`` on; :func:`smoot.step.guided_backward` does that too, for less.
 """
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.checks import check_between, check_choice, check_inputs, check_logits, check_targets
-from smoot.masking import (
-    Fill,
-    fill_masked,
-)
+from smoot.checks import at_least_float32, check_inputs, check_logits, check_targets
+from smoot.guidance import Guidance
+from smoot.masking import fill_masked
 from smoot.modes import statistics_kept
-from smoot.saliency import Reduction, Score, at_least_float32, input_gradient, target_score
-from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
+from smoot.saliency import Score, input_gradient, target_score
+from smoot.scheduler import Feedback, MaskPlan
 from smoot.selection import choose_images, choose_pixels, image_weights
 
-SaliencyPass = Literal["reuse", "eval"]
-Statistics = Literal["keep", "update"]
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """What is not scheduled.
-
-    Attributes:
-        of: score whose input gradient ranks the pixels, see :func:`smoot.saliency.target_score`.
-        reduction: of the gradient over channels, see :func:`smoot.saliency.saliency_map`.
-        saliency_pass: ``reuse`` takes the gradient from the training-mode forward that the loss uses as well;
-            ``eval`` from a forward of its own in eval mode. Different methods, not only different costs.
-        fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
-        fill_value: the constant of fill ``constant``.
-        masked_statistics: whether the masked pass moves the running statistics of normalisation layers. ``update``
-            is what calling the model twice does, as SGT's published code: the statistics then describe a mixture
-            of images and masked images, and clean images are answered worse at test time. ``keep`` leaves them
-            to the clean images.
-        kl_weight: lambda, the weight of the consistency term, at least 0.
-        detach_target: whether p(clean) is a fixed target; SGT as published lets the gradient through.
-        label_smoothing: of the cross-entropy term, in [0, 1).
-    """
-
-    of: Score = "log_odds"
-    reduction: Reduction = "mean_abs"
-    saliency_pass: SaliencyPass = "reuse"
-    fill: Fill = "uniform"
-    fill_value: float = 0.0
-    masked_statistics: Statistics = "keep"
-    kl_weight: float = 1.0
-    detach_target: bool = True
-    label_smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("of", self.of, get_args(Score))
-        check_choice("reduction", self.reduction, get_args(Reduction))
-        check_choice("saliency_pass", self.saliency_pass, get_args(SaliencyPass))
-        check_choice("fill", self.fill, get_args(Fill))
-        check_choice("masked_statistics", self.masked_statistics, get_args(Statistics))
-        check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
-        check_between("label_smoothing", self.label_smoothing)
+FAINTEST = 1e-30  # a certain image's share in the loss is floored here, so that its input gradient does not vanish
 
 
 @dataclass(frozen=True)
@@ -92,6 +49,21 @@ class GuidedLoss:
     flip_share: Tensor
     cross_entropy_rise: Tensor
     feedback: Feedback
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The masked images of a batch.
+
+    Attributes:
+        chosen: ``(M,)`` their rows in the batch.
+        mask: ``(M, *pixels)`` bool, True = masked.
+        images: ``(M, C, *pixels)`` or ``(M, F)``, filled.
+    """
+
+    chosen: Tensor
+    mask: Tensor
+    images: Tensor
 
 
 def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool = True) -> Tensor:
@@ -142,130 +114,125 @@ def guided_loss(
             mass together with the signed reduction.
     """
     guidance = Guidance() if guidance is None else guidance
+    count = checked_count(inputs, targets, plan, guidance)
+    if count == 0:
+        return loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
+    wanted = needs_gradient(plan, guidance)
+    before = gradient_beforehand(model, inputs, targets, plan, guidance) if wanted else None
+    variable = inputs.detach().requires_grad_() if wanted and guidance.saliency_pass != "eval" else inputs
+    logits = check_logits(model(variable), targets)
+    gradient = score_gradient(logits, variable, targets, guidance) if variable is not inputs else before
+    masked = mask_images(model, inputs, targets, logits.detach(), gradient, plan, guidance, generator)
+    masked_logits = answer_masked(model, masked, guidance)
+    return loss_with_masks(logits, masked_logits, targets, masked, plan, guidance)
+
+
+def checked_count(inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance) -> int:
+    """The number of masked images, known before the step, after all checks of :func:`guided_loss`."""
     check_inputs(inputs)
     check_targets(targets, len(inputs))
     if plan.pixels == "mass" and guidance.reduction == "signed_mean":
         raise ValueError("pixels 'mass' needs a non-negative saliency, got reduction 'signed_mean': use 'mean_abs'")
-    count = plan.num_images(len(inputs))
-    if count == 0:
-        return _without_masks(check_logits(model(inputs), targets), targets, guidance)
-    needs_gradient = plan.ranking != "random" or guidance.fill == "worst_case"
-    take = guidance.saliency_pass if needs_gradient else None
-    logits, gradient = _clean_pass(model, inputs, targets, guidance.of, take, everything=count == len(inputs))
-    chosen = choose_images(plan, logits.detach(), targets, count, generator)
-    if needs_gradient:
-        if gradient is None:
-            gradient = input_gradient(model, inputs[chosen], targets[chosen], of=guidance.of)
-        else:
-            gradient = gradient[chosen]
-    mask = choose_pixels(plan, inputs[chosen], gradient, guidance.reduction, generator)
-    filled = fill_masked(
-        inputs[chosen],
-        mask,
-        fill=guidance.fill,
-        value=guidance.fill_value,
-        gradient=gradient,
-        generator=generator,
-    )
-    with statistics_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
-        masked_logits = model(filled)
-    return _with_masks(logits, masked_logits, targets, chosen, mask, plan, guidance)
+    return plan.num_images(len(inputs))
 
 
-class SaliencyGuidedLoss(nn.Module):
-    """The drop-in: a criterion that owns its schedule and feeds it back.
+def needs_gradient(plan: MaskPlan, guidance: Guidance) -> bool:
+    """Whether the masks or their fill depend on the input gradient."""
+    return plan.ranking != "random" or guidance.fill == "worst_case"
 
-    ``criterion = SaliencyGuidedLoss(AdaptiveSchedule())``, then in the loop
-    ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. In ``eval()`` or under
-    ``torch.no_grad()`` it is plain cross-entropy and the schedule learns nothing. Its ``state_dict`` holds
-    the schedule's state.
 
-    Args:
-        schedule: hands out the plans.
-        guidance: what is not scheduled; the default is ``Guidance()``.
-        generator: source of the random images and fills, on the inputs' device.
+def gradient_beforehand(
+    model: nn.Module, inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance
+) -> Tensor | None:
+    """The gradient of pass ``eval`` if all images are masked: SGT takes it before the clean forward moves statistics.
+
+    Of a part of the images it is taken once that part is known, by :func:`mask_images`.
     """
-
-    def __init__(
-        self,
-        schedule: MaskSchedule,
-        guidance: Guidance | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.schedule = schedule
-        self.guidance = Guidance() if guidance is None else guidance
-        self.generator = generator
-
-    def forward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
-        """The guided loss of one batch; see :func:`guided_loss` for shapes and errors."""
-        learning = self.training and torch.is_grad_enabled()
-        plan = self.schedule.plan if learning else MaskPlan(image_fraction=0.0)
-        loss = guided_loss(model, inputs, targets, plan, self.guidance, generator=self.generator)
-        if learning:
-            self.schedule.step(loss.feedback)
-        return loss
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The schedule's state, as part of ``state_dict()``."""
-        return self.schedule.state_dict()
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Hands a loaded state to the schedule."""
-        self.schedule.load_state_dict(state)
+    if guidance.saliency_pass != "eval" or plan.num_images(len(inputs)) < len(inputs):
+        return None
+    return input_gradient(model, inputs, targets, of=guidance.of)
 
 
-def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
-    """KL(p(clean) || p(masked)) of each image, ``(N,)``, in float32 at least."""
-    if logits.ndim != 2 or logits.shape != masked_logits.shape:
-        raise ValueError(
-            f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
-            "expected (N, C), the same twice"
-        )
-    target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
-    return F.kl_div(at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
+def score_gradient(logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance) -> Tensor:
+    """The input gradient of passes ``reuse`` and ``loss`` from the graph of the clean forward, which is kept."""
+    if guidance.saliency_pass == "loss":
+        upstream = loss_gradient(logits, targets)
+        (gradient,) = torch.autograd.grad(logits, variable, upstream, retain_graph=True)
+        return toward_score(gradient, guidance.of)
+    (gradient,) = torch.autograd.grad(target_score(logits, targets, guidance.of).sum(), variable, retain_graph=True)
+    return gradient
 
 
-def _clean_pass(
-    model: nn.Module, inputs: Tensor, targets: Tensor, of: Score, take: SaliencyPass | None, *, everything: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Logits of the clean images, and their input gradient if it is to be had before the masked ones are chosen.
+def loss_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of the mean cross-entropy with respect to the logits, ``(N, C)``, without cancellation.
 
-    ``reuse`` takes it from the same forward; ``eval`` from one of its own, before the clean forward moves any
-    running statistics, as SGT does; of a part of the images only once that part is known, which is left to the caller.
+    ``(1 - p_y) (q - e_y) / N`` with q the softmax over the other classes. Automatic differentiation computes
+    ``p_y - 1``, which is exactly 0 in float32 once an image is answered with a probability above 1 - 6e-8; its
+    input gradient would be 0 as well. Here 1 - p_y is the sigmoid of minus the log-odds, floored at 1e-30.
     """
-    if take != "reuse":
-        gradient = input_gradient(model, inputs, targets, of=of) if take == "eval" and everything else None
-        return check_logits(model(inputs), targets), gradient
-    variable = inputs.detach().requires_grad_()
-    logits = check_logits(model(variable), targets)
-    (gradient,) = torch.autograd.grad(target_score(logits, targets, of).sum(), variable, retain_graph=True)
-    return logits, gradient
+    raised = at_least_float32(logits.detach())
+    index = targets.unsqueeze(1)
+    missing = torch.sigmoid(-target_score(raised, targets, "log_odds")).clamp(min=FAINTEST).unsqueeze(1)
+    others = raised.scatter(1, index, -torch.inf).softmax(1)
+    upstream = missing * others.scatter(1, index, -1.0) / len(targets)
+    return upstream.to(logits.dtype)
 
 
-def _with_masks(
-    logits: Tensor,
-    masked_logits: Tensor,
+def toward_score(gradient: Tensor, of: Score) -> Tensor:
+    """The loss's input gradient with the sign of the score's: an image's own positive factor does not matter."""
+    return gradient if of == "loss" else -gradient
+
+
+def mask_images(
+    model: nn.Module,
+    inputs: Tensor,
     targets: Tensor,
-    chosen: Tensor,
-    mask: Tensor,
+    logits: Tensor,
+    gradient: Tensor | None,
     plan: MaskPlan,
     guidance: Guidance,
+    generator: torch.Generator | None,
+) -> Masked:
+    """Chooses images and pixels and fills them; without a gradient of the whole batch takes it of the chosen ones."""
+    chosen = choose_images(plan, logits, targets, plan.num_images(len(inputs)), generator)
+    everything = len(chosen) == len(inputs)
+    images = inputs.detach() if everything else inputs.detach()[chosen]
+    if gradient is not None:
+        gradient = gradient if everything else gradient[chosen]
+    elif needs_gradient(plan, guidance):
+        gradient = input_gradient(model, images, targets[chosen], of=guidance.of)
+    mask = choose_pixels(plan, images, gradient, guidance.reduction, generator)
+    filled = fill_masked(
+        images, mask, fill=guidance.fill, value=guidance.fill_value, gradient=gradient, generator=generator
+    )
+    return Masked(chosen, mask, filled)
+
+
+def answer_masked(model: nn.Module, masked: Masked, guidance: Guidance) -> Tensor:
+    """Logits ``(M, C)`` of the masked images, in the mode that the model is in."""
+    with statistics_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
+        logits: Tensor = model(masked.images)
+    return logits
+
+
+def loss_with_masks(
+    logits: Tensor, masked_logits: Tensor, targets: Tensor, masked: Masked, plan: MaskPlan, guidance: Guidance
 ) -> GuidedLoss:
-    clean, labels, size = logits[chosen], targets[chosen], len(targets)
+    """The loss from both answers, with the graphs that they have."""
+    everything, size = len(masked.chosen) == len(targets), len(targets)
+    clean, labels = (logits, targets) if everything else (logits[masked.chosen], targets[masked.chosen])
     divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
     clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits.detach())
-    right = clean.argmax(1) == labels
-    weights = image_weights(plan, mask, right, divergence.detach(), size)
+    answer = clean.argmax(1)
+    weights = image_weights(plan, masked.mask, answer == labels, divergence.detach(), size)
     consistency = (weights * divergence).sum() / size
     classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     rise = F.cross_entropy(after, labels, reduction="none") - F.cross_entropy(clean, labels, reduction="none")
     effects = torch.stack(
         [
-            mask.flatten(1).to(rise.dtype).mean(1),
+            masked.mask.flatten(1).to(rise.dtype).mean(1),
             divergence.detach(),
-            (after.argmax(1) != clean.argmax(1)).to(rise.dtype),
+            (after.argmax(1) != answer).to(rise.dtype),
             rise,
         ]
     )
@@ -284,7 +251,8 @@ def _with_masks(
     )
 
 
-def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
+def loss_without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
+    """Plain cross-entropy."""
     classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
     return GuidedLoss(
@@ -299,6 +267,17 @@ def _without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> Guide
         cross_entropy_rise=unknown,
         feedback=_feedback(logits, targets, classification, guidance),
     )
+
+
+def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
+    """KL(p(clean) || p(masked)) of each image, ``(N,)``, in float32 at least."""
+    if logits.ndim != 2 or logits.shape != masked_logits.shape:
+        raise ValueError(
+            f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
+            "expected (N, C), the same twice"
+        )
+    target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
+    return F.kl_div(at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
 
 
 def _feedback(logits: Tensor, targets: Tensor, classification: Tensor, guidance: Guidance) -> Feedback:

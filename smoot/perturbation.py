@@ -24,7 +24,7 @@ from smoot.checks import (
     check_targets,
 )
 from smoot.masking import Fill, fill_masked, pixel_count
-from smoot.modes import evaluation_mode
+from smoot.modes import evaluation_mode, out_of_memory
 from smoot.saliency import target_score
 
 CurveScore = Literal["probability", "accuracy", "log_odds"]
@@ -178,7 +178,7 @@ def _answers(explained: Explained, rows: _Rows, settings: CurveSettings) -> Tens
             logits = explained.model(rows.perturbed(chunk).view(-1, *shape))
             answers.append(_score(check_logits(logits, labels), labels, settings.score))
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if len(chunk) == 1:
                 raise torch.OutOfMemoryError(
@@ -189,12 +189,6 @@ def _answers(explained: Explained, rows: _Rows, settings: CurveSettings) -> Tens
         else:
             done += len(chunk)
     return torch.cat(answers)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether an accelerator's or the CPU's allocator had no more."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in told or "can't allocate memory" in told
 
 
 def _score(logits: Tensor, targets: Tensor, score: CurveScore) -> Tensor:

@@ -9,16 +9,19 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from smoot.checks import check_between, check_choice, check_count, check_inputs, check_logits, check_targets
+from smoot.checks import (
+    at_least_float32,
+    check_between,
+    check_choice,
+    check_count,
+    check_inputs,
+    check_logits,
+    check_targets,
+)
 from smoot.modes import evaluation_mode
 
 Score = Literal["logit", "log_prob", "log_odds", "loss"]
 Reduction = Literal["signed_mean", "mean_abs", "max_abs", "l2"]
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision raised to float32, anything else as it is."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def target_score(logits: Tensor, targets: Tensor, of: Score = "log_odds") -> Tensor:

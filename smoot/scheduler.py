@@ -8,12 +8,14 @@ accuracy and the loss; the formula here is our own.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 from torch import Tensor
 
-from smoot.checks import check_between, check_choice
+from smoot.checks import check_between, check_choice, check_count
+from smoot.delivery import Delivery
 from smoot.masking import pixel_count
 
 Order = Literal["random", "hardest", "easiest"]
@@ -173,6 +175,8 @@ class AdaptiveSchedule:
         budget: kappa, the share of the right answers' loss that masking may cost; only for ``"budget"``.
         scale_mass: multiplies the base's ``mass`` by the competence.
         decay: beta of the running means, in [0, 1).
+        lag: on a CUDA device feedback counts so many steps late, so that the host never waits for the device; on
+            the CPU, where there is nothing to wait for, it counts at once.
 
     Raises:
         ValueError: for values out of range.
@@ -186,6 +190,7 @@ class AdaptiveSchedule:
         budget: float = 0.1,
         scale_mass: bool = False,
         decay: float = 0.95,
+        lag: int = 4,
     ) -> None:
         check_choice("images", images, get_args(Images))
         check_between("budget", budget, 0.0, math.inf)
@@ -197,7 +202,9 @@ class AdaptiveSchedule:
         self.budget = budget
         self.scale_mass = scale_mass
         self.decay = decay
+        self.lag = check_count("lag", lag)
         self._means = _RunningMeans()
+        self._underway: deque[Delivery] = deque()
 
     @property
     def accuracy(self) -> float:
@@ -233,29 +240,39 @@ class AdaptiveSchedule:
             FloatingPointError: if accuracy or loss is not finite.
             ValueError: for an accuracy outside [0, 1], a negative loss, or a changed number of classes.
         """
-        accuracy, loss = float(feedback.accuracy), float(feedback.loss)
+        self._underway.append(Delivery(feedback))
+        while self._underway and not (self._underway[0].delayed and len(self._underway) <= self.lag):
+            self._take(self._underway.popleft())
+        return self.plan
+
+    def _take(self, delivered: Delivery) -> None:
+        """One step's numbers into the running means."""
+        accuracy, loss = delivered.read()
         if not (math.isfinite(accuracy) and math.isfinite(loss)):
             raise FloatingPointError(f"feedback is accuracy {accuracy}, loss {loss}: training has diverged")
         check_between("feedback's accuracy", accuracy)
         check_between("feedback's loss", loss, 0.0, math.inf)
         means = self._means
-        if means.num_classes not in (0, feedback.num_classes):
-            raise ValueError(f"feedback has {feedback.num_classes} classes, earlier feedback had {means.num_classes}")
-        gain = (1.0 - self.decay) * feedback.num_images
+        if means.num_classes not in (0, delivered.num_classes):
+            raise ValueError(f"feedback has {delivered.num_classes} classes, earlier feedback had {means.num_classes}")
+        gain = (1.0 - self.decay) * delivered.num_images
         self._means = _RunningMeans(
             accuracy=self.decay * means.accuracy + gain * accuracy,
             loss=self.decay * means.loss + gain * loss,
             weight=self.decay * means.weight + gain,
-            num_classes=feedback.num_classes,
+            num_classes=delivered.num_classes,
         )
-        return self.plan
 
     def state_dict(self) -> dict[str, Any]:
-        """The running sums as plain numbers."""
-        return dict(vars(self._means))
+        """The running sums as plain numbers, and the steps that do not count yet."""
+        underway = [[*one.read(), one.num_classes, one.num_images] for one in self._underway]
+        return vars(self._means) | {"underway": underway}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a saved state; other keys than ours are an error."""
-        if set(state) != set(vars(self._means)):
-            raise ValueError(f"state has keys {sorted(state)}: expected {sorted(vars(self._means))}")
-        self._means = _RunningMeans(**state)
+        expected = {*vars(self._means), "underway"}
+        if set(state) != expected:
+            raise ValueError(f"state has keys {sorted(state)}: expected {sorted(expected)}")
+        sums = {name: value for name, value in state.items() if name != "underway"}
+        self._means = _RunningMeans(**sums)
+        self._underway = deque(Delivery.again(*one) for one in state["underway"])

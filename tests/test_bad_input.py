@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smoot.criterion import SaliencyGuidedLoss
 from smoot.curves import deletion_curve, insertion_curve, perturbation_curves
+from smoot.guidance import Guidance
 from smoot.masking import (
     fill_masked,
     lowest_mass_mask,
@@ -18,7 +20,7 @@ from smoot.masking import (
     random_mask,
 )
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
-from smoot.objective import Guidance, SaliencyGuidedLoss, guided_loss, kl_consistency
+from smoot.objective import guided_loss, kl_consistency
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient, target_score
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
 

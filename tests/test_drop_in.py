@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.objective import Guidance, SaliencyGuidedLoss, guided_loss
+from smoot.criterion import SaliencyGuidedLoss
+from smoot.guidance import Guidance
+from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, pixels="fraction", mask_fraction=0.5)

@@ -12,14 +12,17 @@ from smoot.workbench import closure
 # A module imports only from lower floors (rows further up). The core is named as it is, the workbench's
 # modules by their last name.
 FLOORS = (
-    ("smoot.checks", "smoot.modes", "closure", "measures", "paths", "progress", "randomness", "schema"),
+    ("smoot.checks", "smoot.modes", "smoot.delivery", "closure", "devices", "measures", "paths", "progress"),
+    ("randomness", "schema"),
     ("smoot.masking", "smoot.saliency", "answers", "plain_fit", "composites", "catalogue"),
     ("cells", "notebook", "statistics", "storage", "workers"),
     ("smoot.metrics", "smoot.perturbation", "smoot.scheduler", "attribution", "erasing", "robustness"),
     ("decoding", "ledger", "provenance", "results", "style", "transfer", "typesetting"),
     ("smoot.curves", "smoot.selection", "localisation", "sanity", "stability", "sources"),
-    ("smoot.objective", "data"),
-    ("parameters",),
+    ("smoot.guidance", "data"),
+    ("smoot.objective", "parameters"),
+    ("smoot.step",),
+    ("smoot.criterion",),
     ("config", "faithfulness"),
     ("models", "protocol"),
     ("training", "judge", "retraining"),
@@ -28,8 +31,9 @@ FLOORS = (
     ("evaluation",),
     ("training_cells", "judge_cells", "retraining_cells"),
     ("evaluation_cells",),
-    ("captions", "charts", "claims", "grid", "pictures", "studies", "tabulation", "verify"),
-    ("attribution_tables", "comparison_charts", "quality_tables", "study_tables", "training_tables"),
+    ("captions", "charts", "claims", "costs", "grid", "pictures", "studies", "tabulation", "verify"),
+    ("attribution_tables", "comparison_charts", "cost_charts", "pipeline_tables", "quality_tables", "study_tables"),
+    ("training_tables",),
     ("tables", "figures"),
     ("report", "readme", "metric_docs"),
 )

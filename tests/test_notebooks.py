@@ -176,7 +176,7 @@ def given(command: str) -> list[tuple[str, list[str]]]:
 
 def stage_commands() -> dict[str, str]:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    return {name: re.sub(r"\$\{[^}]*\}", "VALUE", stage["cmd"]) for name, stage in stages.items()}
+    return {name: re.sub(r"\$\{[^}]*\}", "VALUE", stage.get("do", stage)["cmd"]) for name, stage in stages.items()}
 
 
 def documented_commands() -> list[str]:

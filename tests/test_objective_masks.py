@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smoot.objective import Guidance, GuidedLoss, guided_loss
+from smoot.guidance import Guidance
+from smoot.objective import GuidedLoss, guided_loss
 from smoot.scheduler import MaskPlan
 
 

@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import json
 import math
 from typing import Any
 
 import pytest
 import torch
 
+from smoot.delivery import Delivery
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
 
 # Three steps with unequal batch sizes: accuracy, cross-entropy, images; ten classes.
@@ -196,3 +198,62 @@ def test_a_constant_schedule_learns_nothing() -> None:
     assert schedule.state_dict() == {}
     schedule.load_state_dict({})
     assert ConstantSchedule().plan == MaskPlan()
+
+
+# -- feedback that is under way
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every feedback comes as if from a device that the host does not wait for."""
+
+    class Late(Delivery):
+        def __init__(self, measured: Any) -> None:
+            super().__init__(measured)
+            self.delayed = True
+
+    monkeypatch.setattr("smoot.scheduler.Delivery", Late)
+
+
+def told(step: int) -> Feedback:
+    return Feedback(accuracy=0.1 * (step + 1), loss=2.0 - 0.3 * step, num_classes=10, num_images=8 + step)
+
+
+@pytest.mark.usefixtures("late")
+@pytest.mark.parametrize("lag", [1, 3])
+def test_feedback_from_a_device_counts_so_many_steps_late_and_not_one_is_lost(lag: int) -> None:
+    schedule, reference = AdaptiveSchedule(lag=lag), AdaptiveSchedule()
+    competences = []
+    for step in range(6):
+        schedule.step(told(step))
+        competences.append(schedule.competence)
+    assert competences[:lag] == [0.0] * lag
+    for step in range(6 - lag):
+        reference._take(Delivery(told(step)))
+        assert competences[step + lag] == reference.competence > 0
+
+
+@pytest.mark.usefixtures("late")
+def test_a_checkpoint_holds_what_is_under_way() -> None:
+    whole, first, second = AdaptiveSchedule(lag=2), AdaptiveSchedule(lag=2), AdaptiveSchedule(lag=2)
+    for step in range(6):
+        whole.step(told(step))
+        (first if step < 3 else second).step(told(step))
+        if step == 2:
+            state = first.state_dict()
+            assert state["underway"] == [[0.1 * 2, 1.7, 10, 9], [pytest.approx(0.3), 1.4, 10, 10]]
+            second.load_state_dict(json.loads(json.dumps(state)))
+    assert second.state_dict() == whole.state_dict()
+    assert second.plan == whole.plan
+
+
+def test_feedback_from_the_host_counts_at_once_whatever_the_lag() -> None:
+    schedule = AdaptiveSchedule(lag=7)
+    schedule.step(Feedback(accuracy=torch.tensor(0.5), loss=torch.tensor(1.0), num_classes=10, num_images=8))
+    assert schedule.competence > 0 and schedule.state_dict()["underway"] == []
+
+
+@pytest.mark.parametrize("lag", [0, 1.5, True])
+def test_a_lag_is_a_whole_number_of_steps(lag: Any) -> None:
+    with pytest.raises(ValueError, match=r"lag is .*: expected a whole number of at least 1"):
+        AdaptiveSchedule(lag=lag)

@@ -14,6 +14,7 @@ import torch
 from smoot.workbench import data, judge_cells, ledger, paths, provenance, results, storage
 from smoot.workbench.cells import Cell, required
 from smoot.workbench.config import RunConfig, load_backbone, load_grid, load_runs
+from smoot.workbench.devices import pick_device
 from smoot.workbench.protocol import JudgeConfig, load_judge
 from smoot.workbench.workers import Report
 
@@ -44,9 +45,6 @@ def evaluate_seed(task: Task, report: Report) -> str:
     Raises:
         FileNotFoundError: if the weights are missing.
     """
-    # timm and torchmetrics take seconds to import: only the worker needs them.
-    from smoot.workbench.models import pick_device
-
     config = task.config
     images = data.load_once(config.dataset.name)
     device = pick_device(config.training.device)
@@ -125,6 +123,7 @@ def _task(config: RunConfig) -> Task:
 
 def _measure(task: Task, images: data.ImageData, device: torch.device) -> "Evaluation":
     """Builds the network and its judge from their weights and measures the network."""
+    # Libraries that take seconds to import: only a worker with something to do needs them.
     from smoot.workbench.evaluation import evaluate_network
     from smoot.workbench.models import create_backbone, load_weights
 

@@ -11,15 +11,16 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from smoot.workbench import captions, charts, comparison_charts, paths, pictures, results, storage
+from smoot.workbench import captions, charts, comparison_charts, cost_charts, costs, paths, pictures, results, storage
 from smoot.workbench.config import load_grid
 from smoot.workbench.measures import ACCURACY, judged_fill
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame
 from smoot.workbench.style import save
-from smoot.workbench.typesetting import Setting, all_facts, display_name
+from smoot.workbench.typesetting import Setting, all_facts, display_name, fixed
 
 REFERENCE = "plain"  # what differences are drawn to
+SUBJECT = "smoot"  # whose cost changes during a run
 BANDS = "bands: 95 % confidence interval over seeds"
 
 
@@ -68,6 +69,8 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     if REFERENCE in grid.methods and len(grid.methods) > 1:
         for name, metric in {"accuracy_differences": "accuracy", "robustness_differences": "accuracy_pgd"}.items():
             yield from _differences(name, metric, groups, grid.methods)
+    yield from _run_cost(groups, histories, grid.methods)
+    yield _growth()
 
 
 def _of_samples(samples: dict[str, storage.Samples], about: Setting, seed: int) -> Iterator[Drawn]:
@@ -173,3 +176,62 @@ def _differences(
         f"intervals (not adjusted for the number of comparisons). {all_facts([about for about, _ in groups])}"
     )
     yield Drawn(name, caption, comparison_charts.difference_forest(differences, REFERENCE, label))
+
+
+def _run_cost(
+    groups: Sequence[tuple[Setting, list[RunRecord]]], histories: pd.DataFrame, methods: Sequence[str]
+) -> Iterator[Drawn]:
+    """The cost of every epoch on the networks whose steps were measured; nothing if there are none."""
+    measured = costs.read_costs()
+    found: dict[Setting, pd.DataFrame] = {}
+    for about, records in groups:
+        own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
+        computed = costs.run_cost(measured, own, about.backbone, records[0].config["training"]["batch_size"])
+        if len(computed):
+            found[about] = computed
+    if not found:
+        return
+    caption = (
+        "Cost of each epoch over Plain's, computed, not timed: the measured cost of a step (CPU, float32, "
+        "`results/benchmarks/step_cost.csv`, straight lines between no, half and all images masked) at the recorded "
+        f"share of images masked; dotted: the arithmetic limit; {BANDS}. {_whole_runs(list(found.values()))}"
+        f"{all_facts(list(found))}"
+    )
+    yield Drawn("run_cost", caption, cost_charts.run_cost({about.name: own for about, own in found.items()}, methods))
+
+
+def _whole_runs(computed: Sequence[pd.DataFrame]) -> str:
+    """A sentence on the subject's whole runs: the cheapest and the dearest setting's means."""
+    own = [frame[frame["method"] == SUBJECT][["relative", "limit"]].mean() for frame in computed]
+    means = [mean for mean in own if mean.notna().all()]
+    if not means:
+        return ""
+    ends = [f"{fixed(mean['relative'])} × (limit {fixed(mean['limit'])} ×)" for mean in sorted(means, key=_relative)]
+    said = ends[0] if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
+    return f"A whole run of {display_name(SUBJECT)} costs {said}. "
+
+
+def _relative(mean: pd.Series) -> float:
+    return float(mean["relative"])
+
+
+def _growth() -> Drawn:
+    measured = costs.read_growth()
+    slopes = {
+        str(axis): (float(own["exponent"].max()), float(own["memory_exponent"].max()))
+        for axis, own in measured.groupby("axis")
+    }
+    said = "; ".join(
+        f"{title.lower()} {fixed(slopes[axis][0])} and {fixed(slopes[axis][1])}"
+        for axis, (title, _) in cost_charts.AXES.items()
+        if axis in slopes
+    )
+    network, device = measured[["network", "device"]].iloc[0]
+    caption = (
+        "Time and peak memory of a training step (last column: of a whole epoch) against size, "
+        f"{display_name(network)} on one {device.upper()}{' core' if device == 'cpu' else ''}, plain and SMOOT with "
+        "every image masked. Exponents of time and memory over the three largest sizes, the larger of both methods "
+        f"(1 is linear): {said}. Source: "
+        "`results/benchmarks/growth.csv`, written by `make bench`."
+    )
+    return Drawn("growth", caption, cost_charts.growth(measured))

@@ -14,6 +14,7 @@ import torch
 
 from smoot.workbench import data, ledger, paths, provenance, storage
 from smoot.workbench.config import DatasetConfig, ModelConfig, load_grid, load_run
+from smoot.workbench.devices import pick_device
 from smoot.workbench.protocol import JudgeConfig, load_judge
 from smoot.workbench.workers import Report
 
@@ -38,10 +39,6 @@ def train_seed(task: Task, report: Report) -> str:
     Returns:
         The folder with ``weights.safetensors``, ``judge.json`` and ``provenance.json``.
     """
-    # timm takes seconds to import: only the worker needs it.
-    from smoot.workbench.judge import train_judge
-    from smoot.workbench.models import pick_device, save_weights
-
     images = data.load_once(task.dataset.name)
     device = pick_device(task.device)
     config = {name: value for name, value in asdict(task).items() if name not in ("profile", "device")}
@@ -55,6 +52,10 @@ def train_seed(task: Task, report: Report) -> str:
     )
     with ledger.claim("judge", f"{task.profile}/{task.dataset.name}", task.judge.seed, key) as entry:
         if not entry.finished:
+            # Libraries that take seconds to import: only a worker with something to do needs them.
+            from smoot.workbench.judge import train_judge
+            from smoot.workbench.models import save_weights
+
             start = time.perf_counter()
             network, found = train_judge(
                 task.judge,

@@ -5,7 +5,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -106,6 +105,8 @@ def _two_conv(
 
 
 def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    import timm  # takes seconds, and not every backbone needs it
+
     if not timm.is_model(config.architecture):
         near = timm.list_models(f"*{config.architecture.split('_')[0]}*")[:5]
         raise ValueError(
@@ -146,21 +147,6 @@ def _small_stem(network: nn.Module, config: ModelConfig, image_shape: tuple[int,
     network.conv1 = conv
     network.maxpool = nn.Identity()
     return network
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a configuration; ``auto`` is the first there is of CUDA, MPS, CPU.
-
-    Raises:
-        ValueError: if the named device is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
-    if not there.get(name, False):
-        found = ", ".join(kind for kind, available in there.items() if available)
-        raise ValueError(f"device {name!r} is not available: this machine has {found}; or use 'auto'")
-    return torch.device(name)
 
 
 def save_weights(state: dict[str, Tensor], target: Path) -> None:

@@ -16,7 +16,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +37,9 @@ PATIENCE = {"start_timeout": 300, "iopub_timeout": 60}
 STABLE = {"progress_bar": False, "coalesce_streams": True}
 ENDING = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
+# Optional for jsonschema, which nbformat and papermill validate with: a grammar of internationalised addresses
+# that takes as long to build as all else they import. No notebook's schema asks for such an address.
+UNUSED = "rfc3987_syntax"
 
 
 class NotebookError(RuntimeError):
@@ -59,9 +63,23 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     return parameters
 
 
+@contextmanager
+def absent(module: str) -> Iterator[None]:
+    """Inside the block an import of this module fails as if it were not installed; one that was made stays."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 def read(source: Path) -> Any:
     """The notebook without injected parameters, on the kernel of the environment that is running."""
-    import nbformat
+    with absent(UNUSED):
+        import nbformat
 
     if not source.is_file():
         raise FileNotFoundError(f"no notebook {source}: expected the path of an .ipynb file")
@@ -73,7 +91,8 @@ def read(source: Path) -> Any:
 
 def write(book: Any, target: Path) -> None:
     """Put a notebook in place, whole."""
-    import nbformat
+    with absent(UNUSED):
+        import nbformat
 
     with replacing(target) as temporary:
         nbformat.write(book, temporary)  # type: ignore[no-untyped-call]
@@ -86,7 +105,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
         ValueError: if the notebook has no parameter of that name.
         NotebookError: if a cell failed or the kernel died; the notebook so far is kept in ``logs/failed``.
     """
-    import papermill
+    with absent(UNUSED):
+        import papermill
 
     for logger in ("papermill", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # what matters is raised

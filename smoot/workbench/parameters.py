@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from smoot.checks import check_between
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan
 
 

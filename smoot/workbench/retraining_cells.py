@@ -16,6 +16,7 @@ import torch
 from smoot.workbench import data, ledger, paths, provenance, storage
 from smoot.workbench.cells import Cell, required
 from smoot.workbench.config import ModelConfig, RunConfig, load_backbone, load_grid, load_runs
+from smoot.workbench.devices import pick_device
 from smoot.workbench.protocol import RetrainingConfig, load_retraining
 from smoot.workbench.workers import Report
 
@@ -48,10 +49,6 @@ def retrain_seed(task: Task, report: Report) -> str:
     Raises:
         FileNotFoundError: if the weights are missing.
     """
-    # timm takes seconds to import: only the worker needs it.
-    from smoot.workbench.models import create_backbone, load_weights, pick_device
-    from smoot.workbench.retraining import diffroar
-
     config = task.config
     images = data.load_once(config.dataset.name)
     device = pick_device(config.training.device)
@@ -67,6 +64,10 @@ def retrain_seed(task: Task, report: Report) -> str:
     )
     with ledger.claim("retrain", f"{config.profile}/{config.cell}", config.seed, key) as entry:
         if not entry.finished:
+            # Libraries that take seconds to import: only a worker with something to do needs them.
+            from smoot.workbench.models import create_backbone, load_weights
+            from smoot.workbench.retraining import diffroar
+
             start = time.perf_counter()
             shape = images.test_images.shape[1:]
             network = create_backbone(

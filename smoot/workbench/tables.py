@@ -13,15 +13,16 @@ from smoot.workbench import (
     attribution_tables,
     captions,
     paths,
+    pipeline_tables,
     quality_tables,
     results,
-    storage,
     studies,
     study_tables,
     training_tables,
 )
 from smoot.workbench.claims import judge_claims
 from smoot.workbench.config import load_grid
+from smoot.workbench.costs import read_costs
 from smoot.workbench.measures import Measure, judged_fill, quality
 from smoot.workbench.protocol import Claim, load_claims
 from smoot.workbench.results import RunRecord
@@ -49,7 +50,9 @@ class Results:
             ``validation_accuracy`` of its training.
         attributions: one row per attribution of the networks that are explained in every way; may be empty.
         histories: one row per epoch of every run.
-        costs: one row per network and method.
+        costs: one row per network, setting, method and share of masked images.
+        pipeline: one row per stage of the pipeline.
+        starts: one row per part of what starting a command takes.
         judges: one row per data set.
         retraining: one row per method, seed and level of the settings that were retrained; may be empty.
         claims: of the profile.
@@ -61,6 +64,8 @@ class Results:
     attributions: pd.DataFrame
     histories: pd.DataFrame
     costs: pd.DataFrame
+    pipeline: pd.DataFrame
+    starts: pd.DataFrame
     judges: pd.DataFrame
     retraining: pd.DataFrame
     claims: Sequence[Claim]
@@ -90,7 +95,9 @@ def load(profile: str) -> Results:
         groups=[(about, _metrics(group)) for about, group in captions.by_setting(records)],
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
-        costs=_costs(),
+        costs=read_costs(),
+        pipeline=pipeline_tables.read_benchmark("pipeline_cost", pipeline_tables.PIPELINE),
+        starts=pipeline_tables.read_benchmark("start_cost", pipeline_tables.STARTS),
         judges=studies.read_judges(grid),
         retraining=studies.read_retraining(profile),
         claims=load_claims(profile),
@@ -101,16 +108,6 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     """The records' metrics, and the validation accuracy that their networks were chosen by."""
     chosen = [record.history["validation_accuracy"] for record in records]
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
-
-
-def _costs() -> pd.DataFrame:
-    """The measured step costs."""
-    path = paths.BENCHMARKS / "step_cost.csv"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
-    costs = pd.read_csv(path)
-    storage.check_keys(dict.fromkeys(costs.columns), set(training_tables.COSTS), path, "column ")
-    return costs
 
 
 def build_all(profile: str) -> dict[str, Table]:
@@ -124,6 +121,8 @@ def build_all(profile: str) -> dict[str, Table]:
         *_of_studies(loaded),
         training_tables.masking_table(loaded.histories, loaded.methods, loaded.abouts),
         training_tables.cost_table(loaded.costs),
+        pipeline_tables.pipeline_table(loaded.pipeline),
+        pipeline_tables.starts_table(loaded.starts),
     ]
     return {table.name: table for table in built}
 

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.modes import evaluation_mode
-from smoot.objective import GuidedLoss, guided_loss
+from smoot.modes import evaluation_mode, out_of_memory
+from smoot.objective import GuidedLoss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
+from smoot.step import guided_backward
 from smoot.workbench import data, paths
 from smoot.workbench.config import MethodConfig, RunConfig, TrainingConfig
-from smoot.workbench.models import create_backbone, pick_device
+from smoot.workbench.devices import pick_device
+from smoot.workbench.models import create_backbone
 from smoot.workbench.workers import Report
 
 Row = dict[str, float]
@@ -29,6 +31,10 @@ OF_MASKED = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_r
 
 class TrainingDiverged(RuntimeError):
     """The loss became NaN or infinite; the message names the step and the last good checkpoint."""
+
+
+class BatchTooLarge(RuntimeError):
+    """A step does not fit into memory; the message names the batch and what to change."""
 
 
 @dataclass
@@ -92,6 +98,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
 
     Raises:
         TrainingDiverged: if the loss is not finite.
+        BatchTooLarge: if a step does not fit into memory.
     """
     state.network.train()
     torch.manual_seed(config.stream("dropout", epoch))
@@ -184,21 +191,34 @@ def _optimise(
 ) -> GuidedLoss:
     """One step of the optimiser on the guided loss."""
     training = config.training
+    state.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
         try:
-            loss = guided_loss(state.network, images, labels, plan, config.method.guidance, generator=draws)
+            loss = guided_backward(state.network, images, labels, plan, config.method.guidance, generator=draws)
         except ValueError as error:  # a diverged network's saliency is refused before there is a loss
             with torch.no_grad():
                 if torch.isfinite(state.network(images)).all():
                     raise
             raise FloatingPointError(f"the network's answers are not finite: {error}") from None
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.total.backward()
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise BatchTooLarge(_too_large(images, training)) from None
+            raise
     if training.clip_norm is not None:
         nn.utils.clip_grad_norm_(state.network.parameters(), training.clip_norm)
     state.optimizer.step()
     state.rate.step()
     return loss
+
+
+def _too_large(images: Tensor, training: TrainingConfig) -> str:
+    """What to do about a batch that does not fit into memory."""
+    size, shape = len(images), "x".join(map(str, images.shape[1:]))
+    cheaper = "" if training.precision == "bf16" else ", or set training.precision to bf16"
+    return (
+        f"a step with {size} images of {shape} does not fit into the memory of {images.device}: "
+        f"lower training.batch_size, now {training.batch_size}, to {max(2, size // 2)} or less{cheaper}"
+    )
 
 
 def _check_finite(totals: Tensor, epoch: int, first: int = 0) -> None:

@@ -10,6 +10,7 @@ import torch
 from smoot.workbench import data, ledger, provenance, storage
 from smoot.workbench.cells import Cell
 from smoot.workbench.config import RunConfig, load_grid, load_runs
+from smoot.workbench.devices import pick_device
 from smoot.workbench.workers import Report
 
 
@@ -19,10 +20,6 @@ def train_seed(config: RunConfig, report: Report) -> str:
     Returns:
         The folder with ``weights.safetensors``, ``history.csv`` and ``provenance.json``.
     """
-    # timm takes seconds to import: the worker needs it, the notebook that waits for the worker does not.
-    from smoot.workbench.models import pick_device, save_weights
-    from smoot.workbench.training import fit
-
     images = data.load_once(config.dataset.name)
     key = ledger.entry_key(
         "train",
@@ -34,6 +31,10 @@ def train_seed(config: RunConfig, report: Report) -> str:
     )
     with ledger.claim("train", f"{config.profile}/{config.cell}", config.seed, key) as entry:
         if not entry.finished:
+            # Libraries that take seconds to import: only a worker with something to do needs them.
+            from smoot.workbench.models import save_weights
+            from smoot.workbench.training import fit
+
             start = time.perf_counter()
             dataset = config.dataset
             split = data.split(

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from smoot.workbench import paths, results, storage, training_tables
+from smoot.workbench import paths, pipeline_tables, results, storage
 from smoot.workbench.cells import Cell, grid_cells
 from smoot.workbench.config import Grid, load_grid, load_run
+from smoot.workbench.costs import COSTS, GROWTH
 from smoot.workbench.protocol import load_retraining
 
 REPOSITORY = Path(__file__).parents[2]
@@ -233,14 +234,57 @@ def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
 
 
 def step_costs() -> pd.DataFrame:
-    """Costs as the benchmark writes them."""
-    relative = {"plain": 1.0, "random_mask": 1.9, "sgt": 2.5, "sgt_improved": 2.3, "smoot": 2.2}
-    limits = {"plain": 1.0, "random_mask": 2.0, "sgt": 8 / 3, "sgt_improved": 2.0, "smoot": 1.68}
+    """Costs as the benchmark writes them, on a CPU, and one line of a GPU."""
+    relative = {"plain": 1.0, "random_mask": 2.1, "sgt": 2.8, "sgt_improved": 2.2, "smoot": 1.6}
+    limits = {"plain": 1.0, "random_mask": 2.0, "sgt": 8 / 3, "sgt_improved": 2.0, "smoot": 1.5}
+    shares = {"plain": 0.0, "smoot": 0.5}
+    lines = [(method, shares.get(method, 1.0), cost, limits[method]) for method, cost in relative.items()]
+    lines.append(("smoot", 1.0, 2.2, 2.0))
     rows = [
-        ("resnet10_narrow", method, float(method != "plain"), 20 * cost, cost, limits[method], "1 core", 64)
-        for method, cost in relative.items()
+        {"network": network, "method": method, "image_fraction": share, "ms_per_step": 20 * cost}
+        | {"relative_to_plain": cost, "limit": limit, "achieved": limit / cost, "device": device}
+        | {"memory_mb": 30 * cost**0.2, "relative_memory": cost**0.2, "batch_size": 64, "rounds": 100}
+        | {"precision": "bf16" if device == "cuda" else "fp32", "compiled": device == "cuda"}
+        | {"mask_overlap": 0.97 if device == "cuda" and method == "smoot" else math.nan}
+        for device in ("cpu", "cuda")
+        for network in ("resnet10_narrow", "two_conv_small")
+        for method, share, cost, limit in lines
     ]
-    return pd.DataFrame(rows, columns=training_tables.COSTS)
+    return pd.DataFrame(rows)[list(COSTS)]
+
+
+def growth() -> pd.DataFrame:
+    """Time and memory against size as the benchmark writes them: a constant and a linear part."""
+    sizes = {
+        "batch_size": (16, 64, 256),
+        "pixels": (256, 1024, 4096),
+        "num_classes": (2, 1000),
+        "num_images": (1000, 8000),
+    }
+    rows = [
+        {"axis": axis, "value": value, "method": method, "ms": factor * (5 + value / 10)}
+        | {"memory_mb": 20 + value / 50, "exponent": 0.9 * factor / 2, "memory_exponent": 0.8, "rounds": 5}
+        | {"network": "resnet10_narrow", "device": "cpu"}
+        for axis, values in sizes.items()
+        for value in values
+        for method, factor in {"plain": 1.0, "smoot": 2.0}.items()
+    ]
+    return pd.DataFrame(rows)[list(GROWTH)]
+
+
+def pipeline_costs() -> pd.DataFrame:
+    """Times of the pipeline's stages as the benchmark writes them."""
+    about = {"profile": "laptop", "workers": 2, "device": "2 × Some CPU"}
+    lines = [
+        {"stage": stage, "commands": 1 + number % 3, "fixed_seconds": 2.0 + number, "work_seconds": 10.0 * number}
+        for number, stage in enumerate(pipeline_tables.STAGES)
+    ]
+    return pipeline_tables.with_shares([{**line, **about} for line in lines])
+
+
+def start_costs() -> pd.DataFrame:
+    """Times of single starts as the benchmark writes them."""
+    return pd.DataFrame([("python", 0.02), ("import torch", 1.1)], columns=pipeline_tables.STARTS)
 
 
 def write_manifests(grid: Grid) -> None:
@@ -285,6 +329,9 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
     write_manifests(grid)
     write_studies(grid)
     storage.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
+    storage.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
+    storage.write_csv(pipeline_costs(), paths.BENCHMARKS / "pipeline_cost.csv")
+    storage.write_csv(start_costs(), paths.BENCHMARKS / "start_cost.csv")
     for cell in grid_cells(grid):
         if pictures:
             storage.write_samples(samples(cell, images), cell.samples_path)

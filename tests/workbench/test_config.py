@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tiny_runs import METHODS
 
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from smoot.workbench import paths
 from smoot.workbench.config import AdaptiveConfig, Grid, load_grid, load_run, load_runs

@@ -1,11 +1,12 @@
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Axes, lay_out, run_record, write_results
+from synthetic import Axes, lay_out, run_record, step_costs, write_results
 
-from smoot.workbench import figures, paths, report, results
+from smoot.workbench import figures, paths, report, results, storage
 from smoot.workbench.cells import Cell, grid_cells
 from smoot.workbench.config import load_grid
 
@@ -21,6 +22,8 @@ NAMES = [
     "sanity",
     "accuracy_differences",
     "robustness_differences",
+    "run_cost",
+    "growth",
 ]
 BITMAPS = {NAMES[0], NAMES[2]}
 
@@ -49,6 +52,8 @@ def test_all_figures_are_written_with_the_same_bytes_each_time(plots: Path) -> N
 def test_captions_say_what_was_run(plots: Path) -> None:
     drawn = {one.name: one.caption for one in figures.draw_all("laptop")}
     assert list(drawn) == NAMES
+    grown = drawn.pop("growth")
+    assert "ResNet-10 (narrow) on one CPU core" in grown and "batch size 0.90 and 0.80; image size 0.90" in grown
     for name, caption in drawn.items():
         seeds = "n = 1 seed" if name == "sanity" else "n = 2 seeds"
         assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
@@ -58,6 +63,20 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
     assert "500 test images" in drawn[f"curves_{PLACE}"] and "judge network" in drawn[f"judge_curves_{PLACE}"]
     assert "Accuracy under PGD" in drawn["robustness_differences"]
+    assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
+
+
+@pytest.mark.parametrize("name", ["step_cost", "growth"])
+def test_missing_benchmarks_are_named(plots: Path, name: str) -> None:
+    (paths.BENCHMARKS / f"{name}.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name}\.csv is missing: `make bench` makes it"):
+        list(figures.draw_all("laptop"))
+
+
+def test_networks_whose_steps_were_not_measured_have_no_cost_of_a_run(plots: Path) -> None:
+    costs = step_costs()
+    storage.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
+    assert "run_cost" not in {drawn.name for drawn in figures.draw_all("laptop")}
 
 
 def test_missing_samples_are_named(plots: Path) -> None:
@@ -70,7 +89,8 @@ def test_missing_samples_are_named(plots: Path) -> None:
 def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
     names = [drawn.name for drawn in figures.draw_all("laptop")]
-    assert names == [name for name in NAMES[:-2] if not name.startswith("attribution_maps")]
+    absent = ("attribution_maps", "accuracy_differences", "robustness_differences")
+    assert names == [name for name in NAMES if not name.startswith(absent)]
 
 
 def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
@@ -80,4 +100,4 @@ def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
             record = run_record(cell, seed, accuracy_pgd=math.nan)
             results.write_record(replace(record, sanity={}, attributions={}))
     names = [drawn.name for drawn in figures.draw_all("laptop")]
-    assert names[-1] == "accuracy_differences" and "sanity" not in names
+    assert "accuracy_differences" in names and not {"sanity", "robustness_differences"} & {*names}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,34 @@ def wrapper(*arguments: object) -> "AbstractContextManager[subprocess.Popen[str]
     return working.started(
         [sys.executable, "-m", notebook.__spec__.name, *arguments], env=os.environ | {"PYTHONPATH": folders}
     )
+
+
+def test_the_libraries_come_without_what_only_delays_them(tmp_path: Path) -> None:
+    source = make(tmp_path / "n.ipynb", "1")
+    code = (
+        "import pathlib, sys\n"
+        "from smoot.workbench import notebook\n"
+        f"book = notebook.read(pathlib.Path({str(source)!r}))\n"
+        "with notebook.absent(notebook.UNUSED): import papermill\n"
+        "print(*{'nbformat', 'jsonschema', 'papermill', 'torch', 'lark', notebook.UNUSED} & {*sys.modules})\n"
+        f"notebook.write(book, pathlib.Path({str(tmp_path / 'again.ipynb')!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert set(done.stdout.split()) == {"nbformat", "jsonschema", "papermill"}
+    assert len(nbformat.read(tmp_path / "again.ipynb", as_version=4).cells) == 2
+
+
+def test_a_module_isabsent_only_within_the_block_and_only_if_it_was_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_module.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    with notebook.absent("slow_module"), pytest.raises(ModuleNotFoundError):
+        import_module("slow_module")
+    found = import_module("slow_module")
+    with notebook.absent("slow_module"):
+        assert import_module("slow_module") is found
+    assert sys.modules.pop("slow_module") is found
 
 
 def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:

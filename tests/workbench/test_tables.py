@@ -40,6 +40,8 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
         "retraining",
         "masking",
         "cost",
+        "pipeline",
+        "starts",
     ]
     assert list(written) == names
     assert set(first) == {f"{name}.{kind}" for name in names for kind in ("md", "csv")} | {"verdict.md"}
@@ -66,6 +68,8 @@ def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
     ("path", "message"),
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
+        ("results/benchmarks/pipeline_cost.csv", "`make bench` makes it"),
+        ("results/benchmarks/start_cost.csv", "`make bench` makes it"),
         ("data/manifest/laptop/mnist.json", r"`python -m smoot\.workbench\.data manifest mnist --profile laptop`"),
         ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
         ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),

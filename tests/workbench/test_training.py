@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
 from torch import Tensor, nn
 
-from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
+from smoot.step import guided_backward
 from smoot.workbench import data, training
 from smoot.workbench.config import RunConfig
 from smoot.workbench.models import create_backbone
@@ -139,9 +139,9 @@ def test_masks_are_drawn_anew_in_every_epoch_and_seed(monkeypatch: pytest.Monkey
 
     def note(*arguments: Any, generator: torch.Generator, **named: Any) -> Any:
         drawn.append(generator.initial_seed())
-        return guided_loss(*arguments, generator=generator, **named)
+        return guided_backward(*arguments, generator=generator, **named)
 
-    monkeypatch.setattr(training, "guided_loss", note)
+    monkeypatch.setattr(training, "guided_backward", note)
     for seed in (0, 1):
         config = run("random_mask", seed=seed)
         state = fresh(config)
@@ -506,10 +506,10 @@ def test_a_loss_that_is_no_number_names_its_step_and_the_last_checkpoint(
 
     def poisoned(*arguments: Any, **named: Any) -> Any:
         calls.append(1)
-        loss = guided_loss(*arguments, **named)
+        loss = guided_backward(*arguments, **named)
         return replace(loss, total=loss.total * value) if len(calls) == 2 * 4 + 3 else loss
 
-    monkeypatch.setattr(training, "guided_loss", poisoned)
+    monkeypatch.setattr(training, "guided_backward", poisoned)
     checkpoint = tmp_path / "checkpoint"
     with pytest.raises(TrainingDiverged) as caught:
         fitted(run("smoot"), checkpoint)
@@ -621,3 +621,34 @@ def test_labels_out_of_range_stop_before_the_first_step(labels: Tensor, tmp_path
     with pytest.raises(ValueError, match=r"labels go from .*: expected 0 to 9 for 10 classes"):
         fit(run(), part, 10, tmp_path / "checkpoint", silent)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_a_batch_that_does_not_fit_names_its_size_and_the_remedy(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(training, "guided_backward", full)
+    config = run()
+    with pytest.raises(training.BatchTooLarge) as caught:
+        epoch_of(config, fresh(config))
+    assert str(caught.value) == (
+        "a step with 16 images of 1x8x8 does not fit into the memory of cpu: lower training.batch_size, now 16, "
+        "to 8 or less, or set training.precision to bf16"
+    )
+    assert caught.value.__suppress_context__
+
+
+def test_other_errors_of_a_step_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **named: Any) -> Any:
+        raise RuntimeError("expected scalar type Float")
+
+    monkeypatch.setattr(training, "guided_backward", broken)
+    config = run()
+    with pytest.raises(RuntimeError, match="expected scalar type Float") as caught:
+        epoch_of(config, fresh(config))
+    assert type(caught.value) is RuntimeError

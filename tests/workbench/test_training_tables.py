@@ -1,10 +1,10 @@
 import math
 
-import numpy as np
 import pandas as pd
 from test_typesetting import ABOUT
 
 from smoot.workbench import training_tables
+from smoot.workbench.costs import COSTS
 
 
 def test_masking_means_over_epochs_then_seeds() -> None:
@@ -29,17 +29,24 @@ def test_masking_means_over_epochs_then_seeds() -> None:
 
 
 def test_costs() -> None:
-    costs = pd.DataFrame(
-        [
-            ["resnet10_narrow", "plain", 0.0, 20.04, 1.0, 1.0, "one core", 64],
-            ["two_conv", "sgt", 0.5, 1500.0, 2.5, 8 / 3, "one core", 64],
-        ],
-        columns=training_tables.COSTS,
-    )
-    table = training_tables.cost_table(costs)
-    assert table.display.to_numpy().tolist() == [
-        ["ResNet-10 (narrow)", "Plain", "0", "20.0", "1.00 ×", "1.00 ×"],
-        ["Two-conv", "SGT", "50", "1,500.0", "2.50 ×", "2.67 ×"],
+    lines = [
+        {"network": "resnet10_narrow", "method": "plain", "image_fraction": 0.0, "ms_per_step": 20.04, "device": "cpu"}
+        | {"relative_to_plain": 1.0, "limit": 1.0, "achieved": 1.0, "memory_mb": 30.0, "relative_memory": 1.0}
+        | {"batch_size": 64, "precision": "fp32", "compiled": False, "mask_overlap": math.nan, "rounds": 9},
+        {"network": "vit", "method": "sgt_reference", "image_fraction": 0.5, "ms_per_step": 1500.0, "device": "cuda"}
+        | {"relative_to_plain": 2.5, "limit": 8 / 3, "achieved": 16 / 15, "memory_mb": 33.0, "relative_memory": 1.1}
+        | {"batch_size": 512, "precision": "bf16", "compiled": True, "mask_overlap": 0.987, "rounds": 5},
     ]
-    assert "one core, batches of 64." in table.caption
-    assert np.allclose(table.data["unit_limit"], [1, 8 / 3])
+    table = training_tables.cost_table(pd.DataFrame(lines))
+    assert table.display.to_numpy().tolist() == [
+        ["ResNet-10 (narrow)", "Plain", "64", "CPU", "fp32", "0", "20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"],
+        [
+            *("ViT (6 blocks)", "SGT as published", "512", "CUDA", "bf16, compiled", "50"),
+            *("1,500.0", "2.50 ×", "2.67 ×", "107", "1.10 ×", "0.99"),
+        ],
+    ]
+    assert tuple(table.data.columns) == COSTS
+    assert table.data["limit"].tolist() == [1, 8 / 3]
+    assert "results/benchmarks/step_cost.csv" in table.caption
+    without = training_tables.cost_table(pd.DataFrame(lines[:1]))
+    assert list(without.display.columns) == list(table.display.columns)[:-1]  # no masks were compared

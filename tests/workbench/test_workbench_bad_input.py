@@ -16,8 +16,9 @@ from smoot.workbench import data, results
 from smoot.workbench.cells import Cell
 from smoot.workbench.composites import block_images, mosaics, shortcut_images
 from smoot.workbench.config import DatasetConfig, ModelConfig, load_grid, load_run
+from smoot.workbench.devices import pick_device
 from smoot.workbench.evaluation_cells import evaluate_cell
-from smoot.workbench.models import create_backbone, load_weights, pick_device
+from smoot.workbench.models import create_backbone, load_weights
 from smoot.workbench.protocol import load_claims, load_judge, load_retraining
 from smoot.workbench.training import fit
 from smoot.workbench.training_cells import train_cell

@@ -108,15 +108,15 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 class Spy:
-    """Stands for `guided_loss` and writes down what it was asked and what it answered."""
+    """Stands for `guided_backward` and writes down what it was asked and what it answered."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.plans: list[Any] = []
         self.images: list[Tensor] = []
         self.labels: list[Tensor] = []
         self.losses: list[Any] = []
-        self.real = training.guided_loss
-        patch.setattr(training, "guided_loss", self)
+        self.real = training.guided_backward
+        patch.setattr(training, "guided_backward", self)
 
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, plan: Any, *rest: Any, **named: Any) -> Any:
         self.plans.append(plan)

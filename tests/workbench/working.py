@@ -8,14 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
-
-if __name__ != "working":  # in processes of their own: without the core, whose torch takes seconds to load
-    sys.modules["smoot"] = package = ModuleType("smoot")
-    package.__path__ = [str(Path(__file__).parents[2] / "smoot")]
 
 from smoot.workbench import ledger
 from smoot.workbench.workers import Report, run_seeds

@@ -1,0 +1,168 @@
+"""How time and memory grow: a small ResNet against batch size, pixels, classes and images, plain and SMOOT.
+
+``python benchmarks/growth.py`` (``make bench``) writes results/benchmarks/growth.csv and prints it. SMOOT masks all
+images, its most expensive case. For ``batch_size``, ``pixels`` (of an image) and ``num_classes`` a value is one
+training step, for ``num_images`` one whole epoch as `smoot.workbench.training.train_epoch` makes it; the other sizes
+stay at batches of 64 images of 28 x 28 pixels in 10 classes. All sizes take turns, and times are medians.
+
+``exponent`` is the slope of time against size, both in logarithms, fitted to the three largest sizes: 1 is linear;
+``memory_exponent`` the same of the peak memory, with weights, optimiser state and data.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from step_measures import Patience, allocated, interleaved, peak, step_peak
+from step_methods import Variant, configured, guided, stepper
+from step_subjects import MODES, Mode, Setup, Subject, set_up, subjects
+
+from smoot.workbench import paths, storage
+from smoot.workbench.config import MethodConfig, RunConfig, load_run
+from smoot.workbench.costs import GROWTH
+from smoot.workbench.provenance import facts
+from smoot.workbench.training import create_state, train_epoch
+
+NETWORK = "resnet10_narrow"
+BATCH, SIDE, CLASSES = 64, 28, 10
+FITTED = 3  # largest sizes
+SIZES = {
+    "batch_size": (16, 32, 64, 128, 256, 512),
+    "pixels": (16**2, 24**2, 32**2, 48**2, 64**2),
+    "num_classes": (2, 10, 100, 1000),
+    "num_images": (1000, 2000, 4000, 8000),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of one axis for one method: a call to be timed, and its peak memory in MiB."""
+
+    axis: str
+    value: int
+    method: str
+    call: Callable[[], Any]
+    memory: float
+
+
+def methods() -> dict[str, MethodConfig]:
+    """Plain training, and SMOOT masking every image."""
+    plain, smoot = configured("plain"), configured("smoot")
+    everything = replace(smoot.plan, image_fraction=1.0)
+    return {
+        "plain": plain,
+        "smoot": MethodConfig("smoot", "constant", everything, smoot.guidance),
+    }
+
+
+def step_point(axis: str, value: int, variant: Variant, mode: Mode) -> Point:
+    """A training step where one size is other than usual."""
+    side = math.isqrt(value) if axis == "pixels" else SIDE
+    usual = subjects()[NETWORK]
+    subject: Subject = replace(usual, num_classes=value if axis == "num_classes" else CLASSES)
+    batch_size = value if axis == "batch_size" else BATCH
+
+    def make() -> Setup:
+        return set_up(subject, batch_size, mode, (usual.image_shape[0], side, side))
+
+    memory = step_peak(make, variant, mode)
+    return Point(axis, value, variant.method, stepper(variant, make()), memory)
+
+
+def epoch_point(value: int, method: MethodConfig, mode: Mode) -> Point:
+    """An epoch of so many images; its memory is that of its first epoch."""
+    run = load_run("fashion_mnist", NETWORK, "plain", 0, "laptop")
+    training = replace(run.training, batch_size=min(BATCH, value), device=mode.device)
+    config: RunConfig = replace(run, method=method, training=training)
+    before = allocated(mode)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(value, 1, SIDE, SIDE, generator=draw).to(mode.device)
+    labels = torch.randint(CLASSES, (value,), generator=draw).to(mode.device)
+    state = create_state(config, (1, SIDE, SIDE), CLASSES, value)
+
+    def epoch() -> None:
+        train_epoch(state, images, labels, config, epoch=1)
+
+    held = [images, labels, *state.network.parameters(), *state.network.buffers()]
+    return Point("num_images", value, method.name, epoch, peak(epoch, held, mode, before))
+
+
+def measure(sizes: dict[str, tuple[int, ...]], mode: Mode, steps: Patience, epochs: Patience) -> list[dict[str, Any]]:
+    """All lines of a device: the steps in turns, then the epochs in turns."""
+    ways = methods()
+    variants = [guided(name, way.plan, way.guidance) for name, way in ways.items()]
+    stepped = [
+        step_point(axis, value, variant, mode)
+        for axis, values in sizes.items()
+        if axis != "num_images"
+        for value in values
+        for variant in variants
+    ]
+    whole = [epoch_point(value, way, mode) for value in sizes["num_images"] for way in ways.values()]
+    lines = []
+    for points, patience in ((stepped, steps), (whole, epochs)):
+        times = interleaved([point.call for point in points], patience, mode)
+        lines += [line(point, took, mode) for point, took in zip(points, times, strict=True)]
+    return lines
+
+
+def line(point: Point, times: list[float], mode: Mode) -> dict[str, Any]:
+    return {
+        "axis": point.axis,
+        "value": point.value,
+        "method": point.method,
+        "ms": statistics.median(times),
+        "memory_mb": point.memory,
+        "network": NETWORK,
+        "device": mode.device,
+        "rounds": len(times),
+    }
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Slope of log value against log size over the largest sizes, by least squares; NaN for one size."""
+    pairs = sorted(zip(map(math.log, sizes), map(math.log, values), strict=True))[-FITTED:]
+    if len(pairs) < 2:
+        return math.nan
+    slope, _ = statistics.linear_regression(*zip(*pairs, strict=True))
+    return slope
+
+
+def with_exponents(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """The lines with the exponents of their axis and method."""
+    frame = pd.DataFrame(lines)
+    for column, source in {"exponent": "ms", "memory_exponent": "memory_mb"}.items():
+        for _, own in frame.groupby(["axis", "method", "device"]):
+            frame.loc[own.index, column] = exponent(own["value"].tolist(), own[source].tolist())
+    return frame[list(GROWTH)]
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--rounds", type=int, default=15, help="most measured turns of every step")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for them; five are made in any case")
+    parser.add_argument("--epochs", type=int, default=2, help="measured epochs for each number of images")
+    arguments = parser.parse_args(given)
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    (mode, *_) = MODES[arguments.device]
+    steps = Patience(arguments.rounds, 1, arguments.seconds)
+    frame = with_exponents(measure(SIZES, mode, steps, Patience(arguments.epochs, 0, math.inf))).round(4)
+    target = paths.BENCHMARKS / "growth.csv"
+    storage.write_csv(frame, target)
+    made = facts("growth", seconds=time.perf_counter() - start)
+    storage.write_json(made, paths.BENCHMARKS / "growth.provenance.json")
+    print(frame.to_string(index=False))
+    print(f"written to {target.relative_to(paths.ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

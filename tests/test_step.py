@@ -1,0 +1,353 @@
+"""The whole step's backward: the gradients of the loss, from fewer passes, and nobody waits for the device."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
+from torch.utils.flop_counter import FlopCounterMode
+
+from smoot.criterion import SaliencyGuidedLoss
+from smoot.guidance import Guidance
+from smoot.masking import lowest_saliency_mask
+from smoot.objective import GuidedLoss, guided_loss, loss_gradient
+from smoot.saliency import saliency_map, target_score
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
+from smoot.step import guided_backward, shares_batch_statistics
+
+CLASSES, SIZE = 5, 8
+
+
+def plain_net(*, norm: Callable[[int], nn.Module] = lambda _: nn.Identity(), seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        norm(6),
+        nn.Tanh(),
+        nn.Conv2d(6, 4, 3, stride=2),
+        norm(4),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(4 * 3 * 3, CLASSES),
+    )
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "without batch statistics": plain_net,
+    "batch norm": lambda: plain_net(norm=nn.BatchNorm2d),
+    "layer statistics": lambda: plain_net(norm=lambda n: nn.GroupNorm(2, n)),
+    "batch norm in eval mode": lambda: plain_net(norm=nn.BatchNorm2d).eval(),
+}
+PLANS = {
+    "nothing": MaskPlan(image_fraction=0.0),
+    "half the pixels": MaskPlan(),
+    "half the images": MaskPlan(image_fraction=0.5),
+    "hardest": MaskPlan(image_fraction=0.5, order="hardest"),
+    "by mass": MaskPlan(pixels="mass", mass=0.3),
+    "random pixels": MaskPlan(ranking="random"),
+    "protected": MaskPlan(ranking="protected", mask_fraction=0.4, protected=0.2),
+    "budget": MaskPlan(budget=0.005),
+}
+GUIDANCE = {
+    "default": Guidance(),
+    "loss": Guidance(saliency_pass="loss"),
+    "eval": Guidance(saliency_pass="eval"),
+    "as published": Guidance(of="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False),
+    "both sides": Guidance(detach_target=False),
+    "signed": Guidance(of="log_prob", reduction="signed_mean"),
+    "signed loss": Guidance(of="loss", reduction="signed_mean", saliency_pass="loss"),
+    "logit": Guidance(of="logit"),
+    "smoothed": Guidance(label_smoothing=0.1),
+    "worst case": Guidance(fill="worst_case"),
+    "statistics moved": Guidance(masked_statistics="update", kl_weight=2.0),
+}
+
+
+def batch(size: int = 10, seed: int = 1, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.rand(size, 2, SIZE, SIZE, generator=draw, dtype=torch.float64).to(dtype)
+    return images, torch.randint(CLASSES, (size,), generator=draw)
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+def both_ways(
+    make: Callable[[], nn.Module], plan: MaskPlan, guidance: Guidance, dtype: torch.dtype = torch.float64
+) -> tuple[nn.Module, GuidedLoss, nn.Module, GuidedLoss]:
+    """The step as loss and backward, and as one call, on equal models with equal draws."""
+    first = make().to(dtype)
+    second = copy.deepcopy(first)
+    images, labels = batch(dtype=dtype)
+    loss = guided_loss(first, images, labels, plan, guidance, generator=torch.Generator().manual_seed(2))
+    loss.total.backward()
+    found = guided_backward(second, images, labels, plan, guidance, generator=torch.Generator().manual_seed(2))
+    return first, loss, second, found
+
+
+def numbers(loss: GuidedLoss) -> dict[str, Tensor]:
+    return {entry.name: getattr(loss, entry.name) for entry in fields(loss) if entry.name != "feedback"}
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize("guidance", GUIDANCE.values(), ids=GUIDANCE)
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+def test_gradients_numbers_and_buffers_are_those_of_the_loss(
+    make: Callable[[], nn.Module], guidance: Guidance, plan: MaskPlan
+) -> None:
+    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
+        plan = replace(plan, pixels="fraction")
+    first, loss, second, found = both_ways(make, plan, guidance)
+    expected, got = gradients(first), gradients(second)
+    assert len(expected) == len(got) > 0
+    for a, b in zip(expected, got, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12)
+    for name, value in numbers(loss).items():
+        torch.testing.assert_close(numbers(found)[name], value.detach(), rtol=1e-9, atol=1e-12, equal_nan=True)
+    for a, b in zip(first.buffers(), second.buffers(), strict=True):
+        torch.testing.assert_close(b, a)
+    assert [module.training for module in first.modules()] == [module.training for module in second.modules()]
+
+
+def test_nothing_returned_holds_a_graph_and_inputs_stay_as_they_were() -> None:
+    images, labels = batch(dtype=torch.float32)
+    before = images.clone()
+    found = guided_backward(plain_net(), images, labels, MaskPlan())
+    assert not any(value.requires_grad for value in numbers(found).values())
+    assert torch.equal(images, before) and not images.requires_grad and images.grad is None
+
+
+def test_gradients_are_added_to_those_that_are_there() -> None:
+    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
+    guided_backward(model, images, labels, MaskPlan(image_fraction=0.0))
+    once = gradients(model)
+    guided_backward(model, images, labels, MaskPlan(image_fraction=0.0))
+    for a, b in zip(once, gradients(model), strict=True):
+        torch.testing.assert_close(b, 2 * a)
+
+
+def test_a_plain_plan_is_cross_entropy_to_the_bit() -> None:
+    first, (images, labels) = plain_net(norm=nn.BatchNorm2d), batch(dtype=torch.float32)
+    second = copy.deepcopy(first)
+    F.cross_entropy(first(images), labels).backward()
+    guided_backward(second, images, labels, MaskPlan(image_fraction=0.0))
+    assert all(torch.equal(a, b) for a, b in zip(gradients(first), gradients(second), strict=True))
+
+
+# -- passes
+
+
+class Passes:
+    """Counts the forwards of a model, by the number of images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.sizes: list[int] = []
+        model.register_forward_hook(lambda _, inputs, __: self.sizes.append(len(inputs[0])))
+
+
+@pytest.mark.parametrize(("fraction", "sizes"), [(0.0, [10]), (0.3, [10, 3]), (1.0, [10, 10])])
+def test_forwards(fraction: float, sizes: list[int]) -> None:
+    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
+    passes = Passes(model)
+    guided_backward(model, images, labels, MaskPlan(image_fraction=fraction))
+    assert passes.sizes == sizes
+
+
+def flops(work: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("fraction", "share"), [(0.5, 0.5), (1.0, 1.0)])
+def test_arithmetic_is_that_of_three_forwards_and_three_of_the_masked(fraction: float, share: float) -> None:
+    """And of the inputs' own gradient in the first layer, one forward of it, which plain training leaves out."""
+    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
+    plain = flops(lambda: F.cross_entropy(model(images), labels).backward())
+    first_layer = flops(lambda: model[0](images))
+    guided = flops(lambda: guided_backward(model, images, labels, MaskPlan(image_fraction=fraction)))
+    assert guided == plain * (1 + share) + first_layer
+
+
+class Backwards(nn.Module):
+    """Hands its input on and counts how often a gradient comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = inputs * 1.0
+        if outputs.requires_grad:
+            outputs.register_hook(self.note)
+        return outputs
+
+    def note(self, gradient: Tensor) -> None:
+        self.count += 1
+
+
+@pytest.mark.parametrize(
+    ("norm", "saliency_pass", "backwards"),
+    [
+        (nn.BatchNorm2d, "reuse", 2),
+        (nn.BatchNorm2d, "loss", 1),
+        (lambda channels: nn.GroupNorm(2, channels), "reuse", 1),
+    ],
+)
+def test_with_batch_statistics_the_gradient_takes_a_backward_of_its_own_unless_it_is_the_loss_s(
+    norm: Callable[[int], nn.Module], saliency_pass: Any, backwards: int
+) -> None:
+    first = Backwards()
+    images, labels = batch(dtype=torch.float32)
+    guided_backward(
+        nn.Sequential(first, plain_net(norm=norm)), images, labels, MaskPlan(), Guidance(saliency_pass=saliency_pass)
+    )
+    assert first.count == backwards  # of the clean images; masked ones need none
+
+
+@pytest.mark.parametrize(
+    ("module", "shared"),
+    [
+        (nn.BatchNorm2d(3), True),
+        (nn.BatchNorm2d(3).eval(), False),
+        (nn.BatchNorm2d(3, track_running_stats=False).eval(), True),
+        (nn.SyncBatchNorm(3), True),
+        (nn.InstanceNorm2d(3), False),
+        (nn.GroupNorm(1, 3), False),
+        (nn.LayerNorm(3), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_batch_statistics_are_seen(module: nn.Module, shared: bool) -> None:
+    assert shares_batch_statistics(nn.Sequential(nn.Identity(), nn.Sequential(module))) is shared
+
+
+# -- certain answers
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 60.0])
+def test_the_loss_gradient_is_exact_where_automatic_differentiation_gives_nothing(scale: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(64, CLASSES, generator=draw)
+    targets = logits.argmax(1)
+    logits[torch.arange(64), targets] += scale
+    exact = logits.double().requires_grad_()
+    index = targets.unsqueeze(1)
+    others = exact.scatter(1, index, -torch.inf).softmax(1)
+    wanted = (torch.sigmoid(-target_score(exact, targets)).unsqueeze(1) * others.scatter(1, index, -1.0) / 64).detach()
+    found = loss_gradient(logits, targets)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=0)
+    variable = logits.clone().requires_grad_()
+    F.cross_entropy(variable, targets).backward()
+    assert variable.grad is not None
+    torch.testing.assert_close(found, variable.grad, rtol=1e-4, atol=1e-8)
+    if scale >= 30:
+        assert (variable.grad[torch.arange(64), targets] == 0).all() and (found[torch.arange(64), targets] < 0).all()
+
+
+def overlap(first: Tensor, second: Tensor) -> float:
+    return float(((first & second).flatten(1).sum(1) / (first | second).flatten(1).sum(1)).mean())
+
+
+def test_masks_of_certain_images_agree_with_those_in_double_precision() -> None:
+    model = plain_net()
+    images, labels = batch(32)
+    with torch.no_grad():
+        labels = model.double()(images).argmax(1)
+        for parameter in model[-1].parameters():
+            parameter.mul_(1000.0)  # so certain that float32 knows no doubt
+    exact = saliency_map(gradient_of(model, images, labels))
+    single = copy.deepcopy(model).float()
+    assert (single(images.float()).log_softmax(1).gather(1, labels.unsqueeze(1)) == 0).float().mean() > 0.3
+    variable = images.float().requires_grad_()
+    logits = single(variable)
+    logits.backward(loss_gradient(logits, labels))
+    assert variable.grad is not None
+    found = lowest_saliency_mask(saliency_map(variable.grad), 0.5)
+    assert overlap(found, lowest_saliency_mask(exact, 0.5)) > 0.99
+
+
+def gradient_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    variable = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(target_score(model(variable), labels).sum(), variable)
+    return gradient
+
+
+# -- no waiting
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize("guidance", GUIDANCE.values(), ids=GUIDANCE)
+def test_no_value_is_asked_from_the_device(plan: MaskPlan, guidance: Guidance) -> None:
+    """On the device ``meta`` tensors have no values: whoever asks for one, as ``.item()`` does, gets an error."""
+    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
+        plan = replace(plan, pixels="fraction")
+    model = plain_net(norm=nn.BatchNorm2d).to("meta")
+    images, labels = torch.empty(10, 2, SIZE, SIZE, device="meta"), torch.empty(10, dtype=torch.int64, device="meta")
+    found = guided_backward(model, images, labels, plan, guidance)
+    assert found.total.device.type == "meta"
+    with pytest.raises(RuntimeError):
+        float(found.total)
+
+
+def test_the_backward_runs_in_the_precision_of_the_forward() -> None:
+    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = guided_backward(model, images, labels, MaskPlan())
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients(model))
+    exact = F.cross_entropy(plain_net()(images), labels).detach()
+    assert float(found.classification) == pytest.approx(float(exact), rel=0.02)
+
+
+# -- the drop-in
+
+
+def test_the_criterion_does_the_same_and_its_schedule_learns() -> None:
+    images, labels = batch(dtype=torch.float32)
+    first, second = plain_net(), plain_net()
+    criteria = [SaliencyGuidedLoss(AdaptiveSchedule(), generator=torch.Generator().manual_seed(3)) for _ in range(2)]
+    for _ in range(3):
+        criteria[0](first, images, labels).total.backward()
+        criteria[1].backward(second, images, labels)
+    for a, b in zip(gradients(first), gradients(second), strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+    assert criteria[0].state_dict() == criteria[1].state_dict()
+    assert criteria[1].state_dict()["_extra_state"]["weight"] > 0
+
+
+@pytest.mark.parametrize("guidance", [Guidance(), Guidance(detach_target=False)], ids=["one side", "both"])
+def test_a_model_that_has_no_gradient_to_give_is_an_error_as_ever(guidance: Guidance) -> None:
+    model, (images, labels) = plain_net().requires_grad_(False), batch(dtype=torch.float32)
+    criterion = SaliencyGuidedLoss(ConstantSchedule(MaskPlan(ranking="random")), guidance)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        criterion.backward(model, images, labels)
+
+
+@pytest.mark.parametrize("norm", [lambda _: nn.Identity(), nn.BatchNorm2d], ids=["no statistics", "batch norm"])
+def test_a_compiled_network_is_compiled_for_a_few_shapes_and_then_never_again(norm: Callable[[int], nn.Module]) -> None:
+    """With and without the inputs' gradient, with and without moving statistics, one size and then any size."""
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    network = torch.compile(plain_net(norm=norm), backend=counter)
+    images, labels = batch(16, dtype=torch.float32)
+    compiled = []
+    for count in (16, 0, 3, 5, 8, 11, 13, 16, 4, 7, 2, 9, 12):
+        guided_backward(network, images, labels, MaskPlan(image_fraction=count / 16))
+        compiled.append(counter.frame_count)
+    assert compiled[2:] == [compiled[2]] * 11 and compiled[2] <= 4
+
+
+def test_in_eval_mode_the_criterion_is_plain_and_its_schedule_learns_nothing() -> None:
+    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
+    criterion = SaliencyGuidedLoss(ConstantSchedule(MaskPlan())).eval()
+    passes = Passes(model)
+    assert float(criterion.backward(model, images, labels).masked_share) == 0.0 and passes.sizes == [10]
+    adaptive = SaliencyGuidedLoss(AdaptiveSchedule()).eval()
+    adaptive.backward(model, images, labels)
+    assert adaptive.state_dict()["_extra_state"]["weight"] == 0.0
