@@ -69,9 +69,12 @@ notebooks: environment repository ## run the report notebooks in place, refresh 
 	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
 	$(FIXED) $(RUN) -m dvc repro code
 
-bench: environment ## measure what a training step and an evaluation cost
+bench: environment ## measure what a step, an evaluation, size and the pipeline cost, on an idle machine, after make repro
 	$(FIXED) $(RUN) benchmarks/step_cost.py
+	$(FIXED) $(RUN) benchmarks/growth.py
 	$(FIXED) $(RUN) benchmarks/evaluation_cost.py
+	$(FIXED) $(RUN) benchmarks/mask_overlap.py
+	$(FIXED) $(RUN) benchmarks/pipeline_cost.py
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m smoot.workbench.grid --profile paper

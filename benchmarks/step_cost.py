@@ -22,7 +22,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -40,7 +40,7 @@ TABLE = "step_cost.csv"
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found for one variant: seconds in milliseconds a round, memory in MiB."""
+    """What was found for one variant: milliseconds of each round, MiB, and the share of images that counted."""
 
     variant: Variant
     times: list[float]
@@ -64,8 +64,11 @@ def measure(name: str, subject: Subject, batch_size: int, mode: Mode, patience: 
         memory.append(step_peak(lambda: set_up(subject, batch_size, mode), variant, mode))
         gc.collect()
     steps = [stepper(variant, set_up(subject, batch_size, mode)) for variant in compared]
-    times = interleaved(steps, patience, mode)
-    shares = [float(step()) for step in steps]
+    times = interleaved(steps, replace(patience, warmup=max(patience.warmup, 3 * mode.compiled)), mode)
+    shares = [
+        float(step()) if math.isnan(variant.image_fraction) else variant.image_fraction
+        for variant, step in zip(compared, steps, strict=True)
+    ]
     del steps
     arithmetic = Arithmetic(set_up(subject, batch_size, Mode(mode.device)))
     found = [Measured(*columns) for columns in zip(compared, times, memory, shares, strict=True)]
@@ -84,7 +87,7 @@ def line(one: Measured, plain: Measured, arithmetic: Arithmetic) -> dict[str, An
     ratio = statistics.median(own / other for own, other in zip(one.times, plain.times, strict=True))
     return {
         "method": one.variant.method,
-        "image_fraction": one.share if math.isnan(one.variant.image_fraction) else one.variant.image_fraction,
+        "image_fraction": one.share,
         "ms_per_step": statistics.median(one.times),
         "relative_to_plain": ratio,
         "limit": least,
@@ -129,7 +132,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", choices=list(subjects()), default=list(subjects()))
     parser.add_argument("--rounds", type=int, default=100, help="most measured steps of each method")
     parser.add_argument("--seconds", type=float, default=25.0, help="for a network's rounds; five are made in any case")
-    parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
+    parser.add_argument("--warmup", type=int, default=1, help="rounds before them; three with torch.compile")
     parser.add_argument("--large", action="store_true", help="larger batches as well")
     arguments = parser.parse_args(given)
     torch.set_num_threads(1)

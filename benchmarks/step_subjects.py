@@ -66,7 +66,7 @@ def subjects() -> dict[str, Subject]:
         "two_conv": Subject(
             ModelConfig("two_conv", "two_conv"), GREY, 10, {"cpu": 64, "cuda": 64}, {"cpu": 512, "cuda": 512}
         ),
-        "vit": Subject(vit, COLOUR, 10, {"cpu": 32, "cuda": 512}, {"cpu": 64}),
+        "vit": Subject(vit, COLOUR, 10, {"cpu": 16, "cuda": 512}, {"cpu": 64}),
         "resnet18": Subject(small, COLOUR, 10, {"cpu": 16, "cuda": 512}, {"cpu": 64}),
         "resnet50": Subject(ModelConfig("resnet50", "resnet50"), (3, 224, 224), 1000, {"cuda": 64}),
     }

@@ -12,6 +12,7 @@ import yaml
 
 from smoot.workbench import paths, pipeline_tables
 from smoot.workbench.config import load_grid
+from smoot.workbench.costs import read_benchmark
 
 ROOT = Path(__file__).parents[1]
 ABOUT = {"profile": "laptop", "workers": 2, "device": "2 × Some CPU"}
@@ -123,8 +124,8 @@ def test_the_benchmark_runs_and_its_tables_are_read(
     for name in ("pipeline_cost", "start_cost"):
         (paths.BENCHMARKS / f"{name}.csv").unlink()
     benchmark.main(["--rounds", "1", "--stages", "tables"])
-    stages = pipeline_tables.read_benchmark("pipeline_cost", pipeline_tables.PIPELINE)
-    starts = pipeline_tables.read_benchmark("start_cost", pipeline_tables.STARTS)
+    stages = read_benchmark("pipeline_cost", pipeline_tables.PIPELINE)
+    starts = read_benchmark("start_cost", pipeline_tables.STARTS)
     assert stages[["stage", "commands", "profile"]].to_numpy().tolist() == [["tables", 1, "laptop"]]
     assert stages["share"].item() == 1.0
     assert set(starts["part"]) == {

@@ -16,7 +16,7 @@ from processes import crew, running, until
 ROOT = Path(__file__).parents[1]
 COPIED = (
     *(".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "paper/dvc.yaml"),
-    *("data/datasets.yaml", "notebooks", "smoot", "results/benchmarks/step_cost.csv"),
+    *("data/datasets.yaml", "notebooks", "smoot", "results/benchmarks"),
 )
 METHODS, SEEDS, BACKBONE = ["plain", "smoot"], [0, 1], "two_conv_small"
 CELLS = [f"digits/{BACKBONE}/{method}" for method in METHODS]

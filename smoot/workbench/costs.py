@@ -1,7 +1,6 @@
 """What a training step was measured to cost: the benchmarks' files, and a run's cost computed from them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,7 +49,7 @@ def read_costs() -> pd.DataFrame:
         FileNotFoundError: if they were not measured; names the command.
         ValueError: for missing or unknown columns.
     """
-    return _read(paths.BENCHMARKS / "step_cost.csv", COSTS)
+    return read_benchmark("step_cost", COSTS)
 
 
 def read_growth() -> pd.DataFrame:
@@ -59,10 +58,21 @@ def read_growth() -> pd.DataFrame:
     Raises:
         FileNotFoundError, ValueError: as :func:`read_costs`.
     """
-    return _read(paths.BENCHMARKS / "growth.csv", GROWTH)
+    return read_benchmark("growth", GROWTH)
 
 
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A table that a benchmark wrote.
+
+    Args:
+        name: stem of the file in results/benchmarks.
+        columns: those that it must have, no more and no fewer.
+
+    Raises:
+        FileNotFoundError: if it is missing; names the command that makes it.
+        ValueError: if it has other columns.
+    """
+    path = paths.BENCHMARKS / f"{name}.csv"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
     frame = pd.read_csv(path)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from smoot.workbench import paths, storage
 from smoot.workbench.tabulation import Row, table
 from smoot.workbench.typesetting import Table, fixed
 
@@ -27,25 +26,6 @@ STAGES = {
 PIPELINE = ("profile", "stage", "commands", "fixed_seconds", "work_seconds", "share", "workers", "device")
 STARTS = ("part", "seconds")
 DECIMALS = 1
-
-
-def read_benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table that a benchmark wrote.
-
-    Args:
-        name: stem of the file in results/benchmarks.
-        columns: those that it must have, no more and no fewer.
-
-    Raises:
-        FileNotFoundError: if it is missing; names the command that makes it.
-        ValueError: if it has other columns.
-    """
-    path = paths.BENCHMARKS / f"{name}.csv"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
-    frame = pd.read_csv(path)
-    storage.check_keys(dict.fromkeys(frame.columns), set(columns), path, "column ")
-    return frame
 
 
 def with_shares(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:

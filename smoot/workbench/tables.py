@@ -22,7 +22,7 @@ from smoot.workbench import (
 )
 from smoot.workbench.claims import judge_claims
 from smoot.workbench.config import load_grid
-from smoot.workbench.costs import read_costs
+from smoot.workbench.costs import read_benchmark, read_costs
 from smoot.workbench.measures import Measure, judged_fill, quality
 from smoot.workbench.protocol import Claim, load_claims
 from smoot.workbench.results import RunRecord
@@ -96,8 +96,8 @@ def load(profile: str) -> Results:
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
         costs=read_costs(),
-        pipeline=pipeline_tables.read_benchmark("pipeline_cost", pipeline_tables.PIPELINE),
-        starts=pipeline_tables.read_benchmark("start_cost", pipeline_tables.STARTS),
+        pipeline=read_benchmark("pipeline_cost", pipeline_tables.PIPELINE),
+        starts=read_benchmark("start_cost", pipeline_tables.STARTS),
         judges=studies.read_judges(grid),
         retraining=studies.read_retraining(profile),
         claims=load_claims(profile),

@@ -37,7 +37,19 @@ NAMES = {
 ATTRIBUTIONS = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
 NOTHING = "–"
 # Columns of words; all others are numbers.
-WORDS = ("Data", "Backbone", "Method", "Network", "Attribution", "Measure", "Claim", "Family", "Verdict")
+WORDS = (
+    "Data",
+    "Backbone",
+    "Method",
+    "Network",
+    "Attribution",
+    "Measure",
+    "Claim",
+    "Family",
+    "Verdict",
+    "Stage",
+    "Part",
+)
 
 
 def display_name(key: str) -> str:

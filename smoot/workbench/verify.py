@@ -76,13 +76,17 @@ def committed_records(profile: str, revision: str) -> pd.DataFrame:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints what moved; the exit code is 1 if anything did."""
+    """Prints what moved; the exit code is 1 if anything did, 2 if there is nothing to compare."""
     parser = argparse.ArgumentParser(description="Compare this machine's records with the committed ones.")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--revision", default="HEAD", help="commit to compare with")
     asked = parser.parse_args(arguments)
-    ours = results.read_records(load_grid(asked.profile))
-    moved = compare(ours, committed_records(asked.profile, asked.revision))
+    try:
+        ours = results.read_records(load_grid(asked.profile))
+        moved = compare(ours, committed_records(asked.profile, asked.revision))
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
     metrics = len(ours.columns) - len(CELL) - 1
     print(
         f"{metrics} metrics in {len(ours.groupby(CELL))} cells, {asked.profile} against {asked.revision}: ",

@@ -181,8 +181,8 @@ def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[
     assert verify.main([]) == 0 and verify.main(["--revision", "HEAD~1"]) == 1
 
 
-def test_a_record_that_is_missing_here_is_named(grid: Grid) -> None:
+def test_a_record_that_is_missing_here_is_named(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
     lost = Cell("laptop", "fashion_mnist", "resnet10_narrow", "sgt").record_path(2)
     lost.unlink()
-    with pytest.raises(FileNotFoundError, match=r"2\.json is missing: `dvc repro evaluate@"):
-        verify.main([])
+    assert verify.main([]) == 2
+    assert "2.json is missing: `dvc repro evaluate@" in capsys.readouterr().err
