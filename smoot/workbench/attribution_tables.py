@@ -52,8 +52,8 @@ def sanity_table(frame: pd.DataFrame, abouts: Sequence[Setting]) -> Table:
     caption = (
         "Similarity of the maps before and after all layers are randomised, from the output to the input (Adebayo et "
         f"al., 2018), on {_images(abouts)} test images; {_seeds(frame)}. A map fails if the size of Spearman's "
-        f"correlation, or SSIM, is above {LARGEST:g}: then more than a quarter of its ranks' variance is that of a "
-        "network that learned nothing. Random and Edges do not look at the network and must fail: they show that the "
+        f"correlation is above {LARGEST:g}, more than a quarter of its ranks' variance being that of a network that "
+        "learned nothing, or if SSIM is. Random and Edges do not look at the network and must fail: they show that the "
         "check works. Attributions that multiply by the image keep its black pixels black whatever the network is. "
         f"{all_facts(_shown(frame, abouts))}"
     )

@@ -75,8 +75,9 @@ def faithfulness_table(frame: pd.DataFrame, methods: Sequence[str], fills: Seque
         f"{SPREAD}. Gap: insertion minus deletion, the areas under the accuracy curve while the most salient "
         f"pixels are shown or removed first and the others filled ({' or '.join(fills)}). Random: the area "
         "for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of one "
-        "network, the same for all methods, that was trained on erased images and sees only which pixels a method "
-        f"calls salient. {about.origin}"
+        "network, the same for all methods and seeds, that was trained on erased images and sees only which pixels a "
+        "method calls salient. Maps explain the predicted class, curves score the true one: a wrong answer has a map "
+        f"of another class, so that a less accurate network has less to gain. {about.origin}"
     )
     return table(f"faithfulness_{about.place}", f"Faithfulness, {about.name}", caption, rows)
 

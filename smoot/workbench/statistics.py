@@ -26,7 +26,7 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 EQUAL = 1e-12  # differences that spread less than this (stored numbers have 6 decimals) are equal
-REFERENCES = ("plain", "sgt", "sgt_improved")  # what tables show differences to
+REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")  # what tables show differences to
 Pair: TypeAlias = tuple[str, str]  # method, reference
 
 

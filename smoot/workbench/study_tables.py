@@ -151,9 +151,11 @@ def claims_table(judged: pd.DataFrame, fills: Sequence[str], abouts: Sequence[Se
         "Claims as they stand in the profile's parameters, whatever came out. Improvement: advantage over the "
         "reference, positive where the method is better whatever the arrow, paired by seed, with 95 % confidence "
         "interval. A margin is how much worse still counts as not worse; p: paired t-test of improvement + margin "
-        "against zero, Holm-adjusted over the claims of the same family on the same data set and backbone. Supported: "
-        "p below what is needed and improvement above −margin; not supported: the whole interval below −margin; "
-        f"inconclusive: neither; not measured: the metric is undefined there. {all_facts(abouts)}"
+        "against zero, Holm-adjusted over the claims of the same family on the same data set and backbone; nothing is "
+        "adjusted over data sets and backbones. Supported: p below what is needed and improvement above −margin; not "
+        "supported: the whole interval, which is not adjusted, below −margin; inconclusive: neither; not measured: the "
+        "metric is undefined there. Intervals are over the networks' seeds; the judge is one network. Effect sizes in "
+        f"the CSV file are of improvement + margin. {all_facts(abouts)}"
     )
     return table("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
 

@@ -25,8 +25,8 @@ def masking_table(histories: pd.DataFrame, methods: Sequence[str], abouts: Seque
     by_seed = histories.groupby(keys)[list(MASKING)].mean().reset_index()
     masking = [m for m in methods if by_seed[by_seed["method"] == m]["masked_share"].max() > 0]
     caption = (
-        f"Means over the epochs of training, on training batches; {SPREAD}. Information lost: "
-        f"KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(abouts)}"
+        f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
+        f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(abouts)}"
     )
     return table("masking", "What masking did", caption, grid_rows(by_seed, masking, abouts, MASKING))
 

@@ -105,15 +105,13 @@ def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
 
 
 def test_pairs_with_a_method_that_is_no_reference_count_for_holm_and_have_no_column(frame: pd.DataFrame) -> None:
-    other = frame[frame["method"] == "smoot"].assign(
-        method="random_mask", accuracy=lambda rows: rows["accuracy"] - 0.05
-    )
-    methods = ("plain", "random_mask", "smoot")
+    other = frame[frame["method"] == "smoot"].assign(method="hlgm", accuracy=lambda rows: rows["accuracy"] - 0.05)
+    methods = ("plain", "hlgm", "smoot")
     compared = comparisons_frame(compare_methods(pd.concat([frame, other]), "accuracy", methods))
     table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, ABOUT)
     assert [name for name in table.display if name.startswith("Minus")] == ["Minus Plain"]
     assert "all 3 pairs" in table.caption
-    assert ("smoot", "random_mask") in set(zip(compared["method"], compared["reference"], strict=True))
+    assert ("smoot", "hlgm") in set(zip(compared["method"], compared["reference"], strict=True))
 
 
 def test_faithfulness(frame: pd.DataFrame) -> None:
