@@ -351,3 +351,8 @@ def test_in_eval_mode_the_criterion_is_plain_and_its_schedule_learns_nothing() -
     adaptive = SaliencyGuidedLoss(AdaptiveSchedule()).eval()
     adaptive.backward(model, images, labels)
     assert adaptive.state_dict()["_extra_state"]["weight"] == 0.0
+
+
+def test_the_loss_has_no_gradient_of_a_logit() -> None:
+    with pytest.raises(ValueError, match="of is 'logit', use 'log_odds'"):
+        Guidance(of="logit", saliency_pass="loss")

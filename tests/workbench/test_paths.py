@@ -76,7 +76,10 @@ PLACES = {
     "figures": "figures/PROFILE",
     "tables": "figures/PROFILE/tables",
     "plots": "figures/PROFILE/plots",
+    "judge": "results/PROFILE/judge",
+    "retraining": "results/PROFILE/retraining",
     "weights": "runs/PROFILE/weights",
+    "judge_weights": "runs/PROFILE/judge",
     "notebooks": "runs/PROFILE/notebooks",
 }
 

@@ -187,7 +187,10 @@ METHOD = [
     ),
     among(f"{GUIDANCE}.of", "odds", "logit", "log_prob", "log_odds", "loss"),
     among(f"{GUIDANCE}.reduction", "sum", "signed_mean", "mean_abs", "max_abs", "l2"),
-    among(f"{GUIDANCE}.saliency_pass", "train", "reuse", "eval"),
+    among(f"{GUIDANCE}.saliency_pass", "train", "reuse", "loss", "eval"),
+    Wrong(
+        "methods.sgt_improved.guidance", {"saliency_pass": "loss", "of": "logit"}, ("of is 'logit'", "use 'log_odds'")
+    ),
     among(f"{GUIDANCE}.fill", "noise", "uniform", "mean", "constant", "worst_case"),
     outside(f"{GUIDANCE}.kl_weight", -1.0, 0, INF),
     outside(f"{GUIDANCE}.label_smoothing", 2.0, 0, 1),
