@@ -13,8 +13,6 @@ import torch
 from smoot.curves import deletion_curve
 from smoot.workbench import paths
 
-pytest.importorskip("quantus", reason="what the benchmark compares with; part of the development environment")
-
 
 @pytest.fixture
 def evaluation_cost() -> ModuleType:
