@@ -11,6 +11,7 @@ from smoot.saliency import Reduction, Score
 
 SaliencyPass = Literal["reuse", "loss", "eval"]
 Statistics = Literal["keep", "update"]
+Consistency = Literal["kl", "cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Guidance:
             is what calling the model twice does, as SGT's published code: the statistics then describe a mixture
             of images and masked images, and clean images are answered worse at test time. ``keep`` leaves them
             to the clean images.
+        consistency: what the masked images are asked for: the clean answers (``kl``, SGT), or the labels
+            (``cross_entropy``, which makes masking an augmentation).
         kl_weight: lambda, the weight of the consistency term, at least 0.
         detach_target: whether p(clean) is a fixed target; SGT as published lets the gradient through.
         label_smoothing: of the cross-entropy term, in [0, 1).
@@ -41,6 +44,7 @@ class Guidance:
     fill: Fill = "uniform"
     fill_value: float = 0.0
     masked_statistics: Statistics = "keep"
+    consistency: Consistency = "kl"
     kl_weight: float = 1.0
     detach_target: bool = True
     label_smoothing: float = 0.0
@@ -51,6 +55,7 @@ class Guidance:
         check_choice("saliency_pass", self.saliency_pass, get_args(SaliencyPass))
         check_choice("fill", self.fill, get_args(Fill))
         check_choice("masked_statistics", self.masked_statistics, get_args(Statistics))
+        check_choice("consistency", self.consistency, get_args(Consistency))
         check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
         check_between("label_smoothing", self.label_smoothing)
         if self.saliency_pass == "loss" and self.of == "logit":

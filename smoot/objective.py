@@ -29,7 +29,8 @@ class GuidedLoss:
     Attributes:
         total: classification + kl_weight * consistency; the one to call ``backward`` on.
         classification: mean cross-entropy in nats.
-        consistency: sum over masked images of KL(p(clean) || p(masked)), divided by the batch size, in nats.
+        consistency: sum over masked images of KL(p(clean) || p(masked)), or of the masked images' cross-entropy,
+            divided by the batch size, in nats.
         logits: ``(N, C)`` of the clean images, with their graph.
         masked_share: share of the batch's images that were masked and counted, in [0, 1].
         masked_pixels: mean share of pixels masked in those images; NaN if there are none.
@@ -202,8 +203,9 @@ def mask_images(
     elif needs_gradient(plan, guidance):
         gradient = input_gradient(model, images, targets[chosen], of=guidance.of)
     mask = choose_pixels(plan, images, gradient, guidance.reduction, generator)
+    uphill = -gradient if gradient is not None and guidance.of == "loss" else gradient  # of the true class's score
     filled = fill_masked(
-        images, mask, fill=guidance.fill, value=guidance.fill_value, gradient=gradient, generator=generator
+        images, mask, fill=guidance.fill, value=guidance.fill_value, gradient=uphill, generator=generator
     )
     return Masked(chosen, mask, filled)
 
@@ -222,12 +224,15 @@ def loss_with_masks(
     everything, size = len(masked.chosen) == len(targets), len(targets)
     clean, labels = (logits, targets) if everything else (logits[masked.chosen], targets[masked.chosen])
     divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
-    clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits.detach())
+    clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits)
     answer = clean.argmax(1)
-    weights = image_weights(plan, masked.mask, answer == labels, divergence.detach(), size)
-    consistency = (weights * divergence).sum() / size
+    log_odds = target_score(clean, labels, "log_odds")
+    weights = image_weights(plan, masked.mask, answer == labels, divergence.detach(), log_odds, size)
+    masked_loss = F.cross_entropy(after, labels, reduction="none")
+    asked = masked_loss if guidance.consistency == "cross_entropy" else divergence
+    consistency = (weights * asked).sum() / size
     classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
-    rise = F.cross_entropy(after, labels, reduction="none") - F.cross_entropy(clean, labels, reduction="none")
+    rise = masked_loss.detach() - F.cross_entropy(clean, labels, reduction="none")
     effects = torch.stack(
         [
             masked.mask.flatten(1).to(rise.dtype).mean(1),

@@ -20,7 +20,8 @@ from smoot.masking import pixel_count
 
 Order = Literal["random", "hardest", "easiest"]
 Pixels = Literal["fraction", "mass"]
-Ranking = Literal["saliency", "random", "protected"]
+Ranking = Literal["saliency", "random", "protected", "highest"]
+Spend = Literal["smallest", "random", "hardest", "easiest"]
 Images = Literal["competence", "budget", "all"]
 
 
@@ -32,15 +33,17 @@ class MaskPlan:
         image_fraction: share of the batch's images that is masked, in [0, 1].
         order: which images: drawn at ``random``, or the ``hardest`` (lowest log-odds of their label), or the
             ``easiest`` (highest; an image that is answered wrongly gets weight 0). Ties by index.
-        budget: if given, the masked images are only those with the smallest information loss whose sum,
-            divided by the batch size, stays within this many nats.
+        budget: if given, the masked images count only up to the last whose information losses, summed in the
+            order ``spend`` and divided by the batch size, stay within this many nats.
+        spend: ``smallest`` information loss first, which is the largest number of images that the budget allows;
+            or ``random`` (as they come), ``hardest`` or ``easiest`` first.
         pixels: ``fraction`` masks ``mask_fraction`` of each image's pixels; ``mass`` masks the least salient
             ones that hold at most ``mass`` of the saliency, and at most ``max_fraction`` of the pixels.
         mask_fraction: share of pixels, in [0, 1].
         mass: share of saliency, in [0, 1].
         max_fraction: share of pixels, in [0, 1].
-        ranking: pixels are masked from the least salient on (``saliency``), at ``random``, or at random but
-            for the ``protected`` share of most salient ones.
+        ranking: pixels are masked from the least salient on (``saliency``), at ``random``, at random but
+            for the ``protected`` share of most salient ones, or from the most salient on (``highest``).
         protected: share of pixels, in [0, 1 - mask_fraction].
 
     Raises:
@@ -50,6 +53,7 @@ class MaskPlan:
     image_fraction: float = 1.0
     order: Order = "random"
     budget: float | None = None
+    spend: Spend = "smallest"
     pixels: Pixels = "fraction"
     mask_fraction: float = 0.5
     mass: float = 0.2
@@ -61,6 +65,7 @@ class MaskPlan:
         check_choice("order", self.order, get_args(Order))
         check_choice("pixels", self.pixels, get_args(Pixels))
         check_choice("ranking", self.ranking, get_args(Ranking))
+        check_choice("spend", self.spend, get_args(Spend))
         for name in ("image_fraction", "mask_fraction", "mass", "max_fraction", "protected"):
             check_between(name, getattr(self, name))
         if self.budget is not None:

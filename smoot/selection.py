@@ -53,23 +53,28 @@ def choose_pixels(
     saliency = saliency_map(gradient, reduction=reduction)
     if plan.ranking == "protected":
         return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
+    if plan.ranking == "highest":
+        return lowest_saliency_mask(-saliency, plan.mask_fraction)
     if plan.pixels == "mass":
         return lowest_mass_mask(saliency, plan.mass, max_fraction=plan.max_fraction)
     return lowest_saliency_mask(saliency, plan.mask_fraction)
 
 
-def image_weights(plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tensor, batch_size: int) -> Tensor:
+def image_weights(
+    plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tensor, log_odds: Tensor, batch_size: int
+) -> Tensor:
     """Which masked images count in the consistency term.
 
     An image without a single masked pixel does not; with order ``easiest`` neither does one that is answered
-    wrongly; with a budget only the longest run of smallest divergences whose sum stays within
-    ``budget * batch_size`` does, which is the largest number of images that the budget allows.
+    wrongly; with a budget only the longest run, in the plan's order ``spend``, whose divergences add up to at most
+    ``budget * batch_size``. Smallest first, that is the largest number of images that the budget allows.
 
     Args:
-        plan: its ``order`` and ``budget`` decide.
+        plan: its ``order``, ``budget`` and ``spend`` decide.
         mask: ``(M, *pixels)`` bool.
         right: ``(M,)`` bool, clean image answered rightly.
         divergence: ``(M,)`` KL of clean and masked answer in nats, detached.
+        log_odds: ``(M,)`` of the clean images' labels, detached.
         batch_size: N, the number of images of the whole batch.
 
     Returns:
@@ -79,8 +84,15 @@ def image_weights(plan: MaskPlan, mask: Tensor, right: Tensor, divergence: Tenso
     if plan.order == "easiest":
         counts = counts & right
     if plan.budget is not None:
-        cost = divergence.masked_fill(~counts, torch.inf)
-        ascending, order = cost.sort(stable=True)
-        within = ascending.cumsum(0) / batch_size <= plan.budget
+        order = _spending_order(plan, divergence.masked_fill(~counts, torch.inf), log_odds)
+        within = divergence.masked_fill(~counts, 0.0)[order].cumsum(0) / batch_size <= plan.budget
         counts = counts & torch.zeros_like(counts).scatter_(0, order, within)
     return counts.to(divergence.dtype)
+
+
+def _spending_order(plan: MaskPlan, cost: Tensor, log_odds: Tensor) -> Tensor:
+    """The masked images' places in the order in which a budget is spent on them, ``(M,)``; ties by index."""
+    if plan.spend == "random":
+        return torch.arange(len(cost), device=cost.device)  # a shuffled batch comes in a random order
+    key = {"smallest": cost, "hardest": log_odds, "easiest": -log_odds}[plan.spend]
+    return key.argsort(stable=True)

@@ -3,7 +3,8 @@
 Counted in forwards of the batch, where a backward to the parameters is 2 and one to the inputs alone 1, the step
 of :func:`smoot.objective.guided_loss` followed by ``backward`` costs 4 + 3 r for the share r of masked images:
 the input gradient takes a backward of its own. But the cross-entropy's backward passes by the inputs anyway.
-:func:`guided_backward` stops it there: 3 + 3 r, and the clean images' graph is gone before the masked ones need
+Where its gradient there ranks the pixels as the score's does, :func:`guided_backward` stops it there: 3 + 3 r.
+Everywhere, the clean images' graph is gone before the masked ones need
 theirs, so that memory stays that of plain training.
 
 An image's share of the loss's gradient is its own log-odds' times -(1 - p_y) / N, a factor that changes neither

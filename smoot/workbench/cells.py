@@ -65,7 +65,9 @@ class Cell:
 
 def pipeline(profile: str) -> str:
     """What stands before a stage's name in `dvc repro`: nothing for the default profile."""
-    return "" if profile == "laptop" else f"{profile}/dvc.yaml:"
+    if profile == "laptop":
+        return ""
+    return f"{paths.params_file(profile).parent.relative_to(paths.ROOT).as_posix()}/dvc.yaml:"
 
 
 def grid_cells(grid: GridLike) -> Iterator[Cell]:

@@ -106,7 +106,7 @@ class _Pair:
 
 
 TOP = ("profile", "root", "here", "grid", "seeds", "workers", "datasets", "backbones", "methods", "training")
-TOP_KEYS = (*TOP, "evaluation", "judge", "retraining", "claims")
+TOP_KEYS = (*TOP, "evaluation", "judge", "retraining", "claims", "study")
 
 
 def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) -> RunConfig:
@@ -123,13 +123,19 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     file = params_file(profile)
     values = read_profile(profile)
     _check_seed(seed)
+    where = f"{file.name}: methods.{method}"
+    chosen: MethodConfig = build(MethodConfig, named(values, "methods", method, file), where)
+    entry = named(values, "datasets", dataset, file) | dict(chosen.dataset)
+    changed = values["training"] | dict(chosen.training) if chosen.training else values["training"]
     return RunConfig(
         profile=profile,
         seed=seed,
-        dataset=load_dataset(dataset, profile),
+        dataset=build(
+            DatasetConfig, entry, f"{where}.dataset" if chosen.dataset else f"{file.name}: datasets.{dataset}"
+        ),
         backbone=load_backbone(backbone, profile),
-        method=build(MethodConfig, named(values, "methods", method, file), f"{file.name}: methods.{method}"),
-        training=build(TrainingConfig, values["training"], f"{file.name}: training"),
+        method=chosen,
+        training=build(TrainingConfig, changed, f"{where}.training" if chosen.training else f"{file.name}: training"),
         evaluation=build(EvaluationConfig, values["evaluation"], f"{file.name}: evaluation"),
     )
 

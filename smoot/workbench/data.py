@@ -38,6 +38,7 @@ __all__ = [
     "ImageData",
     "Split",
     "check_images",
+    "development",
     "fetch",
     "known",
     "load",
@@ -49,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Two disjoint draws from a training part, and where in it they were."""
+    """Disjoint draws from a training part, and where in it they were."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -57,6 +58,7 @@ class Split:
     validation_labels: Tensor
     train_index: Tensor
     validation_index: Tensor
+    development_index: Tensor
 
 
 def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
@@ -108,26 +110,64 @@ def load_once(name: str) -> ImageData:
     return load(name)
 
 
-def split(data: ImageData, *, train_images: int | None, validation_images: int, seed: int) -> Split:
-    """Draw validation and training images, disjoint, from the training part.
+def split(
+    data: ImageData,
+    *,
+    train_images: int | None,
+    validation_images: int,
+    seed: int,
+    development_images: int = 0,
+    label_noise: float = 0.0,
+) -> Split:
+    """Draw validation, training and development images, disjoint, from the training part.
 
     One permutation per seed: the validation images come first in it, the training images after them, so more
-    training images are a superset of fewer. ``train_images=None`` takes all that are left.
+    training images are a superset of fewer; the development images are its last. ``train_images=None`` takes all
+    that are left. Label noise replaces the labels of a share of the training images, drawn by the same seed, by
+    one of the other classes each.
 
     Raises:
         ValueError: if more images are asked for than there are.
     """
-    total = len(data.train_labels)
-    wanted = total - validation_images if train_images is None else train_images
-    if validation_images < 0 or wanted < 1 or wanted + validation_images > total:
+    total, held = len(data.train_labels), validation_images + development_images
+    wanted = total - held if train_images is None else train_images
+    if min(validation_images, development_images) < 0 or wanted < 1 or wanted + held > total:
         raise ValueError(
-            f"{data.name}: {train_images} training and {validation_images} validation images asked for: "
-            f"expected at least 1 and 0, and no more than the {total} of the training part together"
+            f"{data.name}: {train_images} training, {validation_images} validation and {development_images} "
+            f"development images asked for: expected at least 1, 0 and 0, and no more than the {total} of the "
+            "training part together"
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     validation, train = order[:validation_images], order[validation_images : validation_images + wanted]
+    development = order[total - development_images :]
     images, labels = data.train_images, data.train_labels
-    return Split(images[train], labels[train], images[validation], labels[validation], train, validation)
+    known = _with_noise(labels[train], label_noise, data.num_classes, seed)
+    return Split(images[train], known, images[validation], labels[validation], train, validation, development)
+
+
+def _with_noise(labels: Tensor, share: float, num_classes: int, seed: int) -> Tensor:
+    """Labels ``(N,)`` of which a share is replaced by another class each."""
+    draws = torch.Generator().manual_seed(seed + 1)
+    wrong = torch.rand(len(labels), generator=draws).argsort()[: round(share * len(labels))]
+    noisy = labels.clone()
+    noisy[wrong] = (labels[wrong] + torch.randint(1, num_classes, (len(wrong),), generator=draws)) % num_classes
+    return noisy
+
+
+def development(data: ImageData, **asked: Any) -> ImageData:
+    """The data set with its development images in place of the test split.
+
+    Args:
+        data: the whole set.
+        **asked: as for :func:`split`.
+
+    Raises:
+        ValueError: as :func:`split`; also for a set whose regions are known of the test split only.
+    """
+    if data.test_regions is not None:
+        raise ValueError(f"{data.name}: its regions are known of the test images only: leave out development_images")
+    index = split(data, **asked).development_index
+    return replace(data, test_images=data.train_images[index], test_labels=data.train_labels[index])
 
 
 def write_manifest(name: str, target: Path) -> None:

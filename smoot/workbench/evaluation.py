@@ -46,7 +46,7 @@ def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, j
 
     Args:
         network: maps pixels in [0, 1] to logits; on the device to be used.
-        images: the data set; only its test split is touched.
+        images: the data set; only its test split is touched, or what stands in its place.
         config: what to measure, and the seed of every draw.
         judge: the data set's judge, on the same device.
 

@@ -128,6 +128,8 @@ def _measure(task: Task, images: data.ImageData, device: torch.device) -> "Evalu
     from smoot.workbench.models import create_backbone, load_weights
 
     config = task.config
+    if config.dataset.development_images:
+        images = data.development(images, **config.draw())
     shape = images.test_images.shape[1:]
     networks = []
     judging = load_backbone(task.judge.backbone, config.profile)

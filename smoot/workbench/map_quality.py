@@ -80,8 +80,23 @@ def map_quality(subject: Subject, saliency: Tensor, map_function: MapFunction) -
         noise_std=subject.config.evaluation.stability_std,
         generator=subject.draws("stability"),
     )
-    metrics = {**own.areas, **judged.areas, **place_and_shape(subject, saliency), "stability": stability}
+    placed = place_and_shape(subject, saliency)
+    metrics = {**own.areas, **judged.areas, **_judged_if_right(subject, saliency), **placed, "stability": stability}
     return MapQuality(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
+
+
+def _judged_if_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
+    """``judge_gap_right_F``: the judge's gap on the images alone that the explained network answers rightly.
+
+    Maps explain the predicted class and the judge is asked for the true one: on the other images a faithful map
+    shows what speaks for another class, so the gap of all images also counts accuracy. NaN without such an image.
+    """
+    right = subject.predictions == subject.labels
+    settings = curve_settings(subject.config)
+    if not right.any():
+        return {f"judge_gap_right_{fill}": float("nan") for fill in settings.fills}
+    judged = judge_curves(subject.judge, subject.images[right], subject.labels[right], saliency[right], settings)
+    return {f"judge_gap_right_{fill}": judged.areas[f"judge_gap_{fill}"] for fill in settings.fills}
 
 
 def place_and_shape(subject: Subject, saliency: Tensor) -> dict[str, float]:

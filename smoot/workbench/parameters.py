@@ -7,12 +7,25 @@ from typing import Any, Literal
 
 from smoot.checks import check_between
 from smoot.guidance import Guidance
-from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan, Ranking
+
+TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
+DATASET = ("train_images", "label_noise")  # what a method may set otherwise: the images that are measured stay
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Which part of a data set is used, and how its pixels in [0, 1] are standardised."""
+    """Which part of a data set is used, and how its pixels in [0, 1] are standardised.
+
+    Attributes:
+        name: a set of ``data/datasets.yaml``.
+        validation_images, train_images: drawn by seed from the training part; None takes all that are left.
+        mean, std: one number a channel.
+        foreground_threshold: a pixel above this belongs to the object.
+        label_noise: share of the training images whose label is replaced by another one, in [0, 1).
+        development_images: if any, what is measured is measured on so many other images of the training part and
+            not on the test split: for everything that something is chosen by.
+    """
 
     name: str
     validation_images: int
@@ -20,9 +33,15 @@ class DatasetConfig:
     std: tuple[float, ...]
     train_images: int | None = None
     foreground_threshold: float = 0.1
+    label_noise: float = 0.0
+    development_images: int = 0
 
     def __post_init__(self) -> None:
         check_between("validation_images", self.validation_images, 1, float("inf"))
+        check_between("development_images", self.development_images, 0, float("inf"))
+        check_between("label_noise", self.label_noise)
+        if self.development_images and self.train_images is None:
+            raise ValueError(f"development_images is {self.development_images}: say how many train_images are used")
         if self.train_images is not None:
             check_between("train_images", self.train_images, 2, float("inf"))
         check_between("foreground_threshold", self.foreground_threshold)
@@ -43,40 +62,97 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class AdaptiveConfig:
-    """The adaptive schedule's own constants; see :class:`smoot.scheduler.AdaptiveSchedule`."""
+    """The adaptive schedule's own constants; see :class:`smoot.scheduler.AdaptiveSchedule`.
+
+    Attributes:
+        images, budget, scale_mass, decay: the schedule's.
+        feedback: what it learns from: every training batch, or the validation images after every epoch.
+    """
 
     images: Images = "competence"
     budget: float = 0.1
     scale_mass: bool = False
     decay: float = 0.95
+    feedback: Literal["training", "validation"] = "training"
 
     def __post_init__(self) -> None:
-        AdaptiveSchedule(**asdict(self))  # it knows what is allowed
+        AdaptiveSchedule(**self.constants())  # it knows what is allowed
+
+    def constants(self) -> dict[str, Any]:
+        """The arguments of the schedule."""
+        return {name: value for name, value in asdict(self).items() if name != "feedback"}
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """A schedule that is fixed beforehand; see :class:`smoot.sequence.SequenceSchedule`.
+
+    Attributes:
+        image_fractions: shares of images, stretched evenly over the steps of the whole training.
+        shuffled: whether the steps are put into a random order, by seed.
+        rankings: taken in turn, step by step; empty leaves the plan's own.
+    """
+
+    image_fractions: tuple[float, ...]
+    shuffled: bool = False
+    rankings: tuple[Ranking, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.image_fractions:
+            raise ValueError("image_fractions is empty: expected at least one share")
+        for fraction in self.image_fractions:
+            check_between("image_fractions", fraction)
 
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """A training method: a schedule and what is not scheduled."""
+    """A training method: a schedule, what is not scheduled, and what it changes of the training or the data.
+
+    Attributes:
+        name: of the block ``methods``.
+        schedule: says which of the blocks ``adaptive`` and ``sequence`` there is.
+        plan: what is masked, or, with a schedule, what of it stays the same.
+        guidance: how it is masked and compared.
+        adaptive, sequence: the schedule's constants.
+        training: keys of the block ``training`` that this method sets otherwise.
+        dataset: keys of the data set's entry that this method sets otherwise.
+    """
 
     name: str
-    schedule: Literal["constant", "adaptive"]
+    schedule: Literal["constant", "adaptive", "sequence"]
     plan: MaskPlan
     guidance: Guidance
     adaptive: AdaptiveConfig | None = None
+    sequence: SequenceConfig | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.adaptive is not None) != (self.schedule == "adaptive"):
-            raise ValueError(
-                f"schedule is {self.schedule!r}: the block 'adaptive' belongs to 'adaptive', and only to it"
-            )
+        for block in ("adaptive", "sequence"):
+            if (getattr(self, block) is not None) != (self.schedule == block):
+                raise ValueError(
+                    f"schedule is {self.schedule!r}: the block {block!r} belongs to {block!r}, and only to it"
+                )
+        for block, names in (("training", TRAINING), ("dataset", DATASET)):
+            for key in getattr(self, block):
+                if key not in names:
+                    raise ValueError(f"{block}: unknown key {key!r}: a method may set {', '.join(names)}")
         for name in ("image_fraction", "budget"):
             if self.adaptive is not None and getattr(self.plan, name) != getattr(MaskPlan(), name):
                 raise ValueError(f"plan sets {name}: leave it out, the adaptive schedule sets it before every step")
+        if self.sequence is not None and self.plan.image_fraction != MaskPlan().image_fraction:
+            raise ValueError("plan sets image_fraction: leave it out, the sequence sets it before every step")
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained; the same for every method."""
+    """How a network is trained; the same for every method that does not say otherwise.
+
+    Attributes:
+        epochs, batch_size, learning_rate, weight_decay, warmup_epochs, clip_norm: of AdamW with a cosine schedule.
+        device, precision, channels_last, compile: how it is computed.
+        erase_probability: share of the training images of which something is erased (Zhong et al. 2020), in [0, 1].
+    """
 
     epochs: int
     batch_size: int
@@ -88,8 +164,10 @@ class TrainingConfig:
     channels_last: bool = False
     compile: bool = False
     clip_norm: float | None = None
+    erase_probability: float = 0.0
 
     def __post_init__(self) -> None:
+        check_between("erase_probability", self.erase_probability)
         check_between("epochs", self.epochs, 1, float("inf"))
         check_between("batch_size", self.batch_size, 2, float("inf"))
         check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
@@ -193,6 +271,11 @@ class RunConfig:
         """
         digest = hashlib.sha256(f"{self.seed}/{epoch}/{purpose}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+    def draw(self) -> dict[str, Any]:
+        """Which images of the training part are drawn for what: the arguments of ``data.split``."""
+        names = ("train_images", "validation_images", "development_images", "label_noise")
+        return {name: getattr(self.dataset, name) for name in names} | {"seed": self.stream("subset")}
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain numbers, strings, lists and dicts."""

@@ -2,7 +2,8 @@
 
 A *profile* is one set of parameters with its own results: ``laptop`` (``params.yaml``), ``smoke``
 (``tests/smoke.yaml``, writes only below ``runs/smoke``) and any folder with a ``params.yaml`` of its
-own, such as ``paper``. Set ``SMOOT_ROOT`` to work on another checkout than the one that holds this file.
+own, such as ``paper`` and those in ``studies``. Set ``SMOOT_ROOT`` to work on another checkout than the one that
+holds this file.
 """
 
 import os
@@ -24,7 +25,8 @@ BENCHMARKS = ROOT / "results" / "benchmarks"
 def profiles() -> dict[str, Path]:
     """Profile names and their parameter files, in reading order."""
     named = {"laptop": ROOT / "params.yaml", "smoke": ROOT / "tests" / "smoke.yaml"}
-    return named | {file.parent.name: file for file in sorted(ROOT.glob("*/params.yaml"))}
+    folders = [*sorted(ROOT.glob("*/params.yaml")), *sorted(ROOT.glob("studies/*/params.yaml"))]
+    return named | {file.parent.name: file for file in folders}
 
 
 def params_file(profile: str) -> Path:

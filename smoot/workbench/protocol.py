@@ -51,7 +51,7 @@ class RetrainingConfig:
         settings: names ``DATASET-BACKBONE`` of the grid, each measured for every method and seed.
         levels: shares of pixels that are kept, in (0, 1).
         backbone: the network that is trained, a name of the block ``backbones``.
-        train_images, test_images: of the training (None: as in the run itself) and of the test split.
+        train_images, test_images: of the training part and of the test split.
         epochs, batch_size, learning_rate, weight_decay: of the training.
     """
 

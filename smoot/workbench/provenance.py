@@ -26,7 +26,7 @@ def facts(key: str, *, seconds: float) -> dict[str, Any]:
         "peak_memory_mb": round(peak, 1),
         "device": torch.cuda.get_device_name() if cuda else _processor(),
         "cores": os.cpu_count(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "commit": _commit(),
     }

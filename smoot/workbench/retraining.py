@@ -76,7 +76,8 @@ def diffroar(
     Fails when:
         the shape of the kept set tells the class by itself (the map draws the object's outline, and the mask is read
         as an image); maps are those of the predicted class, so that at least the label does not leak. It measures
-        what pixels hold for a network that may learn anew, not what the explained network used.
+        what pixels hold for a network that may learn anew, not what the explained network used; and the training
+        images' maps are those of images that the explained network was trained on.
 
     Args:
         network: explained; its saliency is the magnitude of the input gradient of the answer's log-odds.

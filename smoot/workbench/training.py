@@ -6,7 +6,7 @@ state, and a run that was killed and taken up again ends with the same weights t
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from smoot.modes import evaluation_mode, out_of_memory
 from smoot.objective import GuidedLoss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
+from smoot.probe import first_order_change
+from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
 from smoot.step import guided_backward
 from smoot.workbench import data, paths
-from smoot.workbench.config import MethodConfig, RunConfig, TrainingConfig
+from smoot.workbench.config import RunConfig, TrainingConfig
 from smoot.workbench.devices import pick_device
+from smoot.workbench.erasing import erase
 from smoot.workbench.models import create_backbone
+from smoot.workbench.schedules import create_schedule
 from smoot.workbench.workers import Report
 
 Row = dict[str, float]
@@ -58,13 +61,6 @@ class TrainState:
     best: dict[str, Tensor]
 
 
-def create_schedule(method: MethodConfig) -> MaskSchedule:
-    """The mask schedule of a method: all that tells plain training, SGT and SMOOT apart in the loop."""
-    if method.adaptive is None:
-        return ConstantSchedule(method.plan)
-    return AdaptiveSchedule(method.plan, **asdict(method.adaptive))
-
-
 def create_state(config: RunConfig, image_shape: tuple[int, int, int], num_classes: int, num_images: int) -> TrainState:
     """A freshly initialised run on the device of its configuration."""
     training = config.training
@@ -78,7 +74,7 @@ def create_state(config: RunConfig, image_shape: tuple[int, int, int], num_class
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     per_epoch = max(1, num_images // training.batch_size)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, _cosine(training, per_epoch))
-    return TrainState(network, optimizer, rate, create_schedule(config.method), [], {})
+    return TrainState(network, optimizer, rate, create_schedule(config, training.epochs * per_epoch), [], {})
 
 
 def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunConfig, *, epoch: int) -> Row:
@@ -93,7 +89,8 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
 
     Returns:
         Means over the epoch: total, classification and consistency loss in nats, training accuracy, the
-        planned image fraction, the competence, and what masking did (see ``GuidedLoss``); NaN where nothing
+        planned image fraction, the competence, and what masking did (see ``GuidedLoss``); after the last step the
+        first-order change of log p by such masks on the last batch (see :mod:`smoot.probe`). NaN where nothing
         was masked or the schedule has no competence.
 
     Raises:
@@ -105,21 +102,26 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     draws = torch.Generator(images.device).manual_seed(config.stream("masks", epoch))
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
+    learns = config.method.adaptive is None or config.method.adaptive.feedback == "training"
     for step, order in enumerate(_batches(len(images), config, epoch)):
         rows = order.to(images.device)
         plan = state.schedule.plan
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
-            loss = _optimise(state, images[rows], labels[rows], plan, config, draws)
+            loss = _optimise(state, _augmented(images[rows], config, draws), labels[rows], plan, config, draws)
             steps.append(_numbers(loss))
             if images.device.type == "cpu":
                 _check_finite(steps[-1][:1], epoch, step)
-            state.schedule.step(loss.feedback)
+            if learns:
+                state.schedule.step(loss.feedback)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
     numbers = torch.stack(steps).cpu().double()
     _check_finite(numbers[:, 0], epoch)  # an accelerator is not asked after every step
-    return _epoch_row(numbers, planned, epoch)
+    changed = first_order_change(
+        state.network, images[rows], labels[rows], plan, config.method.guidance, generator=draws
+    )
+    return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(changed)}
 
 
 def fit(config: RunConfig, split: data.Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
@@ -154,6 +156,9 @@ def fit(config: RunConfig, split: data.Split, num_classes: int, checkpoint: Path
             last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
             raise TrainingDiverged(f"{config.cell}, seed {config.seed}, {error}; {last}") from None
         row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
+        if config.method.adaptive is not None and config.method.adaptive.feedback == "validation":
+            known = Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
+            state.schedule.step(known)
         if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
         state.history.append(row)
@@ -172,6 +177,14 @@ def _cosine(training: TrainingConfig, per_epoch: int) -> Callable[[int], float]:
         return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     return share
+
+
+def _augmented(images: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
+    """The images ``(B, C, H, W)``, with parts of some of them erased if the configuration asks for it."""
+    probability = config.training.erase_probability
+    if not probability:
+        return images
+    return erase(images, probability=probability, fills=[("uniform", 0.0)], generator=draws)
 
 
 def _batches(num_images: int, config: RunConfig, epoch: int) -> list[Tensor]:

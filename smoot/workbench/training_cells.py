@@ -36,13 +36,7 @@ def train_seed(config: RunConfig, report: Report) -> str:
             from smoot.workbench.training import fit
 
             start = time.perf_counter()
-            dataset = config.dataset
-            split = data.split(
-                images,
-                train_images=dataset.train_images,
-                validation_images=dataset.validation_images,
-                seed=config.stream("subset"),
-            )
+            split = data.split(images, **config.draw())
             checkpoint = entry.folder / "checkpoint.pt"
             state = fit(config, split, images.num_classes, checkpoint, report)
             save_weights(state.best, entry.folder / "weights.safetensors")

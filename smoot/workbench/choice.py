@@ -1,0 +1,249 @@
+"""What a study recommends: the rule written beforehand, how much each constant matters, where the gain holds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from smoot.workbench.oracle import Config, by_seed, family, flat_config, is_constant
+from smoot.workbench.statistics import compare, holm
+from smoot.workbench.study import Choice, Condition
+
+Array: TypeAlias = npt.NDArray[np.float64]
+RESAMPLES = 10_000
+STABLE = 0.8  # share of the resamples in which a stable choice comes out again
+ROUNDING = 1e-9  # stored metrics have 6 decimals: this far below the margin is at it
+GRADIENTS: Mapping[str, Config] = {  # family of a sweep over the share of pixels: its guidance
+    "SGT as published": {"of": "log_prob", "reduction": "signed_mean", "detach_target": False},
+    "SGT improved": {"of": "log_odds", "reduction": "mean_abs", "detach_target": True},
+}
+ADAPTIVE = "SMOOT"  # the family of sweeps over one constant of the adaptive schedule
+CENTRE = "smoot"
+SWEEP = ["family", "constant", "value", "method"]
+CONSTANTS = {
+    "plan.mask_fraction": "k",
+    "plan.mass": "τ",
+    "plan.max_fraction": "kmax",
+    "adaptive.budget": "κ",
+    "adaptive.decay": "β",
+    "guidance.kl_weight": "λ",
+}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the rule chose.
+
+    Attributes:
+        name: the method.
+        table: one row per candidate, in order: ``method``, ``accuracy`` (mean over seeds), ``eligible``,
+            ``z_METRIC`` for each measure of faithfulness, ``score`` (their mean), ``rank`` among the eligible
+            (NaN for the others), ``chosen_share`` of the resamples of seeds.
+        least: the accuracy from which on candidates are eligible.
+        share: of the resamples in which the same method is chosen; NaN with one seed.
+    """
+
+    name: str
+    table: pd.DataFrame
+    least: float
+    share: float
+
+    @property
+    def stable(self) -> bool:
+        return self.share >= STABLE
+
+
+def choose(frame: pd.DataFrame, choice: Choice) -> Chosen:
+    """Apply the rule: of the candidates that lose no accuracy, the one with the most faithful maps.
+
+    Eligible is whose mean accuracy is at most the margin below the best candidate's. The faithfulness score is the
+    mean of the z-scores, over all candidates, of the seed means of its metrics. The best score wins; of equals
+    the first.
+
+    Args:
+        frame: the metrics for each method and seed; all candidates have the same seeds.
+        choice: the rule.
+
+    Raises:
+        ValueError: for a metric that is missing or undefined in a run of a candidate; names both.
+    """
+    values = _values(frame, choice)
+    means = values.mean(axis=1)
+    z = _z_scores(means[..., 1:])
+    score, eligible = z.mean(axis=-1), _eligible(means, choice.margin)
+    ranked = pd.Series(np.where(eligible, score, math.nan)).rank(ascending=False, method="first")
+    table = pd.DataFrame({"method": choice.candidates, "accuracy": means[:, 0], "eligible": eligible})
+    for place, metric in enumerate(choice.faithfulness):
+        table[f"z_{metric}"] = z[:, place]
+    shares, winner = _chosen_shares(values, choice.margin), int(_winners(means, choice.margin))
+    table = table.assign(score=score, rank=ranked, chosen_share=shares)
+    least = float(means[:, 0].max()) - choice.margin
+    return Chosen(choice.candidates[winner], table, least, float(shares[winner]))
+
+
+def seed_scores(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    """Each candidate's ``accuracy`` and faithfulness ``score`` seed by seed, on the scale of the seed means."""
+    values = _values(frame, choice)
+    means = values.mean(axis=1)[:, 1:]
+    scores = _z_scores(values[..., 1:], means).mean(axis=-1)
+    seeds = sorted(frame["seed"].unique())
+    index = pd.MultiIndex.from_product([choice.candidates, seeds], names=["method", "seed"])
+    columns = {"accuracy": values[..., 0].ravel(), "score": scores.ravel()}
+    return pd.DataFrame(columns, index=index).reset_index()
+
+
+def _values(frame: pd.DataFrame, choice: Choice) -> Array:
+    """Candidates × seeds × metrics, accuracy first."""
+    own = frame[frame["method"].isin(choice.candidates)]
+    columns = []
+    for metric in (choice.accuracy, *choice.faithfulness):
+        if metric not in own:
+            raise ValueError(f"cannot choose by {metric!r}: no record has it, expected the name of a metric")
+        wide = by_seed(own, metric).reindex(columns=list(choice.candidates))
+        undefined = wide.columns[wide.isna().any()].tolist()
+        if undefined:
+            raise ValueError(f"cannot choose by {metric!r}: undefined for {undefined}, expected a value for every seed")
+        columns.append(wide.to_numpy(dtype=np.float64).T)
+    return np.stack(columns, axis=-1)
+
+
+def _z_scores(values: Array, means: Array | None = None) -> Array:
+    """Values ``(..., candidates, metrics)`` in standard deviations over the candidates' means; 0 where these agree.
+
+    With ``means`` ``(candidates, metrics)`` the values are ``(candidates, seeds, metrics)`` on the means' scale.
+    """
+    scale = values if means is None else means
+    centre, spread = scale.mean(axis=-2, keepdims=True), scale.std(axis=-2, keepdims=True)
+    return np.asarray((values - centre) / np.where(spread > ROUNDING, spread, math.inf))
+
+
+def _eligible(means: Array, margin: float) -> npt.NDArray[np.bool_]:
+    """Which of the candidates ``(..., candidates, metrics)`` lose no more accuracy than the margin."""
+    best = means[..., 0].max(axis=-1, keepdims=True)
+    return np.asarray(means[..., 0] >= best - margin - ROUNDING)
+
+
+def _winners(means: Array, margin: float) -> npt.NDArray[np.intp]:
+    """The place of the chosen candidate, for means ``(..., candidates, metrics)``."""
+    score = _z_scores(means[..., 1:]).mean(axis=-1)
+    return np.asarray(np.where(_eligible(means, margin), score, -math.inf).argmax(axis=-1))
+
+
+def _chosen_shares(values: Array, margin: float) -> Array:
+    """How often each candidate is chosen when seeds are drawn with replacement; NaN with one seed."""
+    candidates, seeds, _ = values.shape
+    if seeds < 2:
+        return np.full(candidates, math.nan)
+    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+    means = np.einsum("bs,csm->bcm", draws, values)
+    return np.bincount(_winners(means, margin), minlength=candidates) / RESAMPLES
+
+
+def sweeps(configs: Mapping[str, Config]) -> pd.DataFrame:
+    """The families of methods that differ in one constant: ``family``, ``constant``, ``value``, ``method``.
+
+    For each of `GRADIENTS` the methods that mask a share of pixels of every image; and every number that a
+    method changes, alone, of the adaptive method `CENTRE` (of the first adaptive one if there is none).
+
+    Raises:
+        ValueError: if two methods of a family have the same value.
+    """
+    found = [_adaptive_sweeps(configs)]
+    for title, guidance in GRADIENTS.items():
+        asked = {name: config for name, config in configs.items() if _masks_all(config, guidance)}
+        own = family(asked, ["plan.mask_fraction"]).set_axis(["method", "value"], axis="columns")
+        found.insert(-1, own.assign(family=title, constant="k"))
+    members = pd.DataFrame([row for own in found for row in own.to_dict("records")], columns=SWEEP)
+    twice = members[members.duplicated(["family", "constant", "value"], keep=False)]
+    if len(twice):
+        raise ValueError(f"the methods {twice['method'].tolist()} are the same: expected one for each value of a sweep")
+    swept = members.groupby(["family", "constant"])["value"].transform("size") > 1
+    order = members.groupby(["family", "constant"], sort=False).ngroup()
+    return members.assign(order=order)[swept].sort_values(["order", "value"], ignore_index=True)[SWEEP]
+
+
+def _masks_all(config: Config, guidance: Config) -> bool:
+    """Whether a method masks a fixed share of pixels of every image and ranks and compares them like this."""
+    alike = all(config["guidance"][key] == value for key, value in guidance.items())
+    return is_constant(config) and config["plan"]["image_fraction"] == 1 and alike
+
+
+def _adaptive_sweeps(configs: Mapping[str, Config]) -> pd.DataFrame:
+    """The rows of :func:`sweeps` around the central adaptive method."""
+    adaptive = {name: flat_config(config) for name, config in configs.items() if config["schedule"] == "adaptive"}
+    centre = CENTRE if CENTRE in adaptive else next(iter(adaptive), None)
+    rows: dict[str, list[dict[str, object]]] = {}
+    for name, flat in adaptive.items():
+        base = adaptive[centre or name]
+        changed = [key for key in {**base, **flat} if flat.get(key) != base.get(key)]
+        if len(changed) == 1 and _is_number(flat.get(changed[0])) and _is_number(base.get(changed[0])):
+            key = changed[0]
+            shared = {"family": ADAPTIVE, "constant": CONSTANTS.get(key, key.rpartition(".")[2])}
+            start = [shared | {"value": base[key], "method": centre}]
+            rows.setdefault(key, start).append(shared | {"value": flat[key], "method": name})
+    return pd.DataFrame([row for own in rows.values() for row in own], columns=SWEEP)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def sensitivity(members: pd.DataFrame, frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """How far the seed means of each metric lie apart within each sweep, and where the best one is.
+
+    Args:
+        members: as from :func:`sweeps`.
+        frame: the metrics for each method and seed.
+        metrics: higher is better.
+
+    Returns:
+        One row per family and constant: ``family``, ``constant``, ``values``, ``smallest``, ``largest``, and for
+        each metric ``low_METRIC``, ``high_METRIC``, ``range_METRIC``, ``best_METRIC`` (the constant's value).
+    """
+    rows = []
+    for (title, constant), own in members.groupby(["family", "constant"], sort=False):
+        row = {"family": title, "constant": constant, "values": len(own)}
+        row |= {"smallest": own["value"].min(), "largest": own["value"].max()}
+        for metric in metrics:
+            means = by_seed(frame, metric)[own["method"].tolist()].mean().to_numpy()
+            row |= {f"low_{metric}": means.min(), f"high_{metric}": means.max(), f"range_{metric}": np.ptp(means)}
+            row[f"best_{metric}"] = own["value"].iloc[int(means.argmax())]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def condition_gains(
+    frame: pd.DataFrame, conditions: Sequence[Condition], reference: str, metrics: Sequence[str]
+) -> pd.DataFrame:
+    """What each method gains over the reference at each level of each condition, paired by seed.
+
+    Args:
+        frame: the metrics for each method and seed.
+        conditions, reference: level by level, and the base method that gains are taken to.
+        metrics: what is compared.
+
+    Returns:
+        One row per condition, base method and metric: ``axis``, ``level``, ``method``, ``metric``, the fields of
+        `statistics.PairedComparison`; ``p_holm`` is over the rows of an axis and metric.
+
+    Raises:
+        ValueError: for a condition without the reference.
+    """
+    rows = []
+    for condition in conditions:
+        if reference not in condition.methods:
+            where = f"condition {condition.axis!r}, {condition.level!r}"
+            raise ValueError(f"{where} has the methods {list(condition.methods)}: expected {reference!r} among them")
+        for base, metric in product([base for base in condition.methods if base != reference], metrics):
+            wide = by_seed(frame, metric)
+            found = compare(wide[condition.methods[base]].tolist(), wide[condition.methods[reference]].tolist())
+            rows.append({"axis": condition.axis, "level": condition.level, "method": base, "metric": metric})
+            rows[-1] |= asdict(found)
+    gains = pd.DataFrame(rows)
+    gains["p_holm"] = gains.groupby(["axis", "metric"])["p_value"].transform(lambda p: np.array(holm(p.tolist())))
+    return gains

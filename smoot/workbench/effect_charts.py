@@ -1,0 +1,221 @@
+"""The figures of studies that vary a mask or compare variants: forests of differences, masking as an attack.
+
+Frames hold one row per method and seed of one data set and backbone. Bars are 95 % confidence intervals over seeds.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from smoot.workbench import effects, results
+from smoot.workbench.effect_tables import CORRELATED, DESIGNS, HEADLINE, LEVEL, effect_name, known_measures, shown
+from smoot.workbench.measures import Measure, Measures
+from smoot.workbench.results import RunRecord
+from smoot.workbench.statistics import compared_frame, mean_interval
+from smoot.workbench.study import Study, remarks
+from smoot.workbench.style import INK, colours, finish, legend, markers, panels, styled
+from smoot.workbench.typesetting import Setting, display_name, fixed, probability
+
+HOLLOW = f"filled: p < {LEVEL:g} (paired t-test, Holm-adjusted over the rows of a panel)"
+BLIND_SAFE = seaborn.color_palette("colorblind").as_hex()
+RANKINGS = dict(zip(effects.FACTORS["ranking"], BLIND_SAFE, strict=False))
+FILLS = dict(zip(effects.FACTORS["fill"], "osD^", strict=True))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a forest: a difference with its interval, in the panel's unit."""
+
+    place: int
+    middle: float
+    low: float
+    high: float
+    colour: str
+    marker: str
+    certain: bool
+
+
+def draw(
+    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, about: Setting
+) -> Iterator[tuple[str, str, Figure]]:
+    """The figures that a study asks of this module, for one data set and backbone: name, caption, figure.
+
+    Args:
+        study, records, histories, about: as for `effect_tables.build`.
+    """
+    own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
+    end = f"{remarks(study, records)} {about.facts}.".lstrip()
+    frame, measures = results.metrics_frame(records), known_measures(records, about)
+    headline = shown(HEADLINE, frame, measures)
+    if "factorial" in study.exhibits:
+        levels = effects.factor_levels(records)
+        found = effects.main_effects(frame, levels, headline)
+        yield (
+            f"effects_{about.place}",
+            f"What each choice of a mask does, {about.name}. {DESIGNS[effects.design(levels)]}, paired by seed, with "
+            f"95 % confidence interval; {HOLLOW}. {end}",
+            effects_forest(found, headline),
+        )
+        changed = effects.with_change(frame, own)
+        yield (
+            f"adversarial_{about.place}",
+            f"Is masking an attack? {about.name}: what masking changes in the log-probability of the answer to first "
+            "order (mean over training; negative where it is lowered), and what the networks reach; a mark is a cell "
+            f"of the factorial, mean with 95 % confidence interval over seeds; dotted: {display_name(study.reference)}. "
+            f"ρ: Spearman's correlation over the cells' means, p not adjusted. {end}",
+            adversarial_figure(changed, levels, study.reference, shown(tuple(CORRELATED), changed, measures)),
+        )
+    if "comparison" in study.exhibits:
+        methods = study.shown(list(dict.fromkeys(frame["method"])))
+        yield (
+            f"comparison_{about.place}",
+            f"Differences to {display_name(study.reference)}, {about.name}, paired by seed, with 95 % confidence "
+            f"interval; {HOLLOW}. {end}",
+            comparison_forest(frame, methods, study.reference, headline),
+        )
+
+
+@styled
+def effects_forest(found: pd.DataFrame, measures: Measures) -> Figure:
+    """Every level of every factor against its baseline, one panel a metric.
+
+    Args:
+        found: as from `effects.main_effects`.
+        measures: panels, in order; those without rows stay empty.
+    """
+    rows = found[["factor", "level", "baseline"]].drop_duplicates().to_dict("records")
+    names = [effect_name(row["factor"], row["level"], row["baseline"]) for row in rows]
+    palette = dict(zip(effects.FACTORS, BLIND_SAFE, strict=False))
+    forest = {metric: list[Bar]() for metric in measures}
+    for place, row in enumerate(rows):
+        same = found[(found["factor"] == row["factor"]) & (found["level"] == row["level"])]
+        for effect in same.to_dict("records"):
+            bar = _bar(effect, place, measures[effect["metric"]], palette[row["factor"]], "o")
+            forest[effect["metric"]].append(bar)
+    return _forest(forest, measures, names, "Effect")
+
+
+@styled
+def comparison_forest(frame: pd.DataFrame, methods: Sequence[str], reference: str, measures: Measures) -> Figure:
+    """Every method minus the reference, one panel a metric.
+
+    Args:
+        frame: the metrics of each method and seed.
+        methods: rows, in order; without the reference.
+        reference: what differences are taken to.
+        measures: panels, in order; one stays empty if its metric was not measured in every run.
+    """
+    rows = [method for method in methods if method != reference]
+    colour, marker = colours(rows), markers(rows)
+    forest: dict[str, list[Bar]] = {}
+    for metric, measure in measures.items():
+        own = frame[frame["method"].isin([reference, *rows])]
+        compared = compared_frame(own, metric, [reference, *rows], [reference]).to_dict("records")
+        forest[metric] = [
+            _bar(pair, rows.index(pair["method"]), measure, colour[pair["method"]], marker[pair["method"]])
+            for pair in compared
+        ]
+    return _forest(forest, measures, [display_name(method) for method in rows], "Method")
+
+
+def _bar(found: Mapping[Any, Any], place: int, measure: Measure, colour: str, marker: str) -> Bar:
+    """A row of a forest from one of `effects.main_effects` or `statistics.compared_frame`."""
+    middle, low, high = (measure.factor * found[name] for name in ("difference", "low", "high"))
+    return Bar(place, middle, low, high, colour, marker, bool(found["p_holm"] < LEVEL))
+
+
+def _forest(forest: Mapping[str, Sequence[Bar]], measures: Measures, names: Sequence[str], ylabel: str) -> Figure:
+    """The panels beside each other, their rows on one height."""
+    figure, (places,) = panels(1, len(forest), 0.24 * len(names) + 1.1, sharey=True)
+    for axes, (metric, bars) in zip(places, forest.items(), strict=True):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for bar in bars:
+            _draw(axes, bar)
+        measure = measures[metric]
+        title = textwrap.fill(measure.label, 20)
+        finish(axes, title, measure.difference.removeprefix(measure.label).strip() or "Difference", "")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    places[0].set(ylabel=ylabel, ylim=(len(names) - 0.5, -0.5))
+    places[0].set_yticks(range(len(names)), list(names))
+    return figure
+
+
+def _draw(axes: Axes, bar: Bar) -> None:
+    axes.errorbar(
+        bar.middle,
+        bar.place,
+        xerr=[[bar.middle - bar.low], [bar.high - bar.middle]],
+        color=bar.colour,
+        marker=bar.marker,
+        markerfacecolor=bar.colour if bar.certain else "white",
+        markersize=5,
+        elinewidth=1.4,
+        capsize=2,
+    )
+
+
+@styled
+def adversarial_figure(frame: pd.DataFrame, levels: pd.DataFrame, reference: str, measures: Measures) -> Figure:
+    """What networks reach against what masking did to the log-probability of the answer, cell by cell.
+
+    Args:
+        frame: the metrics of each method and seed, with `effects.CHANGE`.
+        levels: as from `effects.factor_levels`.
+        reference: the method whose means are lines.
+        measures: panels, in order.
+    """
+    figure, (places,) = panels(1, len(measures), 3.6)
+    for axes, (metric, measure) in zip(places, measures.items(), strict=True):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        level = measure.factor * frame.loc[frame["method"] == reference, metric].mean()
+        axes.axhline(level, color=INK, linestyle=":", linewidth=1.1)
+        for cell in levels.to_dict("records"):
+            own = frame.loc[frame["method"] == cell["method"], [effects.CHANGE, metric]]
+            _cross(axes, own * [1.0, measure.factor], *(str(cell[factor]) for factor in effects.FACTORS))
+        found = effects.correlation(frame, levels, metric)
+        finish(
+            axes, f"ρ = {fixed(found.rho)}, {probability(found.p_value)}", "First-order change (nats)", measure.header
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    legend(figure, _keys(levels, reference), 5)
+    return figure
+
+
+def _cross(axes: Axes, values: pd.DataFrame, ranking: str, fill: str, target: str) -> None:
+    """A cell's mean with its intervals in both directions; colour, shape and filling say which cell it is."""
+    mean, low, high = mean_interval(values.to_numpy())
+    colour = RANKINGS[ranking]
+    axes.errorbar(
+        mean[0],
+        mean[1],
+        xerr=[[mean[0] - low[0]], [high[0] - mean[0]]],
+        yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
+        color=colour,
+        marker=FILLS[fill],
+        markerfacecolor=colour if target == "detached" else "white",
+        markersize=5.5,
+        elinewidth=0.8,
+    )
+
+
+def _keys(levels: pd.DataFrame, reference: str) -> list[Line2D]:
+    """Legend entries of the levels that occur, factor by factor, and of the reference."""
+    found = {
+        factor: [level for level in known if level in set(levels[factor])] for factor, known in effects.FACTORS.items()
+    }
+    looks = [({"color": RANKINGS[name], "marker": "o"}, name) for name in found["ranking"]]
+    looks += [({"color": INK, "marker": FILLS[name]}, f"{name} fill") for name in found["fill"]]
+    hollow = {"detached": INK, "through": "white"}
+    looks += [
+        ({"color": INK, "marker": "o", "markerfacecolor": hollow[name]}, f"{name} target") for name in found["target"]
+    ]
+    keys = [Line2D([], [], linestyle="", label=name.replace("_", " "), **look) for look, name in looks]
+    return [*keys, Line2D([], [], color=INK, linestyle=":", label=display_name(reference))]

@@ -1,0 +1,219 @@
+"""The tables of studies that vary a mask or compare variants: factorial, effects, comparison.
+
+Frames hold one row per method and seed of one data set and backbone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from smoot.workbench import costs, effects, results
+from smoot.workbench.measures import Measure, Measures, quality
+from smoot.workbench.results import RunRecord
+from smoot.workbench.statistics import compared_frame
+from smoot.workbench.study import Study, remarks
+from smoot.workbench.tabulation import SPREAD, Row, difference_text, head, summarised, table
+from smoot.workbench.typesetting import NOTHING, Setting, Table, display_name, fixed, interval, probability
+
+CHANGE = Measure("First-order change", "nats", 3, "")
+HEADLINE = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")  # what decides, in this order
+FACTORIAL = (effects.CHANGE, *HEADLINE, "gini", "accuracy_pgd")
+CORRELATED = {  # with the first-order change, over cells
+    "accuracy_pgd": "accuracy under PGD",
+    "accuracy": "accuracy",
+    "relevance_mass": "relevance mass",
+}
+PRICES: Measures = {
+    "masked_share": Measure("Images masked", better=""),
+    "relative": Measure("Cost over Plain (×)", "", 2, "lower"),
+}
+LEVEL = 0.05
+MARK = " †"  # behind an effect that survives Holm's adjustment
+SCALED = ("mean", "sd", "reference_mean", "reference_sd", "difference", "low", "high")
+DESIGNS: Mapping[effects.Design, str] = {
+    "cross": "Every combination was run: an effect is the mean over the combinations of the other factors",
+    "star": "One factor was varied at a time: an effect is the difference from the cell with all baselines",
+}
+
+
+def build(study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, about: Setting) -> Iterator[Table]:
+    """The tables that a study asks of this module, for one data set and backbone.
+
+    Args:
+        study: which exhibits, and what differences are taken to.
+        records: of this data set and backbone.
+        histories: one row per epoch; those of other settings are left out.
+        about: what the captions say of the runs.
+    """
+    own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
+    end = f"{remarks(study, records)} {about.facts}. {about.origin}".lstrip()
+    frame, measures = results.metrics_frame(records), known_measures(records, about)
+    if "factorial" in study.exhibits:
+        levels = effects.factor_levels(records)
+        changed = effects.with_change(frame, own)
+        yield factorial_table(changed, levels, study.reference, shown(FACTORIAL, changed, measures), about, end)
+        yield effects_table(changed, levels, shown(FACTORIAL, changed, measures), about, end)
+    if "comparison" in study.exhibits:
+        methods = study.shown(list(dict.fromkeys(frame["method"])))
+        prices = prices_frame(own, about.backbone, records[0].config["training"]["batch_size"])
+        priced = frame.merge(prices, on=["method", "seed"], how="left")
+        yield comparison_table(priced, methods, study.reference, shown(HEADLINE, frame, measures), about, end)
+
+
+def known_measures(records: Sequence[RunRecord], about: Setting) -> Measures:
+    """How each metric of these records is shown."""
+    fills = records[0].config["evaluation"]["fills"]
+    return {effects.CHANGE: CHANGE, **quality(fills, [about.region])}
+
+
+def shown(metrics: Sequence[str], frame: pd.DataFrame, measures: Measures) -> Measures:
+    """How the metrics that were measured at all are shown, in order."""
+    return {metric: measures[metric] for metric in metrics if metric in frame}
+
+
+def cell_name(levels: Mapping[str, str]) -> str:
+    """A cell of the factorial in words: ``signed, uniform, through``."""
+    return ", ".join(levels[factor].replace("_", " ") for factor in effects.FACTORS)
+
+
+def factorial_table(
+    frame: pd.DataFrame, levels: pd.DataFrame, reference: str, measures: Measures, about: Setting, end: str
+) -> Table:
+    """Every cell of the factorial, the reference first.
+
+    Args:
+        frame: the metrics of each method and seed, with `effects.CHANGE`.
+        levels: as from `effects.factor_levels`.
+        reference: the method above the cells.
+        measures: columns, in order.
+        about: names the data set and backbone.
+        end: of the caption.
+    """
+    own = frame[frame["method"] == reference]
+    numbers, texts = summarised(own, measures)
+    keys = {"method": reference, **dict.fromkeys(effects.FACTORS, "")}
+    rows: list[Row] = [(keys | {"n": len(own)} | numbers, head({"method": reference}) | texts)]
+    for cell in levels.to_dict("records"):
+        own = frame[frame["method"] == cell["method"]]
+        named = {str(key): str(value) for key, value in cell.items()}
+        numbers, texts = summarised(own, measures)
+        rows.append((named | {"n": len(own)} | numbers, {"Method": cell_name(named)} | texts))
+    caption = (
+        f"Rows below {display_name(reference)}: how pixels are ranked, what masked ones become, and whether the target "
+        f"of the consistency term is detached; all else is the same. {SPREAD[0].upper()}{SPREAD[1:]}. First-order "
+        "change: the gradient of the answer's log-probability times what masking changes in the image, after every "
+        "epoch on its last batch, mean over epochs; negative where masking works like an attack. Over the "
+        f"{len(levels)} cells' means it correlates with {_correlations(frame, levels)} (Spearman, not adjusted). {end}"
+    )
+    return table(f"factorial_{about.place}", f"Every combination, {about.name}", caption, rows)
+
+
+def _correlations(frame: pd.DataFrame, levels: pd.DataFrame) -> str:
+    """``accuracy under PGD: ρ = −0.62, p = 0.030; ...``."""
+    known = {metric: name for metric, name in CORRELATED.items() if metric in frame}
+    found = {name: effects.correlation(frame, levels, metric) for metric, name in known.items()}
+    return "; ".join(f"{name}: ρ = {fixed(one.rho)}, {probability(one.p_value)}" for name, one in found.items())
+
+
+def effects_table(frame: pd.DataFrame, levels: pd.DataFrame, measures: Measures, about: Setting, end: str) -> Table:
+    """Every level of every factor against its baseline; the numbers hold the interactions as well.
+
+    Args:
+        frame, levels, measures, about, end: as for `factorial_table`.
+    """
+    found = effects.main_effects(frame, levels, measures)
+    lines = []
+    for keys, own in found.groupby(["factor", "level", "baseline"], sort=False):
+        texts = {"Factor": effect_name(*map(str, keys))}
+        by_metric = {row["metric"]: row for row in own.to_dict("records")}
+        for metric, measure in measures.items():
+            texts[measure.difference] = effect_text(by_metric[metric], measure) if metric in by_metric else NOTHING
+        lines.append(texts)
+    design = effects.design(levels)
+    rest = " The CSV file also holds the interactions of ranking and fill." if design == "cross" else ""
+    caption = (
+        f"{DESIGNS[design]}, level minus baseline, paired by seed, with 95 % confidence interval. †: p < {LEVEL:g} "
+        f"(paired t-test), Holm-adjusted over the effects on the same measure.{rest} {end}"
+    )
+    data = _numbers(found, effects.interactions(frame, levels, measures), measures)
+    name, title = f"effects_{about.place}", f"Effects of ranking, fill and target, {about.name}"
+    return Table(name, title, caption, data, pd.DataFrame(lines))
+
+
+def effect_name(factor: str, level: str, baseline: str) -> str:
+    """``Ranking: signed − magnitude``."""
+    return f"{factor.capitalize()}: {level} − {baseline}".replace("_", " ")
+
+
+def effect_text(effect: Mapping[Any, Any], measure: Measure) -> str:
+    """``+0.86 [+0.35, +1.37] †`` in the measure's unit, from a row of `effects.main_effects`."""
+    difference, low, high = (measure.factor * effect[key] for key in ("difference", "low", "high"))
+    return interval(difference, low, high, measure.digits) + (MARK if effect["p_holm"] < LEVEL else "")
+
+
+def _numbers(found: pd.DataFrame, crossed: pd.DataFrame, measures: Measures) -> pd.DataFrame:
+    """Effects and interactions below each other, in the measures' units."""
+    level, baseline = crossed["ranking"] + ", " + crossed["fill"], ", ".join(effects.BASELINE[:2])
+    rows = crossed.assign(factor="ranking × fill", level=level, baseline=baseline)[found.columns]
+    both = pd.concat([found, rows], ignore_index=True) if len(rows) else found
+    factor = both["metric"].map({metric: measure.factor for metric, measure in measures.items()})
+    return both.assign(**{name: factor * both[name] for name in SCALED})
+
+
+def prices_frame(histories: pd.DataFrame, backbone: str, batch_size: int) -> pd.DataFrame:
+    """Each run's mean share of masked images and, where its step was measured, its cost over plain training's.
+
+    Args:
+        histories: one row per epoch of every run of one data set and backbone.
+        backbone, batch_size: of these runs.
+    """
+    keys = ["method", "seed"]
+    relative = costs.run_cost(costs.read_costs(), histories, backbone, batch_size).groupby(keys)["relative"].mean()
+    return histories.groupby(keys)[["masked_share"]].mean().join(relative).reset_index()
+
+
+def comparison_table(
+    frame: pd.DataFrame, methods: Sequence[str], reference: str, measures: Measures, about: Setting, end: str
+) -> Table:
+    """Methods against one reference: what they reach, what they gain, how much they mask, what they cost.
+
+    Args:
+        frame: the metrics of each method and seed, with the columns of `prices_frame`.
+        methods: rows, in order.
+        reference: what differences are taken to; it need not be a row.
+        measures: what is compared, in order.
+        about: names the data set and backbone.
+        end: of the caption.
+    """
+    family = list(dict.fromkeys([*methods, reference]))
+    compared = {metric: compared_frame(frame, metric, family, [reference]) for metric in measures}
+    prices = {name: measure for name, measure in PRICES.items() if frame[name].notna().any()}
+    rows = []
+    for method in methods:
+        own = frame[frame["method"] == method]
+        numbers: dict[str, object] = {"method": method, "n": len(own)}
+        texts = head({"method": method}) | {"n": str(len(own))}
+        for metric, measure in measures.items():
+            values, words = summarised(own, {metric: measure})
+            paired, shown_pair = _against(method, compared[metric], metric, measure)
+            numbers |= values | paired
+            texts |= words | {f"{measure.label} minus {display_name(reference)}": shown_pair}
+        values, words = summarised(own, prices)
+        rows.append((numbers | values, texts | words))
+    cost = " Cost: a step's measured cost at the recorded share of images masked, mean over training."
+    caption = (
+        f"{SPREAD[0].upper()}{SPREAD[1:]}. Minus {display_name(reference)}: paired by seed, with 95 % confidence "
+        f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} methods in the same measure. Images "
+        f"masked: mean over training.{cost if 'relative' in prices else ''} {end}"
+    )
+    return table(f"comparison_{about.place}", f"Comparison, {about.name}", caption, rows)
+
+
+def _against(method: str, compared: pd.DataFrame, metric: str, measure: Measure) -> tuple[dict[str, object], str]:
+    """A method's paired difference to the reference in one metric; a dash for the reference and where undefined."""
+    names = ("difference", "low", "high", "effect_size", "p_value", "p_holm")
+    scale = {name: measure.factor if name in SCALED else 1.0 for name in names}
+    for pair in compared[compared["method"] == method].to_dict("records"):
+        return {f"{metric}_{name}": scale[name] * pair[name] for name in names}, difference_text(pair, measure)
+    return {f"{metric}_{name}": float("nan") for name in names}, NOTHING

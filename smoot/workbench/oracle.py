@@ -1,0 +1,249 @@
+"""Constant plans in hindsight: the best cell of a grid, and what finding it costs.
+
+The *grid* of a study are its constant methods that differ in the shares of images and of pixels that they mask and
+in nothing else. The *oracle* of a metric is the cell with the best mean over seeds. Chosen on the seeds that score
+it, it flatters: the *held-out* oracle is chosen on all seeds but one and scored on that one, seed by seed. Metrics
+are those where higher is better.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from smoot.workbench.costs import run_cost
+from smoot.workbench.measures import Measure, Measures, judged_fill, quality
+from smoot.workbench.results import RunRecord
+from smoot.workbench.statistics import PairedComparison, compare, measured
+from smoot.workbench.typesetting import Setting
+
+Config: TypeAlias = Mapping[str, Any]  # of a method, as in a run record
+AXES = ["image_fraction", "mask_fraction"]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The best cell of a grid in one metric.
+
+    Attributes:
+        method: the cell with the best mean over all seeds.
+        held_out: for each seed the cell with the best mean over the other seeds; empty with one seed.
+    """
+
+    method: str
+    held_out: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Training cost in units of one plain training.
+
+    Attributes:
+        search: of one training of every cell of the grid.
+        methods: of one training of each method that decides for itself.
+        measured: whether steps of the network were timed; else passes are counted.
+    """
+
+    search: float
+    methods: Mapping[str, float]
+    measured: bool
+
+
+def headline(records: Sequence[RunRecord], about: Setting) -> Measures:
+    """Accuracy and the judge's gap on rightly answered images, as far as every run has them."""
+    fills = records[0].config["evaluation"]["fills"]
+    right = f"judge_gap_right_{judged_fill(fills)}"
+    known = {right: Measure(f"Judge's gap, right answers, {judged_fill(fills)}", "points")}
+    known |= quality(fills, [about.region])
+    frame = pd.DataFrame([dict(record.metrics) for record in records])
+    return {metric: known[metric] for metric in ("accuracy", right) if measured(frame, metric)}
+
+
+def method_configs(records: Sequence[RunRecord]) -> dict[str, Config]:
+    """Each method's configuration, in the records' order."""
+    return {record.cell.method: record.config["method"] for record in records}
+
+
+def self_deciding(configs: Mapping[str, Config]) -> list[str]:
+    """The methods whose schedule decides during training, without those that train otherwise or on other data."""
+    return [name for name, config in configs.items() if config["schedule"] != "constant" and not _overrides(config)]
+
+
+def read_grid(configs: Mapping[str, Config]) -> pd.DataFrame:
+    """The grid of a study: ``method`` and the two `AXES`, by rising shares.
+
+    Raises:
+        ValueError: if there are fewer than two cells, or not exactly one for each pair of shares.
+    """
+    magnitude = {name: config for name, config in configs.items() if config["guidance"]["reduction"] == "mean_abs"}
+    asked = {name: config for name, config in magnitude.items() if is_constant(config)}
+    cells = family(asked, [f"plan.{axis}" for axis in AXES]).set_axis(["method", *AXES], axis="columns")
+    if len(cells) < 2:
+        raise ValueError(f"the methods {list(configs)} hold {len(cells)} constant plans of one kind: expected a grid")
+    for images, pixels in product(*(sorted(set(cells[axis])) for axis in AXES)):
+        own = cells.loc[(cells[AXES] == [images, pixels]).all(axis=1), "method"].tolist()
+        if len(own) != 1:
+            raise ValueError(
+                f"methods that mask {pixels:g} of the pixels of {images:g} of the images are {own}: expected exactly "
+                "one for each pair of shares of the grid"
+            )
+    return cells.sort_values(AXES, ignore_index=True)
+
+
+def is_constant(config: Config) -> bool:
+    """Whether a method masks fixed shares of images and of their least salient pixels, and changes nothing else."""
+    plan = config["plan"]
+    constant = config["schedule"] == "constant" and plan["image_fraction"] > 0 and not _overrides(config)
+    consistent = config["guidance"].get("consistency", "kl") == "kl"
+    return constant and consistent and (plan["pixels"], plan["ranking"]) == ("fraction", "saliency")
+
+
+def _overrides(config: Config) -> bool:
+    return bool(config.get("training") or config.get("dataset"))
+
+
+def flat_config(config: Config) -> dict[str, Any]:
+    """Every key of a method's configuration but its name, as ``block.key``."""
+    flat: dict[str, Any] = {}
+    for block, content in config.items():
+        if isinstance(content, Mapping):
+            flat |= {f"{block}.{key}": value for key, value in content.items()}
+        elif block != "name":
+            flat[block] = content
+    return flat
+
+
+def family(configs: Mapping[str, Config], axes: Sequence[str]) -> pd.DataFrame:
+    """The largest group of methods that differ in the axes only: ``method`` and a column for each axis."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, config in configs.items():
+        flat = flat_config(config)
+        values = {axis: flat.pop(axis) for axis in axes}
+        groups.setdefault(json.dumps(flat, sort_keys=True), []).append({"method": name, **values})
+    return pd.DataFrame(max(groups.values(), key=len, default=[]), columns=["method", *axes])
+
+
+def by_seed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per seed, one column per method."""
+    return frame.pivot(index="seed", columns="method", values=metric)
+
+
+def cell_means(cells: pd.DataFrame, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over seeds, a row per share of images and a column per share of pixels."""
+    means = by_seed(frame, metric)[cells["method"].tolist()].mean()
+    return cells.assign(mean=cells["method"].map(means)).pivot(index=AXES[0], columns=AXES[1], values="mean")
+
+
+def find_oracle(cells: pd.DataFrame, frame: pd.DataFrame, metric: str) -> Oracle:
+    """The best cell of a metric, and the best without each seed; of equals the first."""
+    wide = by_seed(frame, metric)[cells["method"].tolist()]
+    held_out = {int(seed): str(wide.drop(index=seed).mean().idxmax()) for seed in wide.index} if len(wide) > 1 else {}
+    return Oracle(str(wide.mean().idxmax()), held_out)
+
+
+def share_of_gain(gain: PairedComparison, best: PairedComparison) -> float:
+    """What part of the oracle's gain a method has; NaN unless the oracle's whole interval is above zero."""
+    return gain.difference / best.difference if best.low > 0 else math.nan
+
+
+def standings(
+    cells: pd.DataFrame, deciding: Sequence[str], frame: pd.DataFrame, metrics: Sequence[str], reference: str
+) -> pd.DataFrame:
+    """The reference, every cell, the oracles and the methods that decide for themselves, in every metric.
+
+    Args:
+        cells, deciding: the grid as from :func:`read_grid`, and the methods beside it.
+        frame: the metrics for each method and seed.
+        metrics: higher is better.
+        reference: what gains are taken to.
+
+    Returns:
+        One row per line and metric: ``kind`` (reference, cell, oracle, held_out, deciding), ``of`` (the metric that
+        an oracle is best in), ``method`` (empty for held-out oracles), ``metric``, the fields of
+        `statistics.PairedComparison` of the gain, ``share`` of the gain of the metric's oracle.
+    """
+    seeds = sorted(frame["seed"].unique())
+    lines: list[tuple[str, str, Mapping[int, str]]] = [("reference", "", dict.fromkeys(seeds, reference))]
+    lines += [("cell", "", dict.fromkeys(seeds, method)) for method in cells["method"]]
+    oracles = {metric: find_oracle(cells, frame, metric) for metric in metrics}
+    for metric, oracle in oracles.items():
+        lines += [("oracle", metric, dict.fromkeys(seeds, oracle.method)), ("held_out", metric, oracle.held_out)]
+    lines += [("deciding", "", dict.fromkeys(seeds, method)) for method in deciding]
+    rows = []
+    for metric in metrics:
+        wide = by_seed(frame, metric)
+        best = compare(wide[oracles[metric].method].tolist(), wide[reference].tolist())
+        for kind, of, chosen in lines:
+            if chosen:
+                values = [wide[chosen[seed]][seed] for seed in seeds]
+                gain = compare(values, wide[reference].tolist())
+                method = "" if kind == "held_out" else chosen[seeds[0]]
+                keys = {"kind": kind, "of": of, "method": method, "metric": metric}
+                rows.append(keys | asdict(gain) | {"share": share_of_gain(gain, best)})
+    return pd.DataFrame(rows)
+
+
+def trajectories(histories: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """What methods masked epoch by epoch, means over seeds: ``method``, ``epoch``, ``masked_share``, ``masked_pixels``.
+
+    Epochs in which nothing was masked are left out.
+    """
+    own = histories[histories["method"].isin(methods)]
+    means = own.groupby(["method", "epoch"], as_index=False)[["masked_share", "masked_pixels"]].mean()
+    return means.dropna(ignore_index=True)
+
+
+def read_prices(
+    records: Sequence[RunRecord], histories: pd.DataFrame, costs: pd.DataFrame, cells: pd.DataFrame
+) -> Prices:
+    """What one training of every cell, and of every method that decides for itself, costs.
+
+    Args:
+        records, histories, cells: of one data set and backbone.
+        costs: as from `costs.read_costs`; where they know the network and the batch size, steps count as measured,
+            at shares of planned images between the measured ones on straight lines.
+    """
+    configs = method_configs(records)
+    deciding = self_deciding(configs)
+    planned = {row["method"]: [row["image_fraction"]] for row in cells.to_dict("records")}
+    planned |= {name: histories.loc[histories["method"] == name, "image_fraction"].tolist() for name in deciding}
+    lines = pd.concat(
+        [
+            pd.DataFrame({"method": _timed_as(configs[name]), "seed": name, "epoch": 0, "image_fraction": shares})
+            for name, shares in planned.items()
+        ],
+        ignore_index=True,
+    )
+    timed = run_cost(costs, lines, records[0].cell.backbone, records[0].config["training"]["batch_size"])
+    if len(timed) == len(lines):
+        means = timed.groupby("seed")["relative"].mean()
+    else:
+        counted = {name: counted_cost(configs[name], shares).mean() for name, shares in planned.items()}
+        means = pd.Series(counted, dtype=float)
+    search = float(means[cells["method"].tolist()].sum())
+    return Prices(search, {name: float(means[name]) for name in deciding}, len(timed) == len(lines))
+
+
+def _timed_as(config: Config) -> str:
+    """The line of the benchmark that has a method's passes."""
+    if config["plan"]["ranking"] == "random":
+        return "random_mask"
+    return {"eval": "sgt", "loss": "smoot_loss"}.get(config["guidance"]["saliency_pass"], "smoot")
+
+
+def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Passes of a step over plain training's 3 (a forward is 1, the backward 2, to the inputs only 1).
+
+    Args:
+        config: of the method.
+        shares: of the images that get a masked pass; a step without any is plain.
+    """
+    at = np.asarray(shares, dtype=np.float64)
+    saliency = {"random_mask": 0, "smoot_loss": 0, "sgt": 2, "smoot": 1}[_timed_as(config)]
+    return np.where(at > 0, (3 + saliency + 3 * at) / 3, 1.0)
