@@ -169,3 +169,39 @@ def test_worst_case_fill_lowers_the_true_class(recorded: Callable) -> None:
         rows = torch.arange(16)
         before, after = (z[rows, labels] - z[rows, 1 - labels] for z in (before, after))
         assert (after < before).all()
+
+
+def test_the_highest_ranking_masks_what_the_lowest_leaves(recorded: Callable) -> None:
+    model, kept = nn.Flatten(), []
+    inputs = torch.rand(4, 1, 2, 5, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    network = nn.Sequential(model, nn.Linear(10, 3))
+    guidance = Guidance(fill="constant", fill_value=9.0)
+    for ranking in ("saliency", "highest"):
+        with recorded(network) as calls:
+            guided_loss(network, inputs, LABELS[:4], MaskPlan(mask_fraction=0.5, ranking=ranking), guidance)
+        kept.append(calls[1].inputs != 9)
+    assert torch.equal(kept[0], ~kept[1])
+
+
+def test_masked_images_asked_for_their_labels() -> None:
+    guidance = Guidance(fill="constant", fill_value=9.0, consistency="cross_entropy", kl_weight=0.5)
+    loss = guided_loss(nn.Identity(), ROWS.clone(), LABELS, MaskPlan(mask_fraction=0.4), guidance)
+    # The first logit becomes 9; the second stays.
+    asked = torch.stack([torch.log1p(torch.exp(row[1] - 9.0)) for row in ROWS])
+    assert loss.consistency.item() == pytest.approx(asked.mean().item(), rel=1e-4)
+    assert loss.total.item() == pytest.approx((loss.classification + 0.5 * asked.mean()).item(), rel=1e-5)
+    assert loss.information_loss.item() != pytest.approx(loss.consistency.item(), rel=1e-2)
+
+
+def test_the_worst_case_is_the_same_whichever_sign_the_score_has(generator: Callable) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(10, 3))
+    inputs = torch.rand(4, 1, 2, 5, generator=torch.Generator().manual_seed(0))
+    by_score = [
+        guided_loss(
+            network, inputs, LABELS[:4], MaskPlan(), Guidance(of=of, fill="worst_case"), generator=generator(1)
+        ).total.item()
+        for of in ("log_prob", "loss")
+    ]
+    assert by_score[0] == pytest.approx(by_score[1], rel=1e-5)

@@ -1,4 +1,4 @@
-"""The README is generated where it has results, short, and its example runs."""
+"""README.md and the documents are generated where they have results, short, and the README's example runs."""
 
 import re
 from pathlib import Path
@@ -9,19 +9,43 @@ from torch import nn
 
 from smoot.workbench import readme
 
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^<!-- begin ([\w/]+) -->$.*?^<!-- end \1 -->$", flags=re.DOTALL | re.MULTILINE)
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
 
 @pytest.fixture
 def text() -> str:
-    return (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    return read("README.md")
 
 
-def test_generated_blocks_are_up_to_date(text: str) -> None:
-    assert readme.MARKER.search(text), "README.md has no generated block"
-    assert readme.filled(text) == text, "run: python -m smoot.workbench.readme"
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
+def test_generated_blocks_are_up_to_date(document: str) -> None:
+    text = read(document)
+    assert readme.filled(text, document) == text, "run: python -m smoot.workbench.readme"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/replication.md"])
+def test_results_are_generated(document: str) -> None:
+    assert BLOCK.search(read(document)), f"{document} has no generated block"
 
 
 def test_at_most_200_lines(text: str) -> None:
     assert len(text.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("document", ["docs/deviations.md", "docs/replication.md"])
+def test_a_document_is_short_without_its_generated_blocks(document: str) -> None:
+    assert len(BLOCK.sub("", read(document)).splitlines()) <= 150
+
+
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
+def test_links_to_files_of_the_repository_lead_somewhere(document: str) -> None:
+    for address in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", read(document)):
+        assert ((ROOT / document).parent / address).exists(), address
 
 
 def test_the_first_example_trains(text: str) -> None:

@@ -65,10 +65,11 @@ def test_all_images_need_no_draw(generator: Callable) -> None:
 MASK = torch.tensor([[True, False], [True, True], [False, False], [True, False]])
 RIGHT = torch.tensor([True, False, True, True])
 COST = torch.tensor([0.3, 0.1, 0.0, 0.2])
+LOG_ODDS = torch.tensor([1.0, -2.0, 0.5, 3.0])
 
 
 def weigh(**plan: object) -> list[float]:
-    return image_weights(MaskPlan(**plan), MASK, RIGHT, COST, 10).tolist()
+    return image_weights(MaskPlan(**plan), MASK, RIGHT, COST, LOG_ODDS, 10).tolist()
 
 
 def test_an_image_without_a_masked_pixel_weighs_nothing() -> None:
@@ -91,6 +92,23 @@ def test_the_budget_by_hand() -> None:
     assert weigh(budget=math.inf, order="easiest") == [1, 0, 0, 1]
 
 
+def test_the_budget_in_other_orders_by_hand() -> None:
+    # Image 2 has no masked pixel: it neither counts nor costs. As they come: images 0, 1, 3 at 0.03, 0.04, 0.06.
+    assert weigh(budget=0.035, spend="random") == [1, 0, 0, 0]
+    assert weigh(budget=0.045, spend="random") == [1, 1, 0, 0]
+    # Hardest first: images 1, 0, 3 at 0.01, 0.04, 0.06; easiest first: 3, 0, 1 at 0.02, 0.05, 0.06.
+    assert weigh(budget=0.045, spend="hardest") == [1, 1, 0, 0]
+    assert weigh(budget=0.025, spend="easiest") == [0, 0, 0, 1]
+    assert weigh(budget=0.055, spend="easiest") == [1, 0, 0, 1]
+    assert all(weigh(budget=0.07, spend=order) == [1, 1, 0, 1] for order in ("random", "hardest", "easiest"))
+
+
+def test_an_image_beyond_the_budget_ends_the_spending() -> None:
+    # Smallest first would still take image 1 (0.1) beside image 3 (0.2); easiest first stops at image 0 (0.3).
+    assert weigh(budget=0.035, spend="easiest") == [0, 0, 0, 1]
+    assert weigh(budget=0.035) == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("order", ["random", "easiest"])
 @pytest.mark.parametrize("budget", [0.01, 0.05, 0.1, 0.2, 0.4])
 def test_no_subset_within_the_budget_is_larger(budget: float, order: str) -> None:
@@ -106,7 +124,7 @@ def test_no_subset_within_the_budget_is_larger(budget: float, order: str) -> Non
             for subset in itertools.combinations(eligible, size)
             if sum(float(costs[image]) for image in subset) / 8 <= budget
         )
-        weights = image_weights(MaskPlan(order=order, budget=budget), mask, right, costs, 8)
+        weights = image_weights(MaskPlan(order=order, budget=budget), mask, right, costs, torch.zeros(7), 8)
         taken = weights.nonzero().flatten().tolist()
         assert len(taken) == best and set(taken) <= set(eligible)
         assert float((weights * costs).sum()) / 8 <= budget

@@ -7,6 +7,8 @@ from smoot.workbench import paths, storage
 from smoot.workbench.results import RunRecord
 from smoot.workbench.typesetting import Measurement, Setting
 
+OWN = ("train_images", "epochs")  # what a method may set otherwise than the rest
+
 
 def setting(records: Sequence[RunRecord]) -> Setting:
     """The common setting of the records of one data set and backbone.
@@ -17,13 +19,16 @@ def setting(records: Sequence[RunRecord]) -> Setting:
             than the manifest's.
     """
     cell = records[0].cell
-    facts = [_facts(record) for record in records]
-    for record, found in zip(records, facts, strict=True):
-        if found != facts[0]:
-            raise ValueError(f"record {record.keys} was run with {found}: expected {facts[0]} as the first one")
+    own = [record for record in records if not _deviates(record)] or records
+    first = _facts(own[0])
+    for record in records:
+        found = _facts(record)
+        found |= {key: first[key] for key in OWN if _deviates(record)}
+        if found != first:
+            raise ValueError(f"record {record.keys} was run with {found}: expected {first} as the others")
     folders = paths.ProfilePaths(cell.profile)
     manifest = _manifest(records[0])
-    shared = dict(facts[0])
+    shared = dict(first)
     train_images = shared.pop("train_images")
     del shared["data"]
     return Setting(
@@ -32,7 +37,9 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         region=manifest["region"],
         train_images=manifest["train_images"] if train_images is None else train_images,
         train_total=manifest["train_images"],
-        test_images=manifest["test_images"],
+        test_images=shared.pop("development") or manifest["test_images"],
+        measured_on="development" if first["development"] else "test",
+        deviations=len(own) < len(records),
         seeds=len({record.seed for record in records}),
         code_versions=len({record.code for record in records}),
         source=(folders.records / cell.dataset / cell.backbone).relative_to(paths.ROOT).as_posix(),
@@ -48,6 +55,12 @@ def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunReco
     return [(setting(group), group) for group in groups.values()]
 
 
+def _deviates(record: RunRecord) -> bool:
+    """Whether the record's method sets the training or the data otherwise than its profile."""
+    method = record.config.get("method", {})
+    return bool(method.get("training") or method.get("dataset"))
+
+
 def _facts(record: RunRecord) -> dict[str, Any]:
     """What the record's configuration says, by name."""
     config = record.config
@@ -56,6 +69,7 @@ def _facts(record: RunRecord) -> dict[str, Any]:
             "data": record.data,
             "train_images": config["dataset"]["train_images"],
             "validation_images": config["dataset"]["validation_images"],
+            "development": config["dataset"].get("development_images", 0),
             "epochs": config["training"]["epochs"],
             "measured": _measurement(config["evaluation"]),
         }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from smoot.workbench.oracle import Config, by_seed, family, flat_config, is_constant
+from smoot.workbench.oracle import Config, by_seed, family, is_constant
 from smoot.workbench.statistics import compare, holm
 from smoot.workbench.study import Choice, Condition
 
@@ -22,9 +22,7 @@ GRADIENTS: Mapping[str, Config] = {  # family of a sweep over the share of pixel
     "SGT as published": {"of": "log_prob", "reduction": "signed_mean", "detach_target": False},
     "SGT improved": {"of": "log_odds", "reduction": "mean_abs", "detach_target": True},
 }
-ADAPTIVE = "SMOOT"  # the family of sweeps over one constant of the adaptive schedule
-CENTRE = "smoot"
-SWEEP = ["family", "constant", "value", "method"]
+ADAPTIVE = "SMOOT"  # the family of sweeps over one constant of the adaptive schedule: key and symbol
 CONSTANTS = {
     "plan.mask_fraction": "k",
     "plan.mass": "τ",
@@ -147,50 +145,36 @@ def _chosen_shares(values: Array, margin: float) -> Array:
 def sweeps(configs: Mapping[str, Config]) -> pd.DataFrame:
     """The families of methods that differ in one constant: ``family``, ``constant``, ``value``, ``method``.
 
-    For each of `GRADIENTS` the methods that mask a share of pixels of every image; and every number that a
-    method changes, alone, of the adaptive method `CENTRE` (of the first adaptive one if there is none).
+    For each of `GRADIENTS` the methods that mask a share of pixels of every image; and for each of `CONSTANTS` the
+    largest group of adaptive methods that differ in nothing else.
 
     Raises:
-        ValueError: if two methods of a family have the same value.
+        ValueError: if two methods of a family have the same value, or there is nothing to compare.
     """
-    found = [_adaptive_sweeps(configs)]
+    adaptive = {name: config for name, config in configs.items() if config["schedule"] == "adaptive"}
+    found = []
     for title, guidance in GRADIENTS.items():
         asked = {name: config for name, config in configs.items() if _masks_all(config, guidance)}
-        own = family(asked, ["plan.mask_fraction"]).set_axis(["method", "value"], axis="columns")
-        found.insert(-1, own.assign(family=title, constant="k"))
-    members = pd.DataFrame([row for own in found for row in own.to_dict("records")], columns=SWEEP)
-    twice = members[members.duplicated(["family", "constant", "value"], keep=False)]
-    if len(twice):
-        raise ValueError(f"the methods {twice['method'].tolist()} are the same: expected one for each value of a sweep")
-    swept = members.groupby(["family", "constant"])["value"].transform("size") > 1
-    order = members.groupby(["family", "constant"], sort=False).ngroup()
-    return members.assign(order=order)[swept].sort_values(["order", "value"], ignore_index=True)[SWEEP]
+        found.append((title, "k", family(asked, ["plan.mask_fraction"])))
+    found += [(ADAPTIVE, constant, family(adaptive, [key])) for key, constant in CONSTANTS.items()]
+    swept = [
+        own.set_axis(["method", "value"], axis="columns").assign(family=title, constant=constant).sort_values("value")
+        for title, constant, own in found
+        if len(own) > 1
+    ]
+    for own in swept:
+        twice = own.loc[own["value"].duplicated(keep=False), "method"].tolist()
+        if twice:
+            raise ValueError(f"the methods {twice} are the same: expected one for each value of a sweep")
+    if not swept:
+        raise ValueError(f"no two of the methods {list(configs)} differ in one swept constant: expected a sweep")
+    return pd.concat(swept, ignore_index=True)[["family", "constant", "value", "method"]]
 
 
 def _masks_all(config: Config, guidance: Config) -> bool:
     """Whether a method masks a fixed share of pixels of every image and ranks and compares them like this."""
     alike = all(config["guidance"][key] == value for key, value in guidance.items())
     return is_constant(config) and config["plan"]["image_fraction"] == 1 and alike
-
-
-def _adaptive_sweeps(configs: Mapping[str, Config]) -> pd.DataFrame:
-    """The rows of :func:`sweeps` around the central adaptive method."""
-    adaptive = {name: flat_config(config) for name, config in configs.items() if config["schedule"] == "adaptive"}
-    centre = CENTRE if CENTRE in adaptive else next(iter(adaptive), None)
-    rows: dict[str, list[dict[str, object]]] = {}
-    for name, flat in adaptive.items():
-        base = adaptive[centre or name]
-        changed = [key for key in {**base, **flat} if flat.get(key) != base.get(key)]
-        if len(changed) == 1 and _is_number(flat.get(changed[0])) and _is_number(base.get(changed[0])):
-            key = changed[0]
-            shared = {"family": ADAPTIVE, "constant": CONSTANTS.get(key, key.rpartition(".")[2])}
-            start = [shared | {"value": base[key], "method": centre}]
-            rows.setdefault(key, start).append(shared | {"value": flat[key], "method": name})
-    return pd.DataFrame([row for own in rows.values() for row in own], columns=SWEEP)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def sensitivity(members: pd.DataFrame, frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from smoot.workbench import effects, results
-from smoot.workbench.effect_tables import CORRELATED, DESIGNS, HEADLINE, LEVEL, effect_name, known_measures, shown
-from smoot.workbench.measures import Measure, Measures
+from smoot.workbench import effects, oracle, results
+from smoot.workbench.effect_tables import CORRELATED, DESIGNS, HEADLINE, LEVEL, effect_name, shown
+from smoot.workbench.measures import ARROWS, Measure, Measures
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame, mean_interval
 from smoot.workbench.study import Study, remarks
-from smoot.workbench.style import INK, colours, finish, legend, markers, panels, styled
+from smoot.workbench.style import INK, finish, legend, panels, styled
 from smoot.workbench.typesetting import Setting, display_name, fixed, probability
 
 HOLLOW = f"filled: p < {LEVEL:g} (paired t-test, Holm-adjusted over the rows of a panel)"
@@ -39,7 +39,6 @@ class Bar:
     low: float
     high: float
     colour: str
-    marker: str
     certain: bool
 
 
@@ -53,7 +52,7 @@ def draw(
     """
     own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
     end = f"{remarks(study, records)} {about.facts}.".lstrip()
-    frame, measures = results.metrics_frame(records), known_measures(records, about)
+    frame, measures = results.metrics_frame(records), oracle.known_measures(records, about)
     headline = shown(HEADLINE, frame, measures)
     if "factorial" in study.exhibits:
         levels = effects.factor_levels(records)
@@ -69,8 +68,8 @@ def draw(
             f"adversarial_{about.place}",
             f"Is masking an attack? {about.name}: what masking changes in the log-probability of the answer to first "
             "order (mean over training; negative where it is lowered), and what the networks reach; a mark is a cell "
-            f"of the factorial, mean with 95 % confidence interval over seeds; dotted: {display_name(study.reference)}. "
-            f"ρ: Spearman's correlation over the cells' means, p not adjusted. {end}",
+            "of the factorial, mean with 95 % confidence intervals over seeds; dotted: "
+            f"{display_name(study.reference)}. ρ: Spearman's correlation over the cells' means, p not adjusted. {end}",
             adversarial_figure(changed, levels, study.reference, shown(tuple(CORRELATED), changed, measures)),
         )
     if "comparison" in study.exhibits:
@@ -98,7 +97,7 @@ def effects_forest(found: pd.DataFrame, measures: Measures) -> Figure:
     for place, row in enumerate(rows):
         same = found[(found["factor"] == row["factor"]) & (found["level"] == row["level"])]
         for effect in same.to_dict("records"):
-            bar = _bar(effect, place, measures[effect["metric"]], palette[row["factor"]], "o")
+            bar = _bar(effect, place, measures[effect["metric"]], palette[row["factor"]])
             forest[effect["metric"]].append(bar)
     return _forest(forest, measures, names, "Effect")
 
@@ -114,22 +113,18 @@ def comparison_forest(frame: pd.DataFrame, methods: Sequence[str], reference: st
         measures: panels, in order; one stays empty if its metric was not measured in every run.
     """
     rows = [method for method in methods if method != reference]
-    colour, marker = colours(rows), markers(rows)
     forest: dict[str, list[Bar]] = {}
     for metric, measure in measures.items():
         own = frame[frame["method"].isin([reference, *rows])]
         compared = compared_frame(own, metric, [reference, *rows], [reference]).to_dict("records")
-        forest[metric] = [
-            _bar(pair, rows.index(pair["method"]), measure, colour[pair["method"]], marker[pair["method"]])
-            for pair in compared
-        ]
+        forest[metric] = [_bar(pair, rows.index(pair["method"]), measure, BLIND_SAFE[0]) for pair in compared]
     return _forest(forest, measures, [display_name(method) for method in rows], "Method")
 
 
-def _bar(found: Mapping[Any, Any], place: int, measure: Measure, colour: str, marker: str) -> Bar:
+def _bar(found: Mapping[Any, Any], place: int, measure: Measure, colour: str) -> Bar:
     """A row of a forest from one of `effects.main_effects` or `statistics.compared_frame`."""
     middle, low, high = (measure.factor * found[name] for name in ("difference", "low", "high"))
-    return Bar(place, middle, low, high, colour, marker, bool(found["p_holm"] < LEVEL))
+    return Bar(place, middle, low, high, colour, bool(found["p_holm"] < LEVEL))
 
 
 def _forest(forest: Mapping[str, Sequence[Bar]], measures: Measures, names: Sequence[str], ylabel: str) -> Figure:
@@ -140,9 +135,10 @@ def _forest(forest: Mapping[str, Sequence[Bar]], measures: Measures, names: Sequ
         for bar in bars:
             _draw(axes, bar)
         measure = measures[metric]
-        title = textwrap.fill(measure.label, 20)
-        finish(axes, title, measure.difference.removeprefix(measure.label).strip() or "Difference", "")
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        unit = "points" if measure.factor == 100 else measure.unit
+        xlabel = f"{unit.capitalize() or 'Difference'}{ARROWS[measure.better]}"
+        finish(axes, textwrap.fill(measure.label, 20), xlabel, "")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     places[0].set(ylabel=ylabel, ylim=(len(names) - 0.5, -0.5))
     places[0].set_yticks(range(len(names)), list(names))
     return figure
@@ -154,7 +150,7 @@ def _draw(axes: Axes, bar: Bar) -> None:
         bar.place,
         xerr=[[bar.middle - bar.low], [bar.high - bar.middle]],
         color=bar.colour,
-        marker=bar.marker,
+        marker="o",
         markerfacecolor=bar.colour if bar.certain else "white",
         markersize=5,
         elinewidth=1.4,
@@ -172,7 +168,7 @@ def adversarial_figure(frame: pd.DataFrame, levels: pd.DataFrame, reference: str
         reference: the method whose means are lines.
         measures: panels, in order.
     """
-    figure, (places,) = panels(1, len(measures), 3.6)
+    figure, (places,) = panels(1, len(measures), 3.9)
     for axes, (metric, measure) in zip(places, measures.items(), strict=True):
         axes.axvline(0, color=INK, linewidth=0.8)
         level = measure.factor * frame.loc[frame["method"] == reference, metric].mean()
@@ -185,7 +181,7 @@ def adversarial_figure(frame: pd.DataFrame, levels: pd.DataFrame, reference: str
             axes, f"ρ = {fixed(found.rho)}, {probability(found.p_value)}", "First-order change (nats)", measure.header
         )
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    legend(figure, _keys(levels, reference), 5)
+    legend(figure, _keys(levels, reference), 3)
     return figure
 
 
@@ -207,15 +203,22 @@ def _cross(axes: Axes, values: pd.DataFrame, ranking: str, fill: str, target: st
 
 
 def _keys(levels: pd.DataFrame, reference: str) -> list[Line2D]:
-    """Legend entries of the levels that occur, factor by factor, and of the reference."""
+    """Legend entries, one column a factor: the levels that occur, and the reference below the last."""
     found = {
         factor: [level for level in known if level in set(levels[factor])] for factor, known in effects.FACTORS.items()
     }
-    looks = [({"color": RANKINGS[name], "marker": "o"}, name) for name in found["ranking"]]
-    looks += [({"color": INK, "marker": FILLS[name]}, f"{name} fill") for name in found["fill"]]
-    hollow = {"detached": INK, "through": "white"}
-    looks += [
-        ({"color": INK, "marker": "o", "markerfacecolor": hollow[name]}, f"{name} target") for name in found["target"]
+    columns = [
+        [_key(f"{name} ranking", RANKINGS[name], "o") for name in found["ranking"]],
+        [_key(f"{name} fill", INK, FILLS[name]) for name in found["fill"]],
+        [_key(f"{name} target", INK, "o", hollow=name == "through") for name in found["target"]],
     ]
-    keys = [Line2D([], [], linestyle="", label=name.replace("_", " "), **look) for look, name in looks]
-    return [*keys, Line2D([], [], color=INK, linestyle=":", label=display_name(reference))]
+    columns[-1].append(Line2D([], [], color=INK, linestyle=":", label=display_name(reference)))
+    height = max(map(len, columns))
+    return [key for column in columns for key in [*column, *[_key(" ", "none", "")] * (height - len(column))]]
+
+
+def _key(label: str, colour: str, marker: str, *, hollow: bool = False) -> Line2D:
+    face = "white" if hollow else colour
+    return Line2D(
+        [], [], linestyle="", color=colour, marker=marker, markerfacecolor=face, label=label.replace("_", " ")
+    )

@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from smoot.workbench import costs, effects, results
-from smoot.workbench.measures import Measure, Measures, quality
+from smoot.workbench import costs, effects, oracle, results
+from smoot.workbench.measures import Measure, Measures
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame
 from smoot.workbench.study import Study, remarks
 from smoot.workbench.tabulation import SPREAD, Row, difference_text, head, summarised, table
 from smoot.workbench.typesetting import NOTHING, Setting, Table, display_name, fixed, interval, probability
 
-CHANGE = Measure("First-order change", "nats", 3, "")
+CHANGE: Measures = {effects.CHANGE: Measure("First-order change", "nats", 3, "")}
 HEADLINE = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")  # what decides, in this order
-FACTORIAL = (effects.CHANGE, *HEADLINE, "gini", "accuracy_pgd")
+FACTORIAL = (*HEADLINE, "gini", "accuracy_pgd")
 CORRELATED = {  # with the first-order change, over cells
     "accuracy_pgd": "accuracy under PGD",
     "accuracy": "accuracy",
@@ -26,7 +26,8 @@ CORRELATED = {  # with the first-order change, over cells
 }
 PRICES: Measures = {
     "masked_share": Measure("Images masked", better=""),
-    "relative": Measure("Cost over Plain (×)", "", 2, "lower"),
+    "passes": Measure("Cost of the run (×)", "", 2, "lower"),
+    "relative": Measure("A step, measured (×)", "", 2, "lower"),
 }
 LEVEL = 0.05
 MARK = " †"  # behind an effect that survives Holm's adjustment
@@ -48,23 +49,17 @@ def build(study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, a
     """
     own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
     end = f"{remarks(study, records)} {about.facts}. {about.origin}".lstrip()
-    frame, measures = results.metrics_frame(records), known_measures(records, about)
+    frame, measures = results.metrics_frame(records), oracle.known_measures(records, about)
     if "factorial" in study.exhibits:
         levels = effects.factor_levels(records)
         changed = effects.with_change(frame, own)
-        yield factorial_table(changed, levels, study.reference, shown(FACTORIAL, changed, measures), about, end)
-        yield effects_table(changed, levels, shown(FACTORIAL, changed, measures), about, end)
+        columns = {**CHANGE, **shown(FACTORIAL, changed, measures)}
+        yield factorial_table(changed, levels, study.reference, columns, about, end)
+        yield effects_table(changed, levels, columns, about, end)
     if "comparison" in study.exhibits:
         methods = study.shown(list(dict.fromkeys(frame["method"])))
-        prices = prices_frame(own, about.backbone, records[0].config["training"]["batch_size"])
-        priced = frame.merge(prices, on=["method", "seed"], how="left")
-        yield comparison_table(priced, methods, study.reference, shown(HEADLINE, frame, measures), about, end)
-
-
-def known_measures(records: Sequence[RunRecord], about: Setting) -> Measures:
-    """How each metric of these records is shown."""
-    fills = records[0].config["evaluation"]["fills"]
-    return {effects.CHANGE: CHANGE, **quality(fills, [about.region])}
+        priced = frame.merge(prices_frame(records, own, study.reference), on=["method", "seed"], how="left")
+        yield comparison_table(priced, methods, study, shown(HEADLINE, frame, measures), about, end)
 
 
 def shown(metrics: Sequence[str], frame: pd.DataFrame, measures: Measures) -> Measures:
@@ -106,7 +101,7 @@ def factorial_table(
         "epoch on its last batch, mean over epochs; negative where masking works like an attack. Over the "
         f"{len(levels)} cells' means it correlates with {_correlations(frame, levels)} (Spearman, not adjusted). {end}"
     )
-    return table(f"factorial_{about.place}", f"Every combination, {about.name}", caption, rows)
+    return table(f"factorial_{about.place}", f"Cells of the factorial, {about.name}", caption, rows)
 
 
 def _correlations(frame: pd.DataFrame, levels: pd.DataFrame) -> str:
@@ -161,31 +156,43 @@ def _numbers(found: pd.DataFrame, crossed: pd.DataFrame, measures: Measures) -> 
     return both.assign(**{name: factor * both[name] for name in SCALED})
 
 
-def prices_frame(histories: pd.DataFrame, backbone: str, batch_size: int) -> pd.DataFrame:
-    """Each run's mean share of masked images and, where its step was measured, its cost over plain training's.
+def prices_frame(records: Sequence[RunRecord], histories: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """What each run paid: ``method``, ``seed`` and the columns `PRICES`.
 
     Args:
-        histories: one row per epoch of every run of one data set and backbone.
-        backbone, batch_size: of these runs.
+        records, histories: of one data set and backbone.
+        reference: whose number of epochs counts as 1.
+
+    Returns:
+        One row per run: its mean share of masked images; the passes of its whole training, counted, over those of
+        plain training for the reference's epochs; the measured cost of its steps over plain steps where it is known.
     """
-    keys = ["method", "seed"]
-    relative = costs.run_cost(costs.read_costs(), histories, backbone, batch_size).groupby(keys)["relative"].mean()
-    return histories.groupby(keys)[["masked_share"]].mean().join(relative).reset_index()
+    configs, batch_size = oracle.method_configs(records), records[0].config["training"]["batch_size"]
+    epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
+    relative = costs.run_cost(costs.read_costs(), histories, records[0].cell.backbone, batch_size)
+    measured = relative.groupby(["method", "seed"])["relative"].mean()
+    rows = []
+    for (method, seed), own in histories.groupby(["method", "seed"]):
+        passes = oracle.counted_cost(configs[str(method)], own["image_fraction"].tolist()).sum() / epochs
+        rows.append((method, seed, own["masked_share"].mean(), passes))
+    found = pd.DataFrame(rows, columns=["method", "seed", "masked_share", "passes"])
+    return found.join(measured, on=["method", "seed"])
 
 
 def comparison_table(
-    frame: pd.DataFrame, methods: Sequence[str], reference: str, measures: Measures, about: Setting, end: str
+    frame: pd.DataFrame, methods: Sequence[str], study: Study, measures: Measures, about: Setting, end: str
 ) -> Table:
     """Methods against one reference: what they reach, what they gain, how much they mask, what they cost.
 
     Args:
         frame: the metrics of each method and seed, with the columns of `prices_frame`.
         methods: rows, in order.
-        reference: what differences are taken to; it need not be a row.
+        study: its title, and the method that differences are taken to; it need not be a row.
         measures: what is compared, in order.
         about: names the data set and backbone.
         end: of the caption.
     """
+    reference = study.reference
     family = list(dict.fromkeys([*methods, reference]))
     compared = {metric: compared_frame(frame, metric, family, [reference]) for metric in measures}
     prices = {name: measure for name, measure in PRICES.items() if frame[name].notna().any()}
@@ -198,16 +205,18 @@ def comparison_table(
             values, words = summarised(own, {metric: measure})
             paired, shown_pair = _against(method, compared[metric], metric, measure)
             numbers |= values | paired
-            texts |= words | {f"{measure.label} minus {display_name(reference)}": shown_pair}
+            texts |= words | {f"{measure.label} (minus {display_name(reference)})": shown_pair}
         values, words = summarised(own, prices)
         rows.append((numbers | values, texts | words))
-    cost = " Cost: a step's measured cost at the recorded share of images masked, mean over training."
+    timed = " A step, measured: at the recorded share of images masked, over Plain's."
     caption = (
         f"{SPREAD[0].upper()}{SPREAD[1:]}. Minus {display_name(reference)}: paired by seed, with 95 % confidence "
-        f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} methods in the same measure. Images "
-        f"masked: mean over training.{cost if 'relative' in prices else ''} {end}"
+        f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
+        "masked: mean over training. Cost of the run: its passes, counted (forward 1, backward 2, to the inputs alone "
+        f"1), over those of {display_name(reference)}'s epochs without masks.{timed if 'relative' in prices else ''} "
+        f"{end}"
     )
-    return table(f"comparison_{about.place}", f"Comparison, {about.name}", caption, rows)
+    return table(f"comparison_{about.place}", f"{study.title}, {about.name}", caption, rows)
 
 
 def _against(method: str, compared: pd.DataFrame, metric: str, measure: Measure) -> tuple[dict[str, object], str]:

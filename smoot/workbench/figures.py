@@ -6,16 +6,30 @@ Call ``figures.write_all("laptop")``; the files are ``figures/laptop/plots/NAME.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from smoot.workbench import captions, charts, comparison_charts, cost_charts, costs, paths, pictures, results, storage
+from smoot.workbench import (
+    captions,
+    charts,
+    comparison_charts,
+    cost_charts,
+    costs,
+    effect_charts,
+    paths,
+    pictures,
+    results,
+    schedule_charts,
+    storage,
+)
 from smoot.workbench.config import load_grid
 from smoot.workbench.measures import ACCURACY, judged_fill
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame
+from smoot.workbench.study import load_study
 from smoot.workbench.style import save
 from smoot.workbench.typesetting import Setting, all_facts, display_name, fixed
 
@@ -61,6 +75,11 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     grid = load_grid(profile)
     groups = captions.by_setting(results.load_records(grid))
     histories = results.read_histories(grid)
+    study = load_study(profile)
+    if study is not None:
+        for draw, (about, records) in product((effect_charts.draw, schedule_charts.draw), groups):
+            yield from (Drawn(*drawn) for drawn in draw(study, records, histories, about))
+        return
     for about, records in groups:
         yield from _of_samples(results.read_samples(grid, about.dataset, about.backbone), about, grid.seeds[0])
         here = (histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)

@@ -80,6 +80,7 @@ def faithfulness(fills: Sequence[str]) -> Measures:
         found[f"random_auc_{fill}"] = Measure(f"Random, {fill}", better="")
     for fill in fills:
         found[f"judge_gap_{fill}"] = Measure(f"Judge's gap, {fill}", "points")
+        found[f"judge_gap_right_{fill}"] = Measure(f"Judge's gap, right answers, {fill}", "points")
         found[f"judge_random_auc_{fill}"] = Measure(f"Judge, random, {fill}", better="")
     return found
 

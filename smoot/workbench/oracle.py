@@ -19,7 +19,7 @@ import pandas as pd
 
 from smoot.workbench.costs import run_cost
 from smoot.workbench.measures import Measure, Measures, judged_fill, quality
-from smoot.workbench.results import RunRecord
+from smoot.workbench.results import RunRecord, metrics_frame
 from smoot.workbench.statistics import PairedComparison, compare, measured
 from smoot.workbench.typesetting import Setting
 
@@ -46,7 +46,7 @@ class Prices:
 
     Attributes:
         search: of one training of every cell of the grid.
-        methods: of one training of each method that decides for itself.
+        methods: of one training of each method whose masking changes during training.
         measured: whether steps of the network were timed; else passes are counted.
     """
 
@@ -57,12 +57,16 @@ class Prices:
 
 def headline(records: Sequence[RunRecord], about: Setting) -> Measures:
     """Accuracy and the judge's gap on rightly answered images, as far as every run has them."""
-    fills = records[0].config["evaluation"]["fills"]
-    right = f"judge_gap_right_{judged_fill(fills)}"
-    known = {right: Measure(f"Judge's gap, right answers, {judged_fill(fills)}", "points")}
-    known |= quality(fills, [about.region])
-    frame = pd.DataFrame([dict(record.metrics) for record in records])
+    known, frame = known_measures(records, about), metrics_frame(records)
+    right = f"judge_gap_right_{judged_fill(records[0].config['evaluation']['fills'])}"
     return {metric: known[metric] for metric in ("accuracy", right) if measured(frame, metric)}
+
+
+def known_measures(records: Sequence[RunRecord], about: Setting) -> Measures:
+    """How the metrics of these records are shown."""
+    fills = records[0].config["evaluation"]["fills"]
+    right = {f"judge_gap_right_{fill}": Measure(f"Judge's gap if right, {fill}", "points") for fill in fills}
+    return {**right, **quality(fills, [about.region])}
 
 
 def method_configs(records: Sequence[RunRecord]) -> dict[str, Config]:
@@ -70,8 +74,8 @@ def method_configs(records: Sequence[RunRecord]) -> dict[str, Config]:
     return {record.cell.method: record.config["method"] for record in records}
 
 
-def self_deciding(configs: Mapping[str, Config]) -> list[str]:
-    """The methods whose schedule decides during training, without those that train otherwise or on other data."""
+def scheduled_methods(configs: Mapping[str, Config]) -> list[str]:
+    """The methods whose masking changes during training, without those that train otherwise or on other data."""
     return [name for name, config in configs.items() if config["schedule"] != "constant" and not _overrides(config)]
 
 
@@ -153,18 +157,18 @@ def share_of_gain(gain: PairedComparison, best: PairedComparison) -> float:
 
 
 def standings(
-    cells: pd.DataFrame, deciding: Sequence[str], frame: pd.DataFrame, metrics: Sequence[str], reference: str
+    cells: pd.DataFrame, scheduled: Sequence[str], frame: pd.DataFrame, metrics: Sequence[str], reference: str
 ) -> pd.DataFrame:
-    """The reference, every cell, the oracles and the methods that decide for themselves, in every metric.
+    """The reference, every cell, the oracles and the methods whose masking changes, in every metric.
 
     Args:
-        cells, deciding: the grid as from :func:`read_grid`, and the methods beside it.
+        cells, scheduled: the grid as from :func:`read_grid`, and the methods beside it.
         frame: the metrics for each method and seed.
         metrics: higher is better.
         reference: what gains are taken to.
 
     Returns:
-        One row per line and metric: ``kind`` (reference, cell, oracle, held_out, deciding), ``of`` (the metric that
+        One row per line and metric: ``kind`` (reference, cell, oracle, held_out, schedule), ``of`` (the metric that
         an oracle is best in), ``method`` (empty for held-out oracles), ``metric``, the fields of
         `statistics.PairedComparison` of the gain, ``share`` of the gain of the metric's oracle.
     """
@@ -174,7 +178,7 @@ def standings(
     oracles = {metric: find_oracle(cells, frame, metric) for metric in metrics}
     for metric, oracle in oracles.items():
         lines += [("oracle", metric, dict.fromkeys(seeds, oracle.method)), ("held_out", metric, oracle.held_out)]
-    lines += [("deciding", "", dict.fromkeys(seeds, method)) for method in deciding]
+    lines += [("schedule", "", dict.fromkeys(seeds, method)) for method in scheduled]
     rows = []
     for metric in metrics:
         wide = by_seed(frame, metric)
@@ -190,10 +194,7 @@ def standings(
 
 
 def trajectories(histories: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
-    """What methods masked epoch by epoch, means over seeds: ``method``, ``epoch``, ``masked_share``, ``masked_pixels``.
-
-    Epochs in which nothing was masked are left out.
-    """
+    """Means over seeds: ``method``, ``epoch``, ``masked_share``, ``masked_pixels``; no epochs without masks."""
     own = histories[histories["method"].isin(methods)]
     means = own.groupby(["method", "epoch"], as_index=False)[["masked_share", "masked_pixels"]].mean()
     return means.dropna(ignore_index=True)
@@ -202,7 +203,7 @@ def trajectories(histories: pd.DataFrame, methods: Sequence[str]) -> pd.DataFram
 def read_prices(
     records: Sequence[RunRecord], histories: pd.DataFrame, costs: pd.DataFrame, cells: pd.DataFrame
 ) -> Prices:
-    """What one training of every cell, and of every method that decides for itself, costs.
+    """What one training of every cell, and of every method whose masking changes, costs.
 
     Args:
         records, histories, cells: of one data set and backbone.
@@ -210,9 +211,9 @@ def read_prices(
             at shares of planned images between the measured ones on straight lines.
     """
     configs = method_configs(records)
-    deciding = self_deciding(configs)
+    scheduled = scheduled_methods(configs)
     planned = {row["method"]: [row["image_fraction"]] for row in cells.to_dict("records")}
-    planned |= {name: histories.loc[histories["method"] == name, "image_fraction"].tolist() for name in deciding}
+    planned |= {name: histories.loc[histories["method"] == name, "image_fraction"].tolist() for name in scheduled}
     lines = pd.concat(
         [
             pd.DataFrame({"method": _timed_as(configs[name]), "seed": name, "epoch": 0, "image_fraction": shares})
@@ -227,7 +228,7 @@ def read_prices(
         counted = {name: counted_cost(configs[name], shares).mean() for name, shares in planned.items()}
         means = pd.Series(counted, dtype=float)
     search = float(means[cells["method"].tolist()].sum())
-    return Prices(search, {name: float(means[name]) for name in deciding}, len(timed) == len(lines))
+    return Prices(search, {name: float(means[name]) for name in scheduled}, len(timed) == len(lines))
 
 
 def _timed_as(config: Config) -> str:

@@ -31,6 +31,7 @@ HISTORY_COLUMNS = (
     "information_loss",
     "flip_share",
     "cross_entropy_rise",
+    "first_order_change",
 )
 
 

@@ -12,10 +12,12 @@ import pandas as pd
 from smoot.workbench import (
     attribution_tables,
     captions,
+    effect_tables,
     paths,
     pipeline_tables,
     quality_tables,
     results,
+    schedule_tables,
     studies,
     study_tables,
     training_tables,
@@ -27,6 +29,7 @@ from smoot.workbench.measures import Measure, judged_fill, quality
 from smoot.workbench.protocol import Claim, load_claims
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import REFERENCES, compared_frame
+from smoot.workbench.study import Study, load_study, remarks
 from smoot.workbench.tabulation import difference_text
 from smoot.workbench.typesetting import Setting, Table, display_name, write_text
 
@@ -105,13 +108,16 @@ def load(profile: str) -> Results:
 
 
 def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """The records' metrics, and the validation accuracy that their networks were chosen by."""
-    chosen = [record.history["validation_accuracy"] for record in records]
-    return results.metrics_frame(records).assign(validation_accuracy=chosen)
+    """The records' metrics, the validation accuracy that their networks were chosen by, and the share of masked images."""
+    told = {name: [record.history[name] for record in records] for name in ("validation_accuracy", "masked_share")}
+    return results.metrics_frame(records).assign(**told)
 
 
 def build_all(profile: str) -> dict[str, Table]:
     """All tables of a profile by name, in reading order; those without anything to show are left out."""
+    study = load_study(profile)
+    if study is not None:
+        return {table.name: table for table in _of_study(study, profile)}
     loaded = load(profile)
     built = [
         quality_tables.summary_table(loaded.everything, loaded.methods, loaded.fills, loaded.abouts),
@@ -125,6 +131,15 @@ def build_all(profile: str) -> dict[str, Table]:
         pipeline_tables.starts_table(loaded.starts),
     ]
     return {table.name: table for table in built}
+
+
+def _of_study(study: Study, profile: str) -> Iterator[Table]:
+    """The tables that answer a study's question, for each data set and backbone."""
+    grid = load_grid(profile)
+    histories = results.read_histories(grid)
+    for about, records in captions.by_setting(results.load_records(grid)):
+        yield from effect_tables.build(study, records, histories, about)
+        yield from schedule_tables.build(study, records, histories, about)
 
 
 def _claims(loaded: Results) -> Iterator[Table]:
@@ -182,7 +197,13 @@ def write_all(profile: str) -> dict[str, Table]:
 
 
 def verdict(profile: str) -> str:
-    """What the results say of SMOOT against each reference, no more than the intervals allow, as Markdown."""
+    """What the results say of SMOOT against each reference, no more than the intervals allow, as Markdown.
+
+    A study compares what its tables show: here it says only what it asks.
+    """
+    study = load_study(profile)
+    if study is not None:
+        return f"**{study.title}.** {remarks(study, results.load_records(load_grid(profile)))}".rstrip() + "\n"
     loaded = load(profile)
     paragraphs = [RULE]
     metrics = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]

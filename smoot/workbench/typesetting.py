@@ -23,7 +23,11 @@ NAMES = {
     "digits": "Digits",
     "block_digits": "BlockDigits",
     "shortcut_digits": "Shortcut-Digits",
+    "cifar10_jpeg": "CIFAR-10 (JPEG q75)",
     "resnet10_narrow": "ResNet-10 (narrow)",
+    "resnet10_thin": "ResNet-10 (thin)",
+    "vit_small": "ViT (small)",
+    "vit_tiny_patch4": "ViT-Tiny (patches of 4)",
     "resnet18": "ResNet-18",
     "two_conv": "Two-conv",
     "two_conv_small": "Two-conv (small)",
@@ -49,6 +53,7 @@ WORDS = (
     "Verdict",
     "Stage",
     "Part",
+    "Factor",
 )
 
 
@@ -112,7 +117,9 @@ class Setting:
     """What every caption has to say of the runs behind it: those of one data set and backbone.
 
     ``region`` is what the saliency should be on: ``foreground`` (the object), ``block`` (the half of the image
-    with the digit) or ``shortcut`` (the patch, on which it should not be).
+    with the digit) or ``shortcut`` (the patch, on which it should not be). ``test_images`` are those that were
+    measured on, of the ``test`` split or ``development`` images; ``deviations`` says that some methods set training
+    images or epochs otherwise.
     """
 
     dataset: str
@@ -127,6 +134,8 @@ class Setting:
     code_versions: int
     source: str
     measured: Measurement
+    measured_on: str = "test"
+    deviations: bool = False
 
     @property
     def key(self) -> str:
@@ -150,7 +159,8 @@ class Setting:
         if self.train_images == self.train_total:
             images = f"all {self.train_total:,}"
         training = f"{images} training images, {self.epochs} epoch{'s' if self.epochs != 1 else ''}"
-        return f"{training}, {seeds}, {self.test_images:,} test images"
+        training += " where a method does not say otherwise" if self.deviations else ""
+        return f"{training}, {seeds}, {self.test_images:,} {self.measured_on} images"
 
     @property
     def origin(self) -> str:

@@ -199,6 +199,7 @@ def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
             "information_loss": lost,
             "flip_share": lost / 3,
             "cross_entropy_rise": lost / 2,
+            "first_order_change": -lost / 4,
         }
     )
 

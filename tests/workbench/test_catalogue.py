@@ -89,7 +89,7 @@ def test_the_committed_derived_entries_belong_to_their_source(source: str) -> No
 
 
 def test_the_committed_entries_are_consistent() -> None:
-    stored = ["digits", "fashion_mnist", "image_folder", "mnist"]
+    stored = ["cifar10_jpeg", "digits", "fashion_mnist", "image_folder", "mnist"]
     derived = ["block_digits", "block_mnist", "shortcut_digits", "shortcut_mnist"]
     assert catalogue.known() == sorted(stored + derived)
     assert [name for name in catalogue.known() if catalogue.describe(name).derived] == derived
@@ -102,3 +102,10 @@ def test_the_committed_entries_are_consistent() -> None:
         assert len(dataset.addresses) >= 2 and dataset.packages
     ours, theirs = (catalogue.describe(name).files.values() for name in ("mnist", "fashion_mnist"))
     assert not {stored.sha256 for stored in ours} & {stored.sha256 for stored in theirs}
+
+
+def test_cifar10_as_jpeg_files_is_a_folder_of_your_own_and_says_so() -> None:
+    dataset = catalogue.describe("cifar10_jpeg")
+    assert (dataset.kind, dataset.root) == ("image_folder", "data/raw/cifar10_jpeg")
+    assert (dataset.num_classes, dataset.image_shape) == (10, (3, 32, 32))
+    assert dataset.title == "CIFAR-10 (JPEG q75)"  # never to be taken for the published pixels

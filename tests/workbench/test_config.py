@@ -18,7 +18,8 @@ from smoot.scheduler import MaskPlan
 from smoot.workbench import paths
 from smoot.workbench.config import AdaptiveConfig, Grid, load_grid, load_run, load_runs
 
-PROFILES = ("laptop", "smoke", "paper")
+STUDIES = tuple(sorted(folder.parent.name for folder in (paths.ROOT / "studies").glob("*/params.yaml")))
+PROFILES = ("laptop", "smoke", "paper", *STUDIES)
 
 
 def stored(profile: str) -> dict[str, Any]:
@@ -215,3 +216,37 @@ def test_a_stream_is_63_bits_of_a_hash() -> None:
     bits = f"{int(hashlib.sha256(b'4/2/masks').hexdigest(), 16):0256b}"
     assert run.stream("masks", 2) == int(bits[:63], 2)
     assert run.stream("masks") == run.stream("masks", 0) != run.stream("masks", 2)
+
+
+def own_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **blocks: Any) -> None:
+    """A smoke profile whose method ``plain`` has these blocks too."""
+    content = stored("smoke")
+    content["methods"]["plain"] |= blocks
+    file = tmp_path / "smoke.yaml"
+    file.write_text(yaml.safe_dump(content))
+    monkeypatch.setattr("smoot.workbench.config.params_file", lambda profile: file)
+
+
+def test_a_method_sets_training_and_data_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own_method(monkeypatch, tmp_path, training={"epochs": 7}, dataset={"train_images": 50, "label_noise": 0.2})
+    changed, other = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("plain", "smoot"))
+    assert (changed.training.epochs, changed.dataset.train_images, changed.dataset.label_noise) == (7, 50, 0.2)
+    assert changed.training == replace(other.training, epochs=7)
+    assert changed.draw() == other.draw() | {"train_images": 50, "label_noise": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ({"training": {"device": "cpu"}}, "methods.plain: training: unknown key 'device': a method may set epochs"),
+        ({"training": {"epochs": 0}}, "methods.plain.training: epochs is 0"),
+        ({"dataset": {"mean": [0.5]}}, "dataset: unknown key 'mean': a method may set train_images, label_noise"),
+        ({"dataset": {"label_noise": 2.0}}, "methods.plain.dataset: label_noise is 2"),
+    ],
+)
+def test_what_a_method_may_not_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blocks: dict[str, Any], words: str
+) -> None:
+    own_method(monkeypatch, tmp_path, **blocks)
+    with pytest.raises(ValueError, match=words):
+        load_run("digits", "two_conv_small", "plain", 0, "smoke")

@@ -1,6 +1,7 @@
 """Data sets as tensors: values, splits, manifests, derived sets, the command line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_split_of_all_that_remains() -> None:
 
 @pytest.mark.parametrize(("train", "validation"), [(71, 30), (0, 30), (None, 100), (10, -1), (-5, 10)])
 def test_split_of_more_than_there_are_is_refused(train: int | None, validation: int) -> None:
-    with pytest.raises(ValueError, match=f"numbered: {train} training and {validation} validation .* the 100 of"):
+    with pytest.raises(ValueError, match=f"numbered: {train} training, {validation} validation and 0 .* the 100 of"):
         data.split(numbered(), train_images=train, validation_images=validation, seed=0)
 
 
@@ -242,3 +243,34 @@ def test_command_line_when_nothing_serves(checkout: Checkout, capsys: pytest.Cap
     checkout.describe(addresses=[])
     assert data.main(["fetch", "tiny"]) == 1
     assert capsys.readouterr().err.startswith("tiny: 4 of 4 files could not be had")
+
+
+def test_development_images_are_the_same_however_many_are_trained_on() -> None:
+    drawn = data.split(numbered(), train_images=20, validation_images=30, development_images=40, seed=3)
+    more = data.split(numbered(), train_images=30, validation_images=30, development_images=40, seed=3)
+    assert len(drawn.development_index) == 40 and torch.equal(drawn.development_index, more.development_index)
+    indices = (more.train_index, more.validation_index, more.development_index)
+    assert sorted(torch.cat(indices).tolist()) == list(range(100))
+    with pytest.raises(ValueError, match="31 training, 30 validation and 40 development images asked for"):
+        data.split(numbered(), train_images=31, validation_images=30, development_images=40, seed=3)
+
+
+def test_development_images_stand_in_for_the_test_split() -> None:
+    asked = {"train_images": 20, "validation_images": 30, "development_images": 40, "label_noise": 0.5, "seed": 3}
+    found = data.development(numbered(), **asked)
+    index = data.split(numbered(), **asked).development_index
+    assert torch.equal(found.test_images[:, 0, 0, 0].long(), index)
+    assert torch.equal(found.test_labels, index % 4)  # true labels
+    known = replace(numbered(), test_regions=torch.ones(4, 2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="regions are known of the test images only"):
+        data.development(known, **asked)
+
+
+def test_label_noise_changes_so_many_training_labels_to_other_classes() -> None:
+    clean = data.split(numbered(), train_images=60, validation_images=30, seed=3)
+    noisy = data.split(numbered(), train_images=60, validation_images=30, seed=3, label_noise=0.2)
+    changed = noisy.train_labels != clean.train_labels
+    assert int(changed.sum()) == 12
+    assert noisy.train_labels.min() >= 0 and noisy.train_labels.max() < 4
+    assert torch.equal(noisy.validation_labels, clean.validation_labels)
+    assert torch.equal(noisy.train_images, clean.train_images)

@@ -433,6 +433,7 @@ def test_all_but_classification_sees_the_first_images_only(
 def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
     areas = ("deletion_auc", "insertion_auc", "random_auc", "gap")
     by_fill = {f"{who}{area}_{fill}" for who in ("", "judge_") for area in areas for fill in ("mean", "black")}
+    by_fill |= {f"judge_gap_right_{fill}" for fill in ("mean", "black")}
     right = {"accuracy", "nll", "ece", "accuracy_noise", "accuracy_blur", "accuracy_pgd"}
     placed = {"relevance_mass", "relevance_rank", "pointing_game", "gini"}
     control = {f"random_{name}" for name in placed}

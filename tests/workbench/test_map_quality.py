@@ -102,3 +102,16 @@ def test_named_maps_start_from_the_runs_seed_at_every_call() -> None:
     assert not torch.equal(
         other(asked.network, images, targets), named_maps("random", asked)(asked.network, images, targets)
     )
+
+
+def test_the_judge_on_rightly_answered_images() -> None:
+    asked = subject()
+    right = asked.predictions == asked.labels
+    assert 0 < int(right.sum()) < COUNT
+    settings = curve_settings(asked.config)
+    judged = judge_curves(asked.judge, asked.images[right], asked.labels[right], maps()[right], settings)
+    found = map_quality(asked, maps(), still).metrics
+    for fill in ("mean", "black"):
+        assert found[f"judge_gap_right_{fill}"] == judged.areas[f"judge_gap_{fill}"]
+    nothing = replace(asked, labels=(asked.predictions + 1) % 10)
+    assert math.isnan(map_quality(nothing, maps(), still).metrics["judge_gap_right_mean"])

@@ -37,7 +37,7 @@ def test_facts_of_work_on_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
         "key": "abc",
         "seconds": 1.23,
         "cores": os.cpu_count(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "commit": commit,
     }

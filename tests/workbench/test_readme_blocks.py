@@ -18,6 +18,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tables / "accuracy.md").write_text("| a |\n")
     (plots / "curves_x.png").write_bytes(b"png")
     storage.write_json({"curves_x": "Curves of x, A: what. More."}, plots / "captions.json")
+    (tmp_path / "docs").mkdir()
+    for document in readme.DOCUMENTS:
+        (tmp_path / document).write_text(AFTER)
     return tmp_path
 
 
@@ -33,6 +36,14 @@ def test_a_figure_becomes_an_image_with_its_caption() -> None:
         "",
         "*Curves of x, A: what. More.*",
     ]
+
+
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
+def test_a_figure_is_found_from_the_folder_of_the_document(root: Path, document: str) -> None:
+    text = readme.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document)
+    address = text.partition("](")[2].partition(")")[0]
+    assert ((root / document).parent / address).resolve() == root / "figures/laptop/plots/curves_x.png"
+    assert address.startswith("../") == document.startswith("docs/")
 
 
 def test_another_profile(root: Path) -> None:
@@ -66,26 +77,51 @@ def test_bad_markers(text: str, message: str) -> None:
         readme.filled(text)
 
 
-def test_check_says_stale_once_and_writing_mends_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "README.md").write_text(BEFORE)
+@pytest.mark.parametrize("document", ["README.md", "docs/replication.md"])
+def test_an_error_names_the_document(document: str) -> None:
+    for text in ("<!-- begin speed -->\n<!-- end speed -->\n", "<!-- end accuracy -->\n", "<!-- begin accuracy -->\n"):
+        with pytest.raises(ValueError, match=f"^{document}[:,] "):
+            readme.filled(text, document)
+
+
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
+def test_check_says_stale_once_and_writing_mends_it(
+    root: Path, document: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / document).write_text(BEFORE)
     assert readme.main(["--check"]) == 1
     said = capsys.readouterr().err
-    assert said == "README.md is stale: `python -m smoot.workbench.readme` refreshes it\n"
-    assert (root / "README.md").read_text() == BEFORE
+    assert said == f"{document} is stale: `python -m smoot.workbench.readme` refreshes it\n"
+    assert (root / document).read_text() == BEFORE
 
     assert readme.main([]) == 0
-    assert (root / "README.md").read_text() == AFTER
+    assert (root / document).read_text() == AFTER
     assert readme.main(["--check"]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_an_unclosed_block_is_one_line_and_changes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "README.md").write_text("<!-- begin accuracy -->\n")
+def test_every_stale_document_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for document in readme.DOCUMENTS[1:3]:
+        (root / document).write_text(BEFORE)
+    assert readme.main(["--check"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.partition(" ")[0] for line in said] == list(readme.DOCUMENTS[1:3])
+
+
+def test_an_error_in_one_document_is_one_line_and_changes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "README.md").write_text(BEFORE)
+    (root / "docs/deviations.md").write_text("<!-- begin accuracy -->\n")
     assert readme.main([]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert (root / "README.md").read_text() == "<!-- begin accuracy -->\n"
+    assert (root / "README.md").read_text() == BEFORE
+    assert (root / "docs/deviations.md").read_text() == "<!-- begin accuracy -->\n"
 
 
-def test_no_readme_is_an_error_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert readme.main(["--check"]) == 1
-    assert str(paths.ROOT / "README.md") in capsys.readouterr().err
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
+def test_a_missing_document_is_an_error_that_names_it(
+    root: Path, document: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / document).unlink()
+    assert readme.main([]) == 1
+    assert str(paths.ROOT / document) in capsys.readouterr().err
+    assert not (root / document).exists()

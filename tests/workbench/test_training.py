@@ -1,6 +1,7 @@
 """Training: a loop written twice, random streams, and runs that are taken up again."""
 
 import inspect
+import itertools
 import json
 import math
 from dataclasses import dataclass, fields, replace
@@ -13,13 +14,13 @@ import torch.nn.functional as F
 from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
 from torch import Tensor, nn
 
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
+from smoot.scheduler import Feedback, MaskPlan
 from smoot.step import guided_backward
 from smoot.workbench import data, training
 from smoot.workbench.config import RunConfig
 from smoot.workbench.models import create_backbone
 from smoot.workbench.storage import HISTORY_COLUMNS
-from smoot.workbench.training import TrainingDiverged, TrainState, create_schedule, fit, train_epoch
+from smoot.workbench.training import TrainingDiverged, TrainState, fit, train_epoch
 
 NETWORKS = ("two_conv_small", "resnet10_narrow")
 
@@ -245,26 +246,6 @@ def test_smoots_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.M
     for index, row in enumerate(rows):
         assert row["competence"] == row["image_fraction"] == pytest.approx(sum(expected[4 * index :][:4]) / 4)
     assert {plan.mass for plan in spy.plans} == {0.2}
-
-
-def test_each_method_gets_its_schedule() -> None:
-    for method in METHODS:
-        config = run(method).method
-        schedule = create_schedule(config)
-        if method == "smoot":
-            assert isinstance(schedule, AdaptiveSchedule)
-            assert (schedule.base, schedule.images, schedule.decay) == (config.plan, "competence", 0.95)
-        else:
-            assert schedule == ConstantSchedule(config.plan)
-
-
-def test_an_adaptive_schedule_gets_every_constant_of_its_own() -> None:
-    config = run("smoot").method
-    assert config.adaptive is not None
-    changed = replace(config.adaptive, images="budget", budget=0.3, scale_mass=True, decay=0.5)
-    schedule = create_schedule(replace(config, adaptive=changed))
-    assert isinstance(schedule, AdaptiveSchedule)
-    assert (schedule.images, schedule.budget, schedule.scale_mass, schedule.decay) == ("budget", 0.3, True, 0.5)
 
 
 # -- the history
@@ -541,7 +522,7 @@ class Suspicious:
 
 
 def test_a_schedule_that_refuses_its_feedback_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "create_schedule", lambda method: Suspicious(method.plan))
+    monkeypatch.setattr(training, "create_schedule", lambda config, num_steps: Suspicious(config.method.plan))
     with pytest.raises(TrainingDiverged, match="epoch 1, step 1: feedback is nonsense; there is no checkpoint yet"):
         fitted(run(), tmp_path / "checkpoint")
 
@@ -556,7 +537,8 @@ def test_bf16_computes_in_half_precision_and_keeps_float_weights(tmp_path: Path)
     linear = next(module for module in state.network.modules() if isinstance(module, nn.Linear))
     linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     row = epoch_of(config, state)
-    assert set(seen) == {torch.bfloat16} and len(seen) == 4 * 3  # clean, saliency and masked pass
+    # Clean, saliency and masked pass of four steps; the probe after them is exact.
+    assert set(seen[:12]) == {torch.bfloat16} and set(seen[12:]) == {torch.float32}
     assert {parameter.dtype for parameter in state.network.parameters()} == {torch.float32}
     exact = epoch_of(run("sgt"), fresh(run("sgt")))
     assert row["total"] != exact["total"] and row["total"] == pytest.approx(exact["total"], rel=0.1)
@@ -652,3 +634,30 @@ def test_other_errors_of_a_step_stay_what_they_are(monkeypatch: pytest.MonkeyPat
     with pytest.raises(RuntimeError, match="expected scalar type Float") as caught:
         epoch_of(config, fresh(config))
     assert type(caught.value) is RuntimeError
+
+
+def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -> None:
+    config = run("smoot")
+    assert config.method.adaptive is not None
+    adaptive = replace(config.method.adaptive, feedback="validation", decay=0.0)
+    state = fitted(replace(config, method=replace(config.method, adaptive=adaptive)), tmp_path / "checkpoint")
+    assert state.history[0]["image_fraction"] == state.history[0]["masked_share"] == 0.0
+    for before, row in itertools.pairwise(state.history):
+        competence = before["validation_accuracy"] * max(0.0, 1 - before["validation_loss"] / math.log(10))
+        assert row["image_fraction"] == row["competence"] == pytest.approx(competence, rel=1e-9)
+
+
+def test_erased_training_images_change_the_run_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    monkeypatch.setattr(training, "erase", lambda images, **asked: seen.append(images) or images)
+    same_as_plain = epoch_of(run("plain", training={"erase_probability": 0.5}), fresh(run("plain")))
+    assert len(seen) == 4 and same_as_plain == pytest.approx(epoch_of(run("plain"), fresh(run("plain"))), nan_ok=True)
+    monkeypatch.undo()
+    erased = epoch_of(run("plain", training={"erase_probability": 0.5}), fresh(run("plain")))
+    assert erased["total"] != same_as_plain["total"]
+
+
+def test_the_history_says_how_masks_change_answers_to_first_order(tmp_path: Path) -> None:
+    rows = {method: fitted(run(method), tmp_path / method).history[-1] for method in METHODS}
+    assert math.isnan(rows["plain"]["first_order_change"])
+    assert all(math.isfinite(rows[method]["first_order_change"]) for method in ("random_mask", "sgt", "sgt_improved"))

@@ -1,0 +1,143 @@
+import math
+
+import pandas as pd
+import pytest
+from synthetic import step_costs
+from test_oracle import whole_study
+from test_typesetting import ABOUT
+
+from smoot.workbench import choice, oracle, schedule_tables
+from smoot.workbench.measures import Measure
+from smoot.workbench.oracle import Prices
+from smoot.workbench.results import RunRecord, metrics_frame
+from smoot.workbench.study import Choice, Condition, Study
+from smoot.workbench.typesetting import Table
+
+Made = tuple[list[RunRecord], pd.DataFrame]
+RULE = Choice(("plain", "i100_k50", "smoot", "smoot_tau_0.3"), "accuracy", 0.003, ("judge_gap_right_mean", "gap_black"))
+CONDITIONS = (
+    Condition("Training images", "500", {"plain": "plain", "smoot": "smoot"}),
+    Condition("Training images", "1,000", {"plain": "plain", "smoot": "sgt_k90"}),
+    Condition("Training images", "4,000", {"plain": "plain", "smoot": "i20_k10"}),
+    Condition("Labels", "clean", {"plain": "plain", "smoot": "smoot", "sgt_improved": "i60_k50"}),
+    Condition("Labels", "half wrong", {"plain": "plain", "smoot": "smoot_tau_0.1", "sgt_improved": "i100_k50"}),
+)
+STUDY = Study("A study", ("oracle", "sweep", "choice", "conditions"), "plain", "A note.", (), RULE, CONDITIONS)
+GAP = "Judge's gap if right, mean"
+
+
+@pytest.fixture(scope="module")
+def made() -> Made:
+    return whole_study()
+
+
+@pytest.fixture(scope="module")
+def tables(made: Made) -> dict[str, Table]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule_tables, "read_costs", step_costs)
+        return {table.name: table for table in schedule_tables.build(STUDY, *made, ABOUT)}
+
+
+def test_what_the_study_asks_for(made: Made, tables: dict[str, Table]) -> None:
+    kinds = ("oracle", "sweep", "choice", "conditions")
+    assert list(tables) == [f"{kind}_{ABOUT.place}" for kind in kinds]
+    for table in tables.values():
+        assert table.caption.endswith(f"A note. {ABOUT.facts}. {ABOUT.origin}")
+        assert "nan" not in table.markdown
+    sweep = Study("A study", ("sweep",), "plain")
+    assert [table.name for table in schedule_tables.build(sweep, *made, ABOUT)] == [f"sweep_{ABOUT.place}"]
+
+
+def test_the_oracle_beside_the_schedules(made: Made, tables: dict[str, Table]) -> None:
+    table = tables[f"oracle_{ABOUT.place}"]
+    frame = metrics_frame(made[0])
+    means = 100 * frame.groupby("method")["accuracy"].mean()
+    cells = [name for name in means.index if name.startswith("i")]
+    best = means[cells].idxmax()
+    images, pixels = best.removeprefix("i").split("_k")
+    shown = table.display.set_index("Method")
+    row = shown.loc[f"Best plan for accuracy ({images} % of images, {pixels} % of pixels)"]
+    assert row["Accuracy (%) ↑"].startswith(f"{means[best]:.2f} ± ")
+    assert row["Accuracy: of the best plan's gain (%)"] == "100"
+    share = (means["smoot"] - means["plain"]) / (means[best] - means["plain"])
+    assert shown.loc["SMOOT", "Accuracy: of the best plan's gain (%)"] == f"{100 * share:.0f}"
+    assert shown.loc["Plain", "Accuracy: gain"] == "–"
+    assert list(shown.columns)[3:5] == [f"{GAP} (points) ↑", f"{GAP}: gain"]
+    # shares 0.2 and 0.4 between plain and 1.6, 0.6 and 0.8 between 1.6 and 2.2; five cells each
+    search = 5 * ((1 + 0.4 * 0.6) + (1 + 0.8 * 0.6) + (1.6 + 0.2 * 0.6) + (1.6 + 0.6 * 0.6) + 2.2)
+    cost = "Cost (plain trainings) ↓"
+    assert row[cost] == f"{search:.1f}" and shown.loc["Plain", cost] == "1.0"
+    assert "25 constant plans that mask 20, 40, 60, 80 or 100 % of the images" in table.caption
+    assert "in measured steps (CPU" in table.caption
+    kinds = table.data.drop_duplicates(["kind", "of", "method"])["kind"].value_counts().to_dict()
+    assert kinds == {"cell": 25, "schedule": 6, "oracle": 2, "held_out": 2, "reference": 1}
+    assert (
+        table.data.set_index(["kind", "metric", "method"]).loc[("cell", "accuracy", "i40_k70"), "mask_fraction"] == 0.7
+    )
+
+
+def test_counted_passes_are_called_so(made: Made) -> None:
+    frame, cells = metrics_frame(made[0]), oracle.read_grid(oracle.method_configs(made[0]))
+    lines = oracle.standings(cells, ["smoot"], frame, ["accuracy"], "plain")
+    measures = {"accuracy": Measure("Accuracy", digits=2)}
+    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, ABOUT, "End.")
+    assert "passes counted in forwards" in table.caption and "measured steps" not in table.caption
+    assert table.display.set_index("Method").loc["SMOOT"].iloc[-1] == "1.9"
+
+
+def test_no_share_where_the_oracle_may_gain_nothing(made: Made) -> None:
+    frame, cells = metrics_frame(made[0]), oracle.read_grid(oracle.method_configs(made[0]))
+    lines = oracle.standings(cells, ["smoot"], frame, ["accuracy"], "plain").assign(share=math.nan)
+    measures = {"accuracy": Measure("Accuracy", digits=2)}
+    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, ABOUT, "End.")
+    assert set(table.display["Accuracy: of the best plan's gain (%)"]) == {"–"}
+    assert "– where the interval of that gain is not above zero" in table.caption
+
+
+def test_sweeps_say_their_range(made: Made, tables: dict[str, Table]) -> None:
+    table = tables[f"sweep_{ABOUT.place}"]
+    means = 100 * metrics_frame(made[0]).groupby("method")["accuracy"].mean()
+    own = means[[f"sgt_k{k}" for k in (10, 30, 50, 70, 90)]]
+    row = table.display.set_index("Method").loc["SGT as published: k"]
+    assert row["Values"] == "5 from 0.1 to 0.9"
+    assert row["Accuracy (%) ↑"] == f"{own.min():.2f} to {own.max():.2f}"
+    assert row["Accuracy: range (points) ↓"] == f"{own.max() - own.min():.2f}"
+    assert row["Accuracy: best at"] == "0.1"
+    assert table.display["Method"].tolist() == [
+        "SGT as published: k",
+        "SGT improved: k",
+        "SMOOT: τ",
+        "SMOOT: kmax",
+    ]
+    assert len(table.data) == 5 + 5 + 4 + 3
+    assert table.data.set_index("method").loc["sgt_k30", "accuracy_mean"] == pytest.approx(means["sgt_k30"])
+
+
+def test_the_choice_and_its_rule(made: Made, tables: dict[str, Table]) -> None:
+    table = tables[f"choice_{ABOUT.place}"]
+    chosen = choice.choose(metrics_frame(made[0]), RULE)
+    assert table.display["Method"].tolist() == ["Plain", "i100_k50", "SMOOT", "smoot_tau_0.3"]
+    assert table.display["Accurate enough"].tolist() == ["✗", "✓", "✓", "✓"]
+    assert table.display["Rank"].tolist()[0] == "–" and sorted(table.display["Rank"])[:3] == ["1", "2", "3"]
+    assert "at most 0.30 points below the best one's" in table.caption
+    assert f"Chosen: {chosen.name}, in {100 * chosen.share:.0f} % of 10,000 resamples" in table.caption
+    assert table.data["score"].tolist() == pytest.approx(chosen.table["score"].tolist())
+
+
+def test_gains_that_are_none_are_shown_and_marked(tables: dict[str, Table]) -> None:
+    table = tables[f"conditions_{ABOUT.place}"]
+    gains = table.display["Accuracy: gain"].tolist()
+    assert table.display["Condition"].tolist() == ["Training images", "", "", "Labels", "", "", ""]
+    assert table.display["Level"].tolist() == ["500", "1,000", "4,000", "clean", "", "half wrong", ""]
+    assert not gains[0].endswith(("○", "✗"))
+    assert gains[1].startswith("−") and gains[1].endswith(" ✗")
+    assert gains[2].endswith(" ○")
+    accuracy = table.data[table.data["metric"] == "accuracy"]
+    assert accuracy["difference"].iloc[1] == pytest.approx(float(gains[1].split(" [")[0].replace("−", "-")), abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mark"), [(0.1, 0.3, ""), (-0.1, 0.3, " ○"), (-0.3, -0.1, " ✗"), (math.nan, math.nan, " ○")]
+)
+def test_marks(low: float, high: float, mark: str) -> None:
+    assert schedule_tables.gain_mark({"low": low, "high": high}) == mark
