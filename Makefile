@@ -4,13 +4,14 @@ RUN := .venv/bin/python
 DONE := .venv/.complete
 DATASETS := mnist fashion_mnist
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
+STUDIES := factorial choice oracle schedule baselines confirmation
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
 
-.PHONY: help environment repro test verify notebooks bench gpu lock clean repository moved
+.PHONY: help environment repro test verify notebooks bench studies gpu lock clean repository moved
 .DEFAULT_GOAL := help
 
 help:
@@ -75,6 +76,11 @@ bench: environment ## measure what a step, an evaluation, size and the pipeline 
 	$(FIXED) $(RUN) benchmarks/evaluation_cost.py
 	$(FIXED) $(RUN) benchmarks/mask_overlap.py
 	$(FIXED) $(RUN) benchmarks/pipeline_cost.py
+
+studies: environment repository ## run the studies that chose the default (hours on a CPU; finished runs are kept)
+	$(RUN) -m smoot.workbench.data fetch $(DATASETS)
+	$(FIXED) sh -c 'for study in $(STUDIES); do $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
+	$(RUN) -m smoot.workbench.readme
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m smoot.workbench.grid --profile paper

@@ -7,34 +7,39 @@ from torch import Tensor, nn
 
 from smoot.guidance import Guidance
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.scheduler import MaskPlan, MaskSchedule
+from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import guided_backward
+
+# SMOOT's default, chosen by a rule that was written before the runs it was applied to: studies/choice, docs/method.md.
+PLAN = MaskPlan(pixels="mass", mass=0.2, max_fraction=0.9)
+GUIDANCE = Guidance()
 
 
 class SaliencyGuidedLoss(nn.Module):
     """The drop-in: a criterion that owns its schedule and feeds it back.
 
-    ``criterion = SaliencyGuidedLoss(AdaptiveSchedule())``, then in the loop
+    ``criterion = SaliencyGuidedLoss()``, then in the loop
     ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. In ``eval()`` or under
     ``torch.no_grad()`` it is plain cross-entropy and the schedule learns nothing. Its ``state_dict`` holds
     the schedule's state.
 
     Args:
-        schedule: hands out the plans.
-        guidance: what is not scheduled; the default is ``Guidance()``.
+        schedule: hands out the plans; without one it is SMOOT's, ``AdaptiveSchedule(PLAN)``.
+        guidance: what is not scheduled; without one it is SMOOT's ``GUIDANCE`` if the schedule is, else ``Guidance()``.
         generator: source of the random images and fills, on the inputs' device.
     """
 
     def __init__(
         self,
-        schedule: MaskSchedule,
+        schedule: MaskSchedule | None = None,
         guidance: Guidance | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.schedule = schedule
-        self.guidance = Guidance() if guidance is None else guidance
+        own = GUIDANCE if schedule is None else Guidance()
+        self.schedule: MaskSchedule = AdaptiveSchedule(PLAN) if schedule is None else schedule
+        self.guidance = own if guidance is None else guidance
         self.generator = generator
 
     def forward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from smoot.workbench import closure, notebook, storage
+from smoot.workbench import closure, notebook, paths, storage
+from smoot.workbench.cells import pipeline
 from smoot.workbench.config import load_grid, load_run
 
 ROOT = Path(notebook.__file__).parents[2]
 RAW: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in RAW.items()}  # of a repeated stage, what is repeated
 COMMITTED = ("results/", "figures/", "data/")
+OWN_FOLDERS = {name: file.parent for name, file in paths.profiles().items() if name not in ("laptop", "smoke")}
 NO_RESULT_DEPENDS_ON = {"profile", "root", "here", "workers"}
 
 
@@ -43,9 +45,21 @@ def dict_of(out: str | dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {out: {}} if isinstance(out, str) else out
 
 
-def test_both_profiles_have_the_same_pipeline() -> None:
-    assert (ROOT / "paper" / "dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
-    assert not (ROOT / "paper" / "dvc.yaml").is_symlink()
+@pytest.mark.parametrize("profile", OWN_FOLDERS)
+def test_every_profile_has_the_same_pipeline(profile: str) -> None:
+    copy = OWN_FOLDERS[profile] / "dvc.yaml"
+    assert copy.read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+    assert not copy.is_symlink()
+
+
+@pytest.mark.parametrize("profile", ["laptop", *OWN_FOLDERS])
+def test_a_profile_says_where_it_is(profile: str) -> None:
+    file = paths.params_file(profile)
+    said = yaml.safe_load(file.read_text())
+    assert said["profile"] == profile
+    assert (file.parent / said["root"]).resolve() == ROOT
+    assert ROOT / said["here"] / "params.yaml" == file and said["here"] in ("", f"{file.parent.relative_to(ROOT)}/")
+    assert pipeline(profile) == (f"{said['here']}dvc.yaml:" if said["here"] else "")
 
 
 def test_the_stages() -> None:
@@ -123,18 +137,18 @@ def test_stages_depend_on_every_parameter_that_decides_a_result() -> None:
         for keys in block.values()
         for key in keys
     }
-    for file in ("params.yaml", "paper/params.yaml"):
-        assert used == set(yaml.safe_load((ROOT / file).read_text())) - NO_RESULT_DEPENDS_ON
+    for profile in ("laptop", *OWN_FOLDERS):
+        assert used == set(yaml.safe_load(paths.params_file(profile).read_text())) - NO_RESULT_DEPENDS_ON, profile
     assert {file for stage in STAGES.values() for block in stage.get("params", []) for file in block} == {
         "${here}params.yaml"
     }
 
 
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize("profile", ["laptop", "paper", "effects"])
 def test_dvc_reads_every_stage_of_a_profile(profile: str) -> None:
     grid = load_grid(profile)
-    file = "dvc.yaml" if profile == "laptop" else f"{profile}/dvc.yaml"
-    listed = dvc("stage", "list", file, "--name-only", cwd=ROOT)
+    file = paths.params_file(profile).with_name("dvc.yaml").relative_to(ROOT)
+    listed = dvc("stage", "list", str(file), "--name-only", cwd=ROOT)
     assert listed.returncode == 0, listed.stderr
     settings = ["-".join(setting) for setting in grid.settings]
     expected = [f"{stage}@{setting}" for stage in ("train", "evaluate") for setting in settings]
@@ -153,7 +167,9 @@ def test_the_committed_results_are_up_to_date_on_a_fresh_clone(tmp_path: Path, m
     assert checked.stdout.strip().endswith("Data and pipelines are up to date."), checked.stdout + checked.stderr
     assert checked.returncode == 0
     params = clone / "params.yaml"
-    params.write_text(params.read_text().replace("\nseeds: [0, ", "\nseeds: [77, ", 1))
+    seeds = f"\nseeds: [{load_grid('laptop').seeds[0]}, "
+    assert seeds in params.read_text()
+    params.write_text(params.read_text().replace(seeds, "\nseeds: [77, ", 1))
     stale = dvc("repro", "--allow-missing", "--dry", "dvc.yaml", cwd=clone)
     assert "up to date" not in stale.stdout.splitlines()[-1]
 
@@ -166,16 +182,18 @@ def outdated(record: dict[str, Any]) -> bool:
     return bool(storage.simplified(today, "today", digits=None) != record["config"])
 
 
-def test_every_committed_paper_record_is_of_todays_parameters() -> None:
-    records = sorted((ROOT / "results" / "paper" / "records").rglob("*.json"))
+@pytest.mark.parametrize("profile", OWN_FOLDERS)
+def test_every_committed_record_is_of_todays_parameters(profile: str) -> None:
+    records = sorted((ROOT / "results" / profile / "records").rglob("*.json"))
     assert [str(file) for file in records if outdated(json.loads(file.read_text()))] == []
 
 
-def test_a_record_of_other_parameters_is_outdated() -> None:
-    grid = load_grid("paper")
+@pytest.mark.parametrize("profile", OWN_FOLDERS)
+def test_a_record_of_other_parameters_is_outdated(profile: str) -> None:
+    grid = load_grid(profile)
     for dataset, backbone, method in grid.cells():
-        config = load_run(dataset, backbone, method, grid.seeds[0], "paper").as_dict()
-        cell = {"profile": "paper", "dataset": dataset, "backbone": backbone, "method": method}
+        config = load_run(dataset, backbone, method, grid.seeds[0], profile).as_dict()
+        cell = {"profile": profile, "dataset": dataset, "backbone": backbone, "method": method}
         record = {"cell": cell | {"seed": grid.seeds[0]}, "config": config}
         assert not outdated(json.loads(json.dumps(record)))
         config["training"]["epochs"] += 1

@@ -17,18 +17,19 @@ from smoot.workbench.training_cells import train_cell
 
 
 def run_grid(profile: str) -> None:
-    """Trains and measures every cell of a profile, in the pipeline's order.
+    """Trains and measures every setting of a profile with all its methods, in the pipeline's order.
 
     Raises:
         ValueError: for an unknown profile or a bad parameter.
     """
-    cells = list(load_grid(profile).cells())
+    settings = load_grid(profile).settings
     train_judges(profile)
-    for number, cell in enumerate(cells, start=1):
-        print(f"{profile}, cell {number} of {len(cells)}: {', '.join(cell)}", flush=True)
-        train_cell(*cell, profile)
-        metrics = evaluate_cell(*cell, profile)
-        print(f"  accuracy {metrics['accuracy'].mean():.4f} over {len(metrics)} seeds", flush=True)
+    for number, setting in enumerate(settings, start=1):
+        print(f"{profile}, setting {number} of {len(settings)}: {', '.join(setting)}", flush=True)
+        train_cell(*setting, None, profile)
+        metrics = evaluate_cell(*setting, None, profile)
+        for method, own in metrics.groupby("method", sort=False):
+            print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
     print(f"{len(retrain_cells(profile))} runs measured by retraining", flush=True)
 
 

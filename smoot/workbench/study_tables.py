@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from smoot.workbench.measures import MASKING, Measure, Measures, quality
+from smoot.workbench.measures import Measure, quality
 from smoot.workbench.statistics import compared_frame
 from smoot.workbench.tabulation import SPREAD, Row, blank_repeats, differences, grid_rows, head, summarised, table
 from smoot.workbench.typesetting import NOTHING, Setting, Table, all_facts, display_name, fixed, interval
@@ -130,7 +130,7 @@ def claims_table(judged: pd.DataFrame, fills: Sequence[str], abouts: Sequence[Se
     rows: list[Row] = []
     for found in judged.to_dict("records"):
         region = regions[f"{found['dataset']}-{found['backbone']}"]
-        measure = _claimable(fills, region).get(found["metric"], Measure(found["metric"], "", 3, ""))
+        measure = quality(fills, [region]).get(found["metric"], Measure(found["metric"], "", 3, ""))
         effect, low, high, margin = (measure.factor * found[key] for key in ("effect", "low", "high", "margin"))
         missing = math.isnan(found["effect"])
         texts = {
@@ -188,13 +188,8 @@ def _glance(found: Mapping[Hashable, Any] | None, fills: Sequence[str], about: S
     """``✓ +0.86``; a dash where the claim was not made or not measured."""
     if found is None or found["verdict"] not in MARKS:
         return NOTHING
-    measure = _claimable(fills, about.region)[found["metric"]]
+    measure = quality(fills, [about.region])[found["metric"]]
     return f"{MARKS[found['verdict']]} {fixed(measure.factor * found['effect'], measure.digits, sign=True)}"
-
-
-def _claimable(fills: Sequence[str], region: str) -> Measures:
-    """Every measure that a claim can be about."""
-    return {**MASKING, **quality(fills, [region])}
 
 
 def _p(value: float) -> str:

@@ -114,7 +114,12 @@ def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
         config=config,
         metrics=values | areas | metrics,
         curves=curves,
-        history={"epochs": 10, "best_epoch": 9, "validation_accuracy": accuracy + 0.02 * draw.random()},
+        history={
+            "epochs": 10,
+            "best_epoch": 9,
+            "validation_accuracy": accuracy + 0.02 * draw.random(),
+            "masked_share": {"plain": 0.0, "smoot": 0.6}.get(cell.method, 1.0),
+        },
         code="c" * 64,
         packages={"torch": "2.11.0"},
         data=f"sha-of-{cell.dataset}",
@@ -149,6 +154,7 @@ def perturbations(accuracy: float, gap: float, draw: np.random.Generator) -> tup
             found = {name: float(np.trapezoid(curve, x)) for name, curve in own.items()}
             areas |= {f"{name}_auc_{fill}": area for name, area in found.items()}
             areas[f"{prefix}gap_{fill}"] = found[f"{prefix}insertion"] - found[f"{prefix}deletion"]
+        areas[f"judge_gap_right_{fill}"] = 1.2 * areas[f"judge_gap_{fill}"]
     return curves, areas
 
 
@@ -159,7 +165,7 @@ def attribution(name: str, gap: float, mass: float, draw: np.random.Generator) -
     for fill, shown in FILLS.items():
         faithful = gap * strength * shown + draw.normal(0, 0.01)
         found |= {f"insertion_auc_{fill}": 0.4 + faithful / 2, f"deletion_auc_{fill}": 0.4 - faithful / 2}
-        found |= {f"gap_{fill}": faithful, f"judge_gap_{fill}": faithful / 2}
+        found |= {f"gap_{fill}": faithful, f"judge_gap_{fill}": faithful / 2, f"judge_gap_right_{fill}": 0.6 * faithful}
     return found | {"sanity_spearman": kept, "sanity_ssim": kept}
 
 

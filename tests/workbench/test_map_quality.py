@@ -45,7 +45,9 @@ def test_it_is_the_sum_of_its_parts() -> None:
     judged = judge_curves(asked.judge, asked.images, asked.labels, maps(), settings)
     placed = localisation(maps(), asked.regions, 1).numbers()
     shape = {"gini": pytest.approx(float(gini_sparseness(maps()).mean())), "stability": pytest.approx(1.0)}
-    assert dict(found.metrics) == {**own.areas, **judged.areas, **placed, **shape}
+    right = {name: pytest.approx(value) for name, value in right_alone(asked).items()}
+    assert dict(found.metrics) == {**own.areas, **judged.areas, **right, **placed, **shape}
+    assert list(found.metrics) == [*own.areas, *judged.areas, *right, *placed, *shape]
     assert own.areas["gap_mean"] != judged.areas["judge_gap_mean"]
     for fill in ("mean", "black"):
         assert found.curves[fill] == {**own.curves[fill], **judged.curves[fill]}
@@ -104,14 +106,20 @@ def test_named_maps_start_from_the_runs_seed_at_every_call() -> None:
     )
 
 
-def test_the_judge_on_rightly_answered_images() -> None:
-    asked = subject()
+def right_alone(asked: Subject) -> dict[str, float]:
+    """The judge's gap for each fill on the images that the network answers rightly."""
     right = asked.predictions == asked.labels
     assert 0 < int(right.sum()) < COUNT
     settings = curve_settings(asked.config)
     judged = judge_curves(asked.judge, asked.images[right], asked.labels[right], maps()[right], settings)
+    return {f"judge_gap_right_{fill}": judged.areas[f"judge_gap_{fill}"] for fill in ("mean", "black")}
+
+
+def test_the_judge_on_rightly_answered_images() -> None:
+    asked = subject()
     found = map_quality(asked, maps(), still).metrics
-    for fill in ("mean", "black"):
-        assert found[f"judge_gap_right_{fill}"] == judged.areas[f"judge_gap_{fill}"]
+    expected = right_alone(asked)
+    assert {name: found[name] for name in expected} == expected
+    assert expected["judge_gap_right_mean"] != found["judge_gap_mean"]
     nothing = replace(asked, labels=(asked.predictions + 1) % 10)
     assert math.isnan(map_quality(nothing, maps(), still).metrics["judge_gap_right_mean"])

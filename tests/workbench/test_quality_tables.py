@@ -26,6 +26,7 @@ def frame() -> pd.DataFrame:
                 row |= {f"insertion_auc_{fill}": 0.6 * factor, f"deletion_auc_{fill}": 0.2 * factor}
                 row |= {f"random_auc_{fill}": 0.4 * factor, f"gap_{fill}": (0.4 + seed / 100) * factor}
                 row |= {f"judge_gap_{fill}": (0.2 + seed / 100) * factor, f"judge_random_auc_{fill}": 0.45}
+                row |= {f"judge_gap_right_{fill}": (0.3 + seed / 50) * factor}
             row |= {"relevance_mass": 0.45, "relevance_rank": 0.5, "gini": 0.55 + seed / 100, "stability": 0.7}
             row |= {"pointing_game": 0.8, "grid_pointing": 0.4, "random_relevance_mass": 0.2 + seed / 10}
             rows.append(row | {"random_relevance_rank": 0.21, "random_pointing_game": 0.3, "random_gini": 0.33})
@@ -128,8 +129,10 @@ def test_faithfulness(frame: pd.DataFrame) -> None:
         "Insertion, black (%) ↑": "30.0",
         "Random, black (%)": "20.0",
         "Judge's gap, mean (points) ↑": "21.0 ± 1.0",
+        "Judge's gap, right answers, mean (points) ↑": "32.0 ± 2.0",
         "Judge, random, mean (%)": "45.0",
         "Judge's gap, black (points) ↑": "10.5 ± 0.5",
+        "Judge's gap, right answers, black (points) ↑": "16.0 ± 1.0",
         "Judge, random, black (%)": "45.0",
     }
     assert table.name == "faithfulness_fashion_mnist_resnet10_narrow"

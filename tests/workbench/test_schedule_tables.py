@@ -23,7 +23,7 @@ CONDITIONS = (
     Condition("Labels", "half wrong", {"plain": "plain", "smoot": "smoot_tau_0.1", "sgt_improved": "i100_k50"}),
 )
 STUDY = Study("A study", ("oracle", "sweep", "choice", "conditions"), "plain", "A note.", (), RULE, CONDITIONS)
-GAP = "Judge's gap if right, mean"
+GAP = "Judge's gap, right answers, mean"
 
 
 @pytest.fixture(scope="module")
