@@ -21,8 +21,10 @@ from smoot.masking import (
 )
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
 from smoot.objective import guided_loss, kl_consistency
+from smoot.probe import first_order_change
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient, target_score
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
+from smoot.sequence import SequenceSchedule
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ ENTRIES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "guided_loss, masked": lambda *batch: guided_loss(*batch, MaskPlan()),
     "guided_loss, eval pass": lambda *batch: guided_loss(*batch, MaskPlan(), Guidance(saliency_pass="eval")),
     "SaliencyGuidedLoss": SaliencyGuidedLoss(AdaptiveSchedule()),
+    "first_order_change": lambda *batch: first_order_change(*batch, MaskPlan()),
+    "first_order_change, random": lambda *batch: first_order_change(*batch, MaskPlan(ranking="random")),
+    "first_order_change, plain": lambda *batch: first_order_change(*batch, MaskPlan(image_fraction=0.0)),
     # Batches of four rows: the first holds the images as they are.
     "deletion_curve": lambda *batch: deletion_curve(*batch, MAP, batch_size=4),
     "insertion_curve": lambda *batch: insertion_curve(*batch, MAP, batch_size=4),
@@ -302,8 +307,18 @@ CORE += [
     Row("order", lambda: MaskPlan(order="best"), ValueError, ("order", "'best'", "'hardest'")),
     Row("pixels", lambda: MaskPlan(pixels="all"), ValueError, ("pixels", "'all'", "'mass'")),
     Row("ranking", lambda: MaskPlan(ranking="none"), ValueError, ("ranking", "'none'", "'protected'")),
+    Row("highest by another name", lambda: MaskPlan(ranking="top"), ValueError, ("ranking", "'top'", "'highest'")),
+    Row("order of a budget", lambda: MaskPlan(budget=0.1, spend="largest"), ValueError, ("spend", "'largest'", "'hardest'")),
     Row("plan's budget", lambda: MaskPlan(budget=-1.0), ValueError, ("budget", "-1.0", "[0, inf]")),
-    Row("random mass", lambda: MaskPlan(pixels="mass", ranking="random"), ValueError, ("'mass'", "'random'")),
+    *(
+        Row(
+            f"{ranking} mass",
+            lambda ranking=ranking: MaskPlan(pixels="mass", ranking=ranking),
+            ValueError,
+            ("'mass'", f"'{ranking}'"),
+        )
+        for ranking in ("random", "protected", "highest")
+    ),
     Row(
         "plan's shares",
         lambda: MaskPlan(mask_fraction=0.6, ranking="protected", protected=0.5),
@@ -353,6 +368,14 @@ CORE += [
 ]
 
 CORE += [
+    Row("no plans", lambda: SequenceSchedule([]), ValueError, ("plans is empty", "at least one MaskPlan")),
+    Row(
+        "state for a sequence",
+        lambda: SequenceSchedule([MaskPlan()]).load_state_dict({"accuracy": 0.5}),
+        ValueError,
+        ("['accuracy']", "['steps']"),
+    ),
+    Row("what is asked of masked images", lambda: Guidance(consistency="mse"), ValueError, ("'mse'", "'cross_entropy'")),
     Row("guidance's score", lambda: Guidance(of="odds"), ValueError, ("of is 'odds'", "'log_odds'")),
     Row(
         "guidance's reduction",
@@ -366,6 +389,14 @@ CORE += [
     Row(
         "mass of a signed map",
         lambda: guided_loss(THREE_CLASSES, IMAGES, LABELS, MaskPlan(pixels="mass"), Guidance(reduction="signed_mean")),
+        ValueError,
+        ("'signed_mean'", "'mean_abs'"),
+    ),
+    Row(
+        "change by the mass of a signed map",
+        lambda: first_order_change(
+            THREE_CLASSES, IMAGES, LABELS, MaskPlan(pixels="mass"), Guidance(reduction="signed_mean")
+        ),
         ValueError,
         ("'signed_mean'", "'mean_abs'"),
     ),

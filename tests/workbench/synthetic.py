@@ -115,7 +115,7 @@ def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
         metrics=values | areas | metrics,
         curves=curves,
         history={
-            "epochs": 10,
+            "epochs": config["training"]["epochs"],
             "best_epoch": 9,
             "validation_accuracy": accuracy + 0.02 * draw.random(),
             "masked_share": {"plain": 0.0, "smoot": 0.6}.get(cell.method, 1.0),
@@ -343,5 +343,7 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
         if pictures:
             storage.write_samples(samples(cell, images), cell.samples_path)
         for seed in grid.seeds:
-            results.write_record(run_record(cell, seed))
-            storage.write_history(history(cell, seed), cell.history_path(seed))
+            record = run_record(cell, seed)
+            results.write_record(record)
+            epochs = record.config["training"]["epochs"]
+            storage.write_history(history(cell, seed, epochs), cell.history_path(seed))

@@ -75,6 +75,11 @@ def test_facts_of_a_setting() -> None:
     assert ABOUT.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
     one = replace(ABOUT, train_images=60000, epochs=1, seeds=1)
     assert one.facts == "all 60,000 training images, 1 epoch, n = 1 seed, 10,000 test images"
+    own = replace(ABOUT, deviations=True, measured_on="development", test_images=5000)
+    assert own.facts == (
+        "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 5 seeds, "
+        "5,000 development images"
+    )
     assert ABOUT.origin == "Source: run records in `results/laptop/records/fashion_mnist/resnet10_narrow`."
     assert "they come from 2 versions of the code" in replace(ABOUT, code_versions=2).origin
 

@@ -1,0 +1,98 @@
+"""Studies in a temporary folder, with made-up results: one of masks, one of plans."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from synthetic import REPOSITORY, Axes, lay_out, write_results
+
+from smoot.workbench.config import Grid, load_grid
+
+PLAIN: dict[str, Any] = {"schedule": "constant", "plan": {"image_fraction": 0.0}, "guidance": {}}
+SMOOT: dict[str, Any] = {
+    "schedule": "adaptive",
+    "plan": {"pixels": "mass", "mass": 0.2, "max_fraction": 0.9},
+    "adaptive": {"images": "competence", "decay": 0.95},
+    "guidance": {},
+}
+FEW = {"dataset": {"train_images": 500}}
+
+
+def masks(images: float, pixels: float, **guidance: Any) -> dict[str, Any]:
+    """A constant plan."""
+    plan = {"image_fraction": images, "mask_fraction": pixels}
+    return {"schedule": "constant", "plan": plan, "guidance": guidance}
+
+
+MASKS: dict[str, Any] = {
+    "profile": "masks",
+    "datasets": ("mnist", "fashion_mnist"),
+    "backbone": "two_conv_small",
+    "development_images": 0,
+    "methods": {
+        "plain": PLAIN,
+        "magnitude_uniform": masks(1.0, 0.5),
+        "magnitude_mean": masks(1.0, 0.5, fill="mean"),
+        "signed_uniform": masks(1.0, 0.5, reduction="signed_mean"),
+        "signed_mean": masks(1.0, 0.5, reduction="signed_mean", fill="mean"),
+    },
+    "study": {
+        "title": "What makes a mask",
+        "exhibits": ["factorial", "comparison"],
+        "reference": "plain",
+        "note": "Seeds are few.",
+    },
+}
+PLANS: dict[str, Any] = {
+    "profile": "plans",
+    "datasets": ("fashion_mnist",),
+    "backbone": "resnet10_narrow",
+    "development_images": 5000,
+    "methods": {
+        "plain": PLAIN,
+        **{f"i{i}_k{k}": masks(i / 100, k / 100) for i in (50, 100) for k in (30, 70)},
+        "smoot": SMOOT,
+        "smoot_tau_0.3": SMOOT | {"plan": SMOOT["plan"] | {"mass": 0.3}},
+        "smoot_long": SMOOT | {"training": {"epochs": 25}},
+        "plain_few": PLAIN | FEW,
+        "smoot_few": SMOOT | FEW,
+    },
+    "study": {
+        "title": "Which plan",
+        "exhibits": ["comparison", "oracle", "sweep", "choice", "conditions"],
+        "reference": "plain",
+        "compared": ["plain", "smoot", "smoot_long"],
+        "choice": {
+            "candidates": ["smoot", "smoot_tau_0.3", "i100_k70"],
+            "accuracy": "accuracy",
+            "margin": 0.01,
+            "faithfulness": ["judge_gap_right_mean", "gap_black", "stability"],
+        },
+        "conditions": [
+            {"axis": "Training images", "level": "500", "methods": {"plain": "plain_few", "smoot": "smoot_few"}},
+            {"axis": "Training images", "level": "2,000", "methods": {"plain": "plain", "smoot": "smoot"}},
+        ],
+    },
+}
+
+
+def write_study(root: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], seeds: tuple[int, ...] = (3, 5)) -> Grid:
+    """A checkout that holds the laptop's parameters and one study with the results of all its runs."""
+    lay_out(root, patch, Axes())
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    pairs = [(dataset, asked["backbone"]) for dataset in asked["datasets"]]
+    settings = {"-".join(pair): dict(zip(("dataset", "backbone"), pair, strict=True)) for pair in pairs}
+    params |= {"profile": asked["profile"], "root": "../..", "here": f"studies/{asked['profile']}/", "claims": []}
+    params |= {"seeds": list(seeds), "methods": asked["methods"], "study": asked["study"]}
+    params["grid"] = {"datasets": list(asked["datasets"]), "settings": settings, "methods": list(asked["methods"])}
+    for dataset in asked["datasets"]:
+        params["datasets"][dataset]["development_images"] = asked["development_images"]
+    params["evaluation"]["attributions"] |= {"cells": [], "seeds": [seeds[0]]}
+    params["retraining"]["settings"] = []
+    file = root / "studies" / asked["profile"] / "params.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    grid = load_grid(asked["profile"])
+    write_results(grid, pictures=False)
+    return grid
