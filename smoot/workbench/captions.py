@@ -1,17 +1,28 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from smoot.workbench import paths, storage
+from smoot.workbench.cells import Cell
+from smoot.workbench.config import load_dataset, read_profile
 from smoot.workbench.results import RunRecord
+from smoot.workbench.study import Study, remarks
 from smoot.workbench.typesetting import Measurement, Setting
 
 OWN = ("train_images", "epochs")  # what a method may set otherwise than the rest
+JUDGED = (
+    "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images; the "
+    "judge's gap on all images errs the other way, since maps of wrong answers count."
+)
 
 
 def setting(records: Sequence[RunRecord]) -> Setting:
     """The common setting of the records of one data set and backbone.
+
+    Training images and epochs are those of the methods that leave them as they are, or else the profile's own.
 
     Raises:
         FileNotFoundError: if the data set has no manifest.
@@ -19,8 +30,8 @@ def setting(records: Sequence[RunRecord]) -> Setting:
             than the manifest's.
     """
     cell = records[0].cell
-    own = [record for record in records if not _deviates(record)] or records
-    first = _facts(own[0])
+    own = [record for record in records if not _deviates(record)]
+    first = _facts(own[0]) if own else _facts(records[0]) | _of_profile(cell)
     for record in records:
         found = _facts(record)
         found |= {key: first[key] for key in OWN if _deviates(record)}
@@ -47,6 +58,24 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     )
 
 
+def of_setting(frame: pd.DataFrame, about: Setting) -> pd.DataFrame:
+    """The rows of one data set and backbone."""
+    return frame[(frame["dataset"] == about.dataset) & (frame["backbone"] == about.backbone)]
+
+
+def ending(study: Study, records: Sequence[RunRecord], about: Setting, shown: Iterable[str]) -> str:
+    """How the caption of a study's exhibit ends: its remarks, what the judge's gap counts, how much was measured.
+
+    Args:
+        study, records, about: of the exhibit.
+        shown: the metrics that it shows.
+    """
+    judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
+    maps, attacked = about.measured.curve_images, about.measured.pgd_images
+    facts = f"{about.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
+    return " ".join(part for part in (remarks(study, records, about.train_total), judged, facts) if part)
+
+
 def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:
     """The records of each data set and backbone with their setting, in the records' order."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
@@ -59,6 +88,12 @@ def _deviates(record: RunRecord) -> bool:
     """Whether the record's method sets the training or the data otherwise than its profile."""
     method = record.config.get("method", {})
     return bool(method.get("training") or method.get("dataset"))
+
+
+def _of_profile(cell: Cell) -> dict[str, Any]:
+    """What the profile says of `OWN`."""
+    epochs = read_profile(cell.profile)["training"]["epochs"]
+    return dict(zip(OWN, (load_dataset(cell.dataset, cell.profile).train_images, epochs), strict=True))
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:

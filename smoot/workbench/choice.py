@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import TypeAlias
 
@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from smoot.workbench.oracle import Config, by_seed, family, is_constant
+from smoot.workbench.oracle import Config, by_seed, check_measured, family, is_constant
 from smoot.workbench.statistics import compare, holm
 from smoot.workbench.study import Choice, Condition
 
 Array: TypeAlias = npt.NDArray[np.float64]
 RESAMPLES = 10_000
-STABLE = 0.8  # share of the resamples in which a stable choice comes out again
 ROUNDING = 1e-9  # stored metrics have 6 decimals: this far below the margin is at it
 GRADIENTS: Mapping[str, Config] = {  # family of a sweep over the share of pixels: its guidance
     "SGT as published": {"of": "log_prob", "reduction": "signed_mean", "detach_target": False},
@@ -41,23 +40,26 @@ class Chosen:
         name: the method.
         table: one row per candidate, in order: ``method``, ``accuracy`` (mean over seeds), ``eligible``,
             ``z_METRIC`` for each measure of faithfulness, ``score`` (their mean), ``rank`` among the eligible
-            (NaN for the others), ``chosen_share`` of the resamples of seeds.
+            (NaN for the others), ``chosen_share`` of the resamples of seeds (NaN with one seed), ``left_out``: on
+            how many of the sets that leave one seed out it is chosen.
         least: the accuracy from which on candidates are eligible.
-        share: of the resamples in which the same method is chosen; NaN with one seed.
+        seeds: their number.
     """
 
     name: str
     table: pd.DataFrame
     least: float
-    share: float
+    seeds: int
 
     @property
-    def stable(self) -> bool:
-        return self.share >= STABLE
+    def runner_up(self) -> str | None:
+        """The second of those that are accurate enough, if there are two."""
+        second = self.table.loc[self.table["rank"] == 2, "method"].tolist()
+        return str(second[0]) if second else None
 
 
 def choose(frame: pd.DataFrame, choice: Choice) -> Chosen:
-    """Apply the rule: of the candidates that lose no accuracy, the one with the most faithful maps.
+    """Apply the rule: of the candidates near the most accurate one, the one with the most faithful maps.
 
     Eligible is whose mean accuracy is at most the margin below the best candidate's. The faithfulness score is the
     mean of the z-scores, over all candidates, of the seed means of its metrics. The best score wins; of equals
@@ -78,10 +80,16 @@ def choose(frame: pd.DataFrame, choice: Choice) -> Chosen:
     table = pd.DataFrame({"method": choice.candidates, "accuracy": means[:, 0], "eligible": eligible})
     for place, metric in enumerate(choice.faithfulness):
         table[f"z_{metric}"] = z[:, place]
-    shares, winner = _chosen_shares(values, choice.margin), int(_winners(means, choice.margin))
-    table = table.assign(score=score, rank=ranked, chosen_share=shares)
-    least = float(means[:, 0].max()) - choice.margin
-    return Chosen(choice.candidates[winner], table, least, float(shares[winner]))
+    shares, without = _chosen_shares(values, choice.margin), _left_out(values, choice.margin)
+    table = table.assign(score=score, rank=ranked, chosen_share=shares, left_out=without)
+    winner, least = int(_winners(means, choice.margin)), float(means[:, 0].max()) - choice.margin
+    return Chosen(choice.candidates[winner], table, least, values.shape[1])
+
+
+def on_all_images(choice: Choice) -> Choice:
+    """The rule with the judge's gap on all images where it asks for that on rightly answered ones."""
+    asked = dict.fromkeys(metric.replace("judge_gap_right_", "judge_gap_") for metric in choice.faithfulness)
+    return replace(choice, faithfulness=tuple(asked))
 
 
 def seed_scores(frame: pd.DataFrame, choice: Choice) -> pd.DataFrame:
@@ -100,12 +108,13 @@ def _values(frame: pd.DataFrame, choice: Choice) -> Array:
     own = frame[frame["method"].isin(choice.candidates)]
     columns = []
     for metric in (choice.accuracy, *choice.faithfulness):
-        if metric not in own:
-            raise ValueError(f"cannot choose by {metric!r}: no record has it, expected the name of a metric")
+        check_measured(own, [metric])
         wide = by_seed(own, metric).reindex(columns=list(choice.candidates))
         undefined = wide.columns[wide.isna().any()].tolist()
         if undefined:
-            raise ValueError(f"cannot choose by {metric!r}: undefined for {undefined}, expected a value for every seed")
+            raise ValueError(
+                f"cannot choose by {metric!r}: {undefined} lack seeds, expected the same of every candidate"
+            )
         columns.append(wide.to_numpy(dtype=np.float64).T)
     return np.stack(columns, axis=-1)
 
@@ -140,6 +149,13 @@ def _chosen_shares(values: Array, margin: float) -> Array:
     draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
     means = np.einsum("bs,csm->bcm", draws, values)
     return np.bincount(_winners(means, margin), minlength=candidates) / RESAMPLES
+
+
+def _left_out(values: Array, margin: float) -> npt.NDArray[np.intp]:
+    """On how many of the sets that leave one seed out each candidate is chosen; none with one seed."""
+    candidates, seeds, _ = values.shape
+    rest = [np.delete(values, seed, axis=1).mean(axis=1) for seed in range(seeds)] if seeds > 1 else []
+    return np.bincount([int(_winners(means, margin)) for means in rest], minlength=candidates)
 
 
 def sweeps(configs: Mapping[str, Config]) -> pd.DataFrame:
@@ -208,21 +224,15 @@ def condition_gains(
 
     Args:
         frame: the metrics for each method and seed.
-        conditions, reference: level by level, and the base method that gains are taken to.
+        conditions, reference: level by level, and the base method of each that gains are taken to.
         metrics: what is compared.
 
     Returns:
         One row per condition, base method and metric: ``axis``, ``level``, ``method``, ``metric``, the fields of
         `statistics.PairedComparison`; ``p_holm`` is over the rows of an axis and metric.
-
-    Raises:
-        ValueError: for a condition without the reference.
     """
     rows = []
     for condition in conditions:
-        if reference not in condition.methods:
-            where = f"condition {condition.axis!r}, {condition.level!r}"
-            raise ValueError(f"{where} has the methods {list(condition.methods)}: expected {reference!r} among them")
         for base, metric in product([base for base in condition.methods if base != reference], metrics):
             wide = by_seed(frame, metric)
             found = compare(wide[condition.methods[base]].tolist(), wide[condition.methods[reference]].tolist())

@@ -13,20 +13,22 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, SymmetricalLogLocator
 
-from smoot.workbench import effects, oracle, results
-from smoot.workbench.effect_tables import CORRELATED, DESIGNS, HEADLINE, LEVEL, effect_name, shown
+from smoot.workbench import captions, effects, oracle, results
+from smoot.workbench.effect_tables import CORRELATED, DESIGNS, HEADLINE, LEVEL, effect_name
 from smoot.workbench.measures import ARROWS, Measure, Measures
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame, mean_interval
-from smoot.workbench.study import Study, remarks
+from smoot.workbench.study import Study
 from smoot.workbench.style import INK, finish, legend, panels, styled
-from smoot.workbench.typesetting import Setting, display_name, fixed, probability
+from smoot.workbench.typesetting import Setting, display_name, fixed
 
 HOLLOW = f"filled: p < {LEVEL:g} (paired t-test, Holm-adjusted over the rows of a panel)"
 BLIND_SAFE = seaborn.color_palette("colorblind").as_hex()
 RANKINGS = dict(zip(effects.FACTORS["ranking"], BLIND_SAFE, strict=False))
+LINEAR = 0.1  # nats: the first-order change is drawn on a straight scale up to here, beyond on a logarithmic one
+BOUND = "\N{NO-BREAK SPACE}"
 FILLS = dict(zip(effects.FACTORS["fill"], "osD^", strict=True))
 
 
@@ -49,13 +51,13 @@ def draw(
 
     Args:
         study, records, histories, about: as for `effect_tables.build`.
+
+    Raises:
+        ValueError: as `effect_tables.build`.
     """
-    own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
-    end = f"{remarks(study, records)} {about.facts}.".lstrip()
-    frame, measures = results.metrics_frame(records), oracle.known_measures(records, about)
-    headline = shown(HEADLINE, frame, measures)
+    frame, end = results.metrics_frame(records), captions.ending(study, records, about, HEADLINE)
     if "factorial" in study.exhibits:
-        levels = effects.factor_levels(records)
+        levels, headline = effects.factor_levels(records), oracle.shown(HEADLINE, records, about)
         found = effects.main_effects(frame, levels, headline)
         yield (
             f"effects_{about.place}",
@@ -63,17 +65,20 @@ def draw(
             f"95 % confidence interval; {HOLLOW}. {end}",
             effects_forest(found, headline),
         )
-        changed = effects.with_change(frame, own)
+        changed = effects.with_change(frame, captions.of_setting(histories, about), levels)
         yield (
             f"adversarial_{about.place}",
-            f"Is masking an attack? {about.name}: what masking changes in the log-probability of the answer to first "
-            "order (mean over training; negative where it is lowered), and what the networks reach; a mark is a cell "
-            "of the factorial, mean with 95 % confidence intervals over seeds; dotted: "
-            f"{display_name(study.reference)}. ρ: Spearman's correlation over the cells' means, p not adjusted. {end}",
-            adversarial_figure(changed, levels, study.reference, shown(tuple(CORRELATED), changed, measures)),
+            f"Is masking an attack? {about.name}: what masking changes in the log-probability of the label to first "
+            "order (on the last batch of every epoch, median over epochs; negative where it is lowered, which the "
+            f"worst-case fill does by construction; logarithmic beyond {LINEAR:g}), and what the networks reach; a "
+            "mark is a cell of the factorial, mean with 95 % confidence intervals over seeds; dotted: "
+            f"{display_name(study.reference)}. ρ: Spearman's correlation over the cells' means, below it within each "
+            "fill of three or more; without p, since cells share their levels. "
+            f"{captions.ending(study, records, about, CORRELATED)}",
+            adversarial_figure(changed, levels, study.reference, oracle.shown(tuple(CORRELATED), records, about)),
         )
     if "comparison" in study.exhibits:
-        methods = study.shown(list(dict.fromkeys(frame["method"])))
+        methods, headline = study.shown(list(dict.fromkeys(frame["method"]))), oracle.shown(HEADLINE, records, about)
         yield (
             f"comparison_{about.place}",
             f"Differences to {display_name(study.reference)}, {about.name}, paired by seed, with 95 % confidence "
@@ -88,7 +93,7 @@ def effects_forest(found: pd.DataFrame, measures: Measures) -> Figure:
 
     Args:
         found: as from `effects.main_effects`.
-        measures: panels, in order; those without rows stay empty.
+        measures: panels, in order.
     """
     rows = found[["factor", "level", "baseline"]].drop_duplicates().to_dict("records")
     names = [effect_name(row["factor"], row["level"], row["baseline"]) for row in rows]
@@ -110,7 +115,7 @@ def comparison_forest(frame: pd.DataFrame, methods: Sequence[str], reference: st
         frame: the metrics of each method and seed.
         methods: rows, in order; without the reference.
         reference: what differences are taken to.
-        measures: panels, in order; one stays empty if its metric was not measured in every run.
+        measures: panels, in order.
     """
     rows = [method for method in methods if method != reference]
     forest: dict[str, list[Bar]] = {}
@@ -160,7 +165,7 @@ def _draw(axes: Axes, bar: Bar) -> None:
 
 @styled
 def adversarial_figure(frame: pd.DataFrame, levels: pd.DataFrame, reference: str, measures: Measures) -> Figure:
-    """What networks reach against what masking did to the log-probability of the answer, cell by cell.
+    """What networks reach against what masking did to the log-probability of the label, cell by cell.
 
     Args:
         frame: the metrics of each method and seed, with `effects.CHANGE`.
@@ -176,13 +181,21 @@ def adversarial_figure(frame: pd.DataFrame, levels: pd.DataFrame, reference: str
         for cell in levels.to_dict("records"):
             own = frame.loc[frame["method"] == cell["method"], [effects.CHANGE, metric]]
             _cross(axes, own * [1.0, measure.factor], *(str(cell[factor]) for factor in effects.FACTORS))
-        found = effects.correlation(frame, levels, metric)
-        finish(
-            axes, f"ρ = {fixed(found.rho)}, {probability(found.p_value)}", "First-order change (nats)", measure.header
-        )
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        finish(axes, _rho(frame, levels, metric), "First-order change (nats)", measure.header)
+        axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+        axes.xaxis.set_major_locator(SymmetricalLogLocator(linthresh=LINEAR, base=10))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
     legend(figure, _keys(levels, reference), 3)
     return figure
+
+
+def _rho(frame: pd.DataFrame, levels: pd.DataFrame, metric: str) -> str:
+    """The title of a panel: over all cells, below it within each fill."""
+    within = effects.fill_correlations(frame, levels, metric)
+    named = [f"{fill.replace('_', ' ')} {fixed(rho)}".replace(" ", BOUND) for fill, rho in within.items()]
+    below = textwrap.fill(", ".join(named), 28) if len(named) > 1 else ""
+    return f"ρ = {fixed(effects.correlation(frame, levels, metric))}\n{below}".rstrip()
 
 
 def _cross(axes: Axes, values: pd.DataFrame, ranking: str, fill: str, target: str) -> None:
@@ -195,6 +208,7 @@ def _cross(axes: Axes, values: pd.DataFrame, ranking: str, fill: str, target: st
         xerr=[[mean[0] - low[0]], [high[0] - mean[0]]],
         yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
         color=colour,
+        ecolor=(colour, 0.45),
         marker=FILLS[fill],
         markerfacecolor=colour if target == "detached" else "white",
         markersize=5.5,

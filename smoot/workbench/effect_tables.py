@@ -8,26 +8,23 @@ from typing import Any
 
 import pandas as pd
 
-from smoot.workbench import costs, effects, oracle, results
+from smoot.workbench import captions, costs, effects, oracle, results
 from smoot.workbench.measures import Measure, Measures
+from smoot.workbench.prices import PRICES, run_prices
 from smoot.workbench.results import RunRecord
 from smoot.workbench.statistics import compared_frame
-from smoot.workbench.study import Study, remarks
+from smoot.workbench.study import Study
 from smoot.workbench.tabulation import SPREAD, Row, difference_text, head, summarised, table
-from smoot.workbench.typesetting import NOTHING, Setting, Table, display_name, fixed, interval, probability
+from smoot.workbench.typesetting import NOTHING, Setting, Table, display_name, fixed, interval
 
 CHANGE: Measures = {effects.CHANGE: Measure("First-order change", "nats", 3, "")}
 HEADLINE = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")  # what decides, in this order
-FACTORIAL = (*HEADLINE, "gini", "accuracy_pgd")
+COMPARED = ("accuracy", "judge_gap_right_mean", "judge_gap_mean", "gap_black", "stability")
+FACTORIAL = (*COMPARED, "gini", "accuracy_pgd")
 CORRELATED = {  # with the first-order change, over cells
     "accuracy_pgd": "accuracy under PGD",
     "accuracy": "accuracy",
     "relevance_mass": "relevance mass",
-}
-PRICES: Measures = {
-    "masked_share": Measure("Images masked", better=""),
-    "passes": Measure("Cost of the run (×)", "", 2, "lower"),
-    "relative": Measure("A step, measured (×)", "", 2, "lower"),
 }
 LEVEL = 0.05
 MARK = " †"  # behind an effect that survives Holm's adjustment
@@ -46,25 +43,24 @@ def build(study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, a
         records: of this data set and backbone.
         histories: one row per epoch; those of other settings are left out.
         about: what the captions say of the runs.
+
+    Raises:
+        ValueError: if a record lacks a metric that a table needs, or the methods are not what an exhibit asks for.
     """
-    own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
-    end = f"{remarks(study, records)} {about.facts}. {about.origin}".lstrip()
-    frame, measures = results.metrics_frame(records), oracle.known_measures(records, about)
+    own, frame = captions.of_setting(histories, about), results.metrics_frame(records)
+    end = f"{captions.ending(study, records, about, COMPARED)} {about.origin}"
     if "factorial" in study.exhibits:
         levels = effects.factor_levels(records)
-        changed = effects.with_change(frame, own)
-        columns = {**CHANGE, **shown(FACTORIAL, changed, measures)}
+        changed = effects.with_change(frame, own, levels)
+        columns = {**CHANGE, **oracle.shown(FACTORIAL, records, about)}
+        oracle.check_measured(frame, CORRELATED)
         yield factorial_table(changed, levels, study.reference, columns, about, end)
         yield effects_table(changed, levels, columns, about, end)
     if "comparison" in study.exhibits:
-        methods = study.shown(list(dict.fromkeys(frame["method"])))
-        priced = frame.merge(prices_frame(records, own, study.reference), on=["method", "seed"], how="left")
-        yield comparison_table(priced, methods, study, shown(HEADLINE, frame, measures), about, end)
-
-
-def shown(metrics: Sequence[str], frame: pd.DataFrame, measures: Measures) -> Measures:
-    """How the metrics that were measured at all are shown, in order."""
-    return {metric: measures[metric] for metric in metrics if metric in frame}
+        methods, measures = study.shown(list(dict.fromkeys(frame["method"]))), oracle.shown(COMPARED, records, about)
+        paid = run_prices(records, own, costs.read_costs(), study.reference, about)
+        priced = frame.merge(paid, on=["method", "seed"], how="left")
+        yield comparison_table(priced, methods, study, measures, about, end)
 
 
 def cell_name(levels: Mapping[str, str]) -> str:
@@ -94,21 +90,23 @@ def factorial_table(
         named = {str(key): str(value) for key, value in cell.items()}
         numbers, texts = summarised(own, measures)
         rows.append((named | {"n": len(own)} | numbers, {"Method": cell_name(named)} | texts))
+    correlations = "; ".join(f"{name} {correlation_text(frame, levels, key)}" for key, name in CORRELATED.items())
     caption = (
         f"Rows below {display_name(reference)}: how pixels are ranked, what masked ones become, and whether the target "
         f"of the consistency term is detached; all else is the same. {SPREAD[0].upper()}{SPREAD[1:]}. First-order "
-        "change: the gradient of the answer's log-probability times what masking changes in the image, after every "
-        "epoch on its last batch, mean over epochs; negative where masking works like an attack. Over the "
-        f"{len(levels)} cells' means it correlates with {_correlations(frame, levels)} (Spearman, not adjusted). {end}"
+        "change: the gradient of the label's log-probability times what masking changes in the image, after every "
+        "epoch on its last batch, median over epochs; negative where masking works like an attack, and the worst-case "
+        f"fill lowers it by construction. Spearman's ρ with it over the {len(levels)} cells' means, in brackets within "
+        f"each fill of three or more: {correlations}; without p, since cells share their levels. {end}"
     )
     return table(f"factorial_{about.place}", f"Cells of the factorial, {about.name}", caption, rows)
 
 
-def _correlations(frame: pd.DataFrame, levels: pd.DataFrame) -> str:
-    """``accuracy under PGD: ρ = −0.62, p = 0.030; ...``."""
-    known = {metric: name for metric, name in CORRELATED.items() if metric in frame}
-    found = {name: effects.correlation(frame, levels, metric) for metric, name in known.items()}
-    return "; ".join(f"{name}: ρ = {fixed(one.rho)}, {probability(one.p_value)}" for name, one in found.items())
+def correlation_text(frame: pd.DataFrame, levels: pd.DataFrame, metric: str) -> str:
+    """``−0.62 (uniform −0.50, worst case −0.71)``: over all cells, and within each fill."""
+    within = effects.fill_correlations(frame, levels, metric)
+    named = ", ".join(f"{fill.replace('_', ' ')} {fixed(rho)}" for fill, rho in within.items())
+    return fixed(effects.correlation(frame, levels, metric)) + (f" ({named})" if len(within) > 1 else "")
 
 
 def effects_table(frame: pd.DataFrame, levels: pd.DataFrame, measures: Measures, about: Setting, end: str) -> Table:
@@ -123,10 +121,11 @@ def effects_table(frame: pd.DataFrame, levels: pd.DataFrame, measures: Measures,
         texts = {"Factor": effect_name(*map(str, keys))}
         by_metric = {row["metric"]: row for row in own.to_dict("records")}
         for metric, measure in measures.items():
-            texts[measure.difference] = effect_text(by_metric[metric], measure) if metric in by_metric else NOTHING
+            texts[measure.difference] = effect_text(by_metric[metric], measure)
         lines.append(texts)
     design = effects.design(levels)
-    rest = " The CSV file also holds the interactions of ranking and fill." if design == "cross" else ""
+    rest = " The CSV file also holds the interactions of ranking and fill, adjusted among themselves."
+    rest = rest if design == "cross" else ""
     caption = (
         f"{DESIGNS[design]}, level minus baseline, paired by seed, with 95 % confidence interval. †: p < {LEVEL:g} "
         f"(paired t-test), Holm-adjusted over the effects on the same measure.{rest} {end}"
@@ -151,32 +150,13 @@ def _numbers(found: pd.DataFrame, crossed: pd.DataFrame, measures: Measures) -> 
     """Effects and interactions below each other, in the measures' units."""
     level, baseline = crossed["ranking"] + ", " + crossed["fill"], ", ".join(effects.BASELINE[:2])
     rows = crossed.assign(factor="ranking × fill", level=level, baseline=baseline)[found.columns]
-    both = pd.concat([found, rows], ignore_index=True) if len(rows) else found
-    factor = both["metric"].map({metric: measure.factor for metric, measure in measures.items()})
-    return both.assign(**{name: factor * both[name] for name in SCALED})
+    return scaled(pd.concat([found, rows], ignore_index=True) if len(rows) else found, measures)
 
 
-def prices_frame(records: Sequence[RunRecord], histories: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """What each run paid: ``method``, ``seed`` and the columns `PRICES`.
-
-    Args:
-        records, histories: of one data set and backbone.
-        reference: whose number of epochs counts as 1.
-
-    Returns:
-        One row per run: its mean share of masked images; the passes of its whole training, counted, over those of
-        plain training for the reference's epochs; the measured cost of its steps over plain steps where it is known.
-    """
-    configs, batch_size = oracle.method_configs(records), records[0].config["training"]["batch_size"]
-    epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
-    relative = costs.run_cost(costs.read_costs(), histories, records[0].cell.backbone, batch_size)
-    measured = relative.groupby(["method", "seed"])["relative"].mean()
-    rows = []
-    for (method, seed), own in histories.groupby(["method", "seed"]):
-        passes = oracle.counted_cost(configs[str(method)], own["image_fraction"].tolist()).sum() / epochs
-        rows.append((method, seed, own["masked_share"].mean(), passes))
-    found = pd.DataFrame(rows, columns=["method", "seed", "masked_share", "passes"])
-    return found.join(measured, on=["method", "seed"])
+def scaled(rows: pd.DataFrame, measures: Measures) -> pd.DataFrame:
+    """The same comparisons, each of the ``metric`` in its row, in the units that tables show."""
+    factor = rows["metric"].map({metric: measure.factor for metric, measure in measures.items()})
+    return rows.assign(**{name: factor * rows[name] for name in SCALED})
 
 
 def comparison_table(
@@ -185,7 +165,7 @@ def comparison_table(
     """Methods against one reference: what they reach, what they gain, how much they mask, what they cost.
 
     Args:
-        frame: the metrics of each method and seed, with the columns of `prices_frame`.
+        frame: the metrics of each method and seed, with the columns of `prices.run_prices`.
         methods: rows, in order.
         study: its title, and the method that differences are taken to; it need not be a row.
         measures: what is compared, in order.
@@ -212,9 +192,9 @@ def comparison_table(
     caption = (
         f"{SPREAD[0].upper()}{SPREAD[1:]}. Minus {display_name(reference)}: paired by seed, with 95 % confidence "
         f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
-        "masked: mean over training. Cost of the run: its passes, counted (forward 1, backward 2, to the inputs alone "
-        f"1), over those of {display_name(reference)}'s epochs without masks.{timed if 'relative' in prices else ''} "
-        f"{end}"
+        "masked: mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to "
+        "the inputs alone 1, to the inputs as part of the loss's own backward 0), over those of "
+        f"{display_name(reference)}'s epochs without masks.{timed if 'relative' in prices else ''} {end}"
     )
     return table(f"comparison_{about.place}", f"{study.title}, {about.name}", caption, rows)
 

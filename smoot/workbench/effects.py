@@ -8,7 +8,7 @@ that factor alone, level minus baseline, one number per seed; so in a star it is
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from smoot.workbench.oracle import check_measured, flat_config, method_configs
 from smoot.workbench.results import RunRecord
-from smoot.workbench.statistics import PairedComparison, compare, holm, measured
+from smoot.workbench.statistics import PairedComparison, compare, holm
 
 FACTORS: Mapping[str, tuple[str, ...]] = {  # levels in the order of tables, the baseline first
     "ranking": ("magnitude", "signed", "random", "protected", "highest"),
@@ -25,21 +26,12 @@ FACTORS: Mapping[str, tuple[str, ...]] = {  # levels in the order of tables, the
     "target": ("detached", "through"),
 }
 BASELINE = tuple(levels[0] for levels in FACTORS.values())
-# Where cells may differ: their names, their levels, and what a level brings with it.
-FREE = {"name", "plan.ranking", "plan.protected", "guidance.reduction", "guidance.fill", "guidance.fill_value"}
+# Where cells may differ: their levels, and what a level brings with it.
+FREE = {"plan.ranking", "plan.protected", "guidance.reduction", "guidance.fill", "guidance.fill_value"}
 FREE |= {"guidance.detach_target"}
 CHANGE = "first_order_change"
 Design: TypeAlias = Literal["cross", "star"]
 Combination: TypeAlias = tuple[str, ...]  # a level of each factor
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation over cells, each the mean over its seeds; NaN where it is undefined."""
-
-    cells: int
-    rho: float
-    p_value: float
 
 
 def factor_levels(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -52,7 +44,7 @@ def factor_levels(records: Sequence[RunRecord]) -> pd.DataFrame:
         ValueError: if there is no such method, if two are the same combination or differ in anything but the
             factors, or if the combinations are neither a full cross nor a star.
     """
-    configs = {record.cell.method: record.config["method"] for record in records}
+    configs = method_configs(records)
     constant = {method: config for method, config in configs.items() if config["schedule"] == "constant"}
     cells = {method: config for method, config in constant.items() if config["plan"]["image_fraction"] == 1}
     if not cells:
@@ -75,7 +67,9 @@ def _combination(config: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _check_rest(cells: Mapping[str, Mapping[str, Any]]) -> None:
     """Everything but the factors is the same in all cells; otherwise it would pass for an effect."""
-    (first, expected), *others = ((method, _rest(config)) for method, config in cells.items())
+    flat = {method: flat_config(config) for method, config in cells.items()}
+    rest = {method: {key: own[key] for key in own if key not in FREE} for method, own in flat.items()}
+    (first, expected), *others = rest.items()
     for method, found in others:
         for key in sorted(expected.keys() | found.keys()):
             if found.get(key) != expected.get(key):
@@ -83,15 +77,6 @@ def _check_rest(cells: Mapping[str, Mapping[str, Any]]) -> None:
                     f"method {method!r} has {key} {found.get(key)!r} and {first!r} has {expected.get(key)!r}: "
                     f"expected cells of a factorial to differ in {', '.join(FACTORS)} alone"
                 )
-
-
-def _rest(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method's configuration says beside its name and its levels, by dotted key."""
-    flat: dict[str, Any] = {}
-    for part, values in config.items():
-        nested = isinstance(values, Mapping)
-        flat |= {f"{part}.{key}": value for key, value in values.items()} if nested else {part: values}
-    return {key: value for key, value in flat.items() if key not in FREE}
 
 
 def _combinations(levels: pd.DataFrame) -> list[Combination]:
@@ -135,11 +120,14 @@ def main_effects(frame: pd.DataFrame, levels: pd.DataFrame, metrics: Iterable[st
     Args:
         frame: the metrics of each method and seed of one data set and backbone.
         levels: as from `factor_levels`.
-        metrics: those that were not measured in every run have no rows.
+        metrics: measured in every run of the cells.
 
     Returns:
         One row per metric and level: ``metric``, ``factor``, ``level``, ``baseline``, ``pairs`` (of cells), then
         the fields of `statistics.PairedComparison`, ``mean`` being that of the level.
+
+    Raises:
+        ValueError: if a run of a cell lacks a metric, or a cell a seed.
     """
     rows: list[dict[str, Any]] = []
     for metric, by_cell in _measured(frame, levels, metrics).items():
@@ -159,17 +147,17 @@ _FIELDS = tuple(PairedComparison.__dataclass_fields__)
 def _measured(
     frame: pd.DataFrame, levels: pd.DataFrame, metrics: Iterable[str]
 ) -> dict[str, dict[Combination, np.ndarray]]:
-    """For each metric that was measured in every run of the cells, its values over the seeds by combination."""
+    """For each metric its values over the seeds by combination."""
     own = frame[frame["method"].isin(levels["method"])]
     combinations = dict(zip(levels["method"], _combinations(levels), strict=True))
     values: dict[str, dict[Combination, np.ndarray]] = {}
     for metric in metrics:
-        if measured(own, metric):
-            wide = own.pivot(index="seed", columns="method", values=metric)
-            lacking = [method for method in combinations if method not in wide or wide[method].isna().any()]
-            if lacking:
-                raise ValueError(f"cannot pair {metric}: expected the same seeds of every method, {lacking} lack some")
-            values[metric] = {cell: wide[method].to_numpy(dtype=float) for method, cell in combinations.items()}
+        check_measured(own, [metric])
+        wide = own.pivot(index="seed", columns="method", values=metric)
+        lacking = [method for method in combinations if method not in wide or wide[method].isna().any()]
+        if lacking:
+            raise ValueError(f"cannot pair {metric}: expected the same seeds of every method, {lacking} lack some")
+        values[metric] = {cell: wide[method].to_numpy(dtype=float) for method, cell in combinations.items()}
     return values
 
 
@@ -228,23 +216,35 @@ def interactions(frame: pd.DataFrame, levels: pd.DataFrame, metrics: Iterable[st
     return pd.DataFrame(rows, columns=["metric", "ranking", "fill", "pairs", *_FIELDS])
 
 
-def with_change(frame: pd.DataFrame, histories: pd.DataFrame) -> pd.DataFrame:
-    """The frame with the mean over epochs of what masking changes to first order, for each method and seed.
+def with_change(frame: pd.DataFrame, histories: pd.DataFrame, levels: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what masking changes in the label's log-probability to first order, by method and seed.
+
+    It is the median over epochs, each of which measures it on its last batch.
 
     Raises:
-        ValueError: if the histories do not hold it.
+        ValueError: if the histories do not hold it, or not for every run of the cells.
     """
     if CHANGE not in histories:
         raise ValueError(f"the histories have no column {CHANGE!r}: train the runs again")
-    change = histories.groupby(["method", "seed"])[CHANGE].mean().reset_index()
-    return frame.drop(columns=CHANGE, errors="ignore").merge(change, on=["method", "seed"], how="left")
+    change = histories.groupby(["method", "seed"])[CHANGE].median().reset_index()
+    found = frame.drop(columns=CHANGE, errors="ignore").merge(change, on=["method", "seed"], how="left")
+    check_measured(found[found["method"].isin(levels["method"])], [CHANGE])
+    return found
 
 
-def correlation(frame: pd.DataFrame, levels: pd.DataFrame, metric: str) -> Correlation:
-    """Spearman's correlation over cells of a metric with the first-order change; both are means over seeds."""
+def correlation(frame: pd.DataFrame, levels: pd.DataFrame, metric: str) -> float:
+    """Spearman's rank correlation over cells of a metric with the first-order change; both are means over seeds.
+
+    Without p-value: cells that share levels are no independent draws. NaN for fewer than three, or if all are alike.
+    """
     own = frame[frame["method"].isin(levels["method"])]
-    means = own.groupby("method")[[CHANGE, metric]].mean().dropna()
+    means = own.groupby("method")[[CHANGE, metric]].mean()
     if len(means) < 3 or (means.nunique() < 2).any():
-        return Correlation(len(means), math.nan, math.nan)
-    found = stats.spearmanr(means[CHANGE], means[metric])
-    return Correlation(len(means), float(found.statistic), float(found.pvalue))
+        return math.nan
+    return float(stats.spearmanr(means[CHANGE], means[metric]).statistic)
+
+
+def fill_correlations(frame: pd.DataFrame, levels: pd.DataFrame, metric: str) -> dict[str, float]:
+    """`correlation` over the cells of each fill that has three or more."""
+    fills = levels.groupby("fill", sort=False)
+    return {str(fill): correlation(frame, own, metric) for fill, own in fills if len(own) > 2}

@@ -1,4 +1,4 @@
-"""Constant plans in hindsight: the best cell of a grid, and what finding it costs.
+"""Constant plans in hindsight: the best cell of a grid, and what others reach of its gain.
 
 The *grid* of a study are its constant methods that differ in the shares of images and of pixels that they mask and
 in nothing else. The *oracle* of a metric is the cell with the best mean over seeds. Chosen on the seeds that score
@@ -8,19 +8,16 @@ are those where higher is better.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from smoot.workbench.costs import run_cost
-from smoot.workbench.measures import Measure, Measures, judged_fill, quality
+from smoot.workbench.measures import Measures, judged_fill, quality
 from smoot.workbench.results import RunRecord, metrics_frame
-from smoot.workbench.statistics import PairedComparison, compare, measured
+from smoot.workbench.statistics import PairedComparison, compare
 from smoot.workbench.typesetting import Setting
 
 Config: TypeAlias = Mapping[str, Any]  # of a method, as in a run record
@@ -40,33 +37,43 @@ class Oracle:
     held_out: Mapping[int, str]
 
 
-@dataclass(frozen=True)
-class Prices:
-    """Training cost in units of one plain training.
-
-    Attributes:
-        search: of one training of every cell of the grid.
-        methods: of one training of each method whose masking changes during training.
-        measured: whether steps of the network were timed; else passes are counted.
-    """
-
-    search: float
-    methods: Mapping[str, float]
-    measured: bool
-
-
 def headline(records: Sequence[RunRecord], about: Setting) -> Measures:
-    """Accuracy and the judge's gap on rightly answered images, as far as every run has them."""
-    known, frame = known_measures(records, about), metrics_frame(records)
-    right = f"judge_gap_right_{judged_fill(records[0].config['evaluation']['fills'])}"
-    return {metric: known[metric] for metric in ("accuracy", right) if measured(frame, metric)}
+    """Accuracy and the judge's gap on rightly answered images.
+
+    Raises:
+        ValueError: if a record lacks one of them.
+    """
+    fill = judged_fill(records[0].config["evaluation"]["fills"])
+    return shown(("accuracy", f"judge_gap_right_{fill}"), records, about)
+
+
+def shown(metrics: Sequence[str], records: Sequence[RunRecord], about: Setting) -> Measures:
+    """How the metrics that an exhibit needs are shown, in order.
+
+    Raises:
+        ValueError: if a record lacks one of them.
+    """
+    check_measured(metrics_frame(records), metrics)
+    known = known_measures(records, about)
+    return {metric: known[metric] for metric in metrics}
 
 
 def known_measures(records: Sequence[RunRecord], about: Setting) -> Measures:
     """How the metrics of these records are shown."""
-    fills = records[0].config["evaluation"]["fills"]
-    right = {f"judge_gap_right_{fill}": Measure(f"Judge's gap if right, {fill}", "points") for fill in fills}
-    return {**right, **quality(fills, [about.region])}
+    return quality(records[0].config["evaluation"]["fills"], [about.region])
+
+
+def check_measured(frame: pd.DataFrame, metrics: Iterable[str]) -> None:
+    """Every run has a number for each metric: an exhibit must not go without it silently.
+
+    Raises:
+        ValueError: names metric, method and seed.
+    """
+    for metric in metrics:
+        lacking = frame[frame[metric].isna()] if metric in frame else frame
+        for row in lacking[:1].to_dict("records"):
+            run = f"method {row['method']!r}, seed {row['seed']}"
+            raise ValueError(f"{metric!r} of {run}, is missing or undefined: expected a number for every run")
 
 
 def method_configs(records: Sequence[RunRecord]) -> dict[str, Config]:
@@ -151,26 +158,32 @@ def find_oracle(cells: pd.DataFrame, frame: pd.DataFrame, metric: str) -> Oracle
     return Oracle(str(wide.mean().idxmax()), held_out)
 
 
-def share_of_gain(gain: PairedComparison, best: PairedComparison) -> float:
-    """What part of the oracle's gain a method has; NaN unless the oracle's whole interval is above zero."""
-    return gain.difference / best.difference if best.low > 0 else math.nan
+def share_of_gain(gain: PairedComparison, found: PairedComparison | None) -> float:
+    """What part of the held-out oracle's gain a method has; NaN unless that gain's whole interval is above zero."""
+    return gain.difference / found.difference if found is not None and found.low > 0 else math.nan
 
 
 def standings(
-    cells: pd.DataFrame, scheduled: Sequence[str], frame: pd.DataFrame, metrics: Sequence[str], reference: str
+    cells: pd.DataFrame,
+    scheduled: Sequence[str],
+    frame: pd.DataFrame,
+    metrics: Sequence[str],
+    reference: str,
+    beside: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The reference, every cell, the oracles and the methods whose masking changes, in every metric.
 
     Args:
         cells, scheduled: the grid as from :func:`read_grid`, and the methods beside it.
         frame: the metrics for each method and seed.
-        metrics: higher is better.
+        metrics: that oracles are sought for; higher is better.
         reference: what gains are taken to.
+        beside: metrics that are scored too.
 
     Returns:
         One row per line and metric: ``kind`` (reference, cell, oracle, held_out, schedule), ``of`` (the metric that
         an oracle is best in), ``method`` (empty for held-out oracles), ``metric``, the fields of
-        `statistics.PairedComparison` of the gain, ``share`` of the gain of the metric's oracle.
+        `statistics.PairedComparison` of the gain, ``share`` of the gain of the metric's held-out oracle.
     """
     seeds = sorted(frame["seed"].unique())
     lines: list[tuple[str, str, Mapping[int, str]]] = [("reference", "", dict.fromkeys(seeds, reference))]
@@ -180,17 +193,22 @@ def standings(
         lines += [("oracle", metric, dict.fromkeys(seeds, oracle.method)), ("held_out", metric, oracle.held_out)]
     lines += [("schedule", "", dict.fromkeys(seeds, method)) for method in scheduled]
     rows = []
-    for metric in metrics:
+    for metric in [*metrics, *beside]:
         wide = by_seed(frame, metric)
-        best = compare(wide[oracles[metric].method].tolist(), wide[reference].tolist())
+        held_out = oracles[metric].held_out if metric in oracles else {}
+        found = _gain(wide, held_out, reference) if held_out else None
         for kind, of, chosen in lines:
             if chosen:
-                values = [wide[chosen[seed]][seed] for seed in seeds]
-                gain = compare(values, wide[reference].tolist())
+                gain = _gain(wide, chosen, reference)
                 method = "" if kind == "held_out" else chosen[seeds[0]]
                 keys = {"kind": kind, "of": of, "method": method, "metric": metric}
-                rows.append(keys | asdict(gain) | {"share": share_of_gain(gain, best)})
+                rows.append(keys | asdict(gain) | {"share": share_of_gain(gain, found)})
     return pd.DataFrame(rows)
+
+
+def _gain(wide: pd.DataFrame, chosen: Mapping[int, str], reference: str) -> PairedComparison:
+    """Of the method that is chosen for each seed over the reference."""
+    return compare([wide[chosen[seed]][seed] for seed in wide.index], wide[reference].tolist())
 
 
 def trajectories(histories: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
@@ -198,53 +216,3 @@ def trajectories(histories: pd.DataFrame, methods: Sequence[str]) -> pd.DataFram
     own = histories[histories["method"].isin(methods)]
     means = own.groupby(["method", "epoch"], as_index=False)[["masked_share", "masked_pixels"]].mean()
     return means.dropna(ignore_index=True)
-
-
-def read_prices(
-    records: Sequence[RunRecord], histories: pd.DataFrame, costs: pd.DataFrame, cells: pd.DataFrame
-) -> Prices:
-    """What one training of every cell, and of every method whose masking changes, costs.
-
-    Args:
-        records, histories, cells: of one data set and backbone.
-        costs: as from `costs.read_costs`; where they know the network and the batch size, steps count as measured,
-            at shares of planned images between the measured ones on straight lines.
-    """
-    configs = method_configs(records)
-    scheduled = scheduled_methods(configs)
-    planned = {row["method"]: [row["image_fraction"]] for row in cells.to_dict("records")}
-    planned |= {name: histories.loc[histories["method"] == name, "image_fraction"].tolist() for name in scheduled}
-    lines = pd.concat(
-        [
-            pd.DataFrame({"method": _timed_as(configs[name]), "seed": name, "epoch": 0, "image_fraction": shares})
-            for name, shares in planned.items()
-        ],
-        ignore_index=True,
-    )
-    timed = run_cost(costs, lines, records[0].cell.backbone, records[0].config["training"]["batch_size"])
-    if len(timed) == len(lines):
-        means = timed.groupby("seed")["relative"].mean()
-    else:
-        counted = {name: counted_cost(configs[name], shares).mean() for name, shares in planned.items()}
-        means = pd.Series(counted, dtype=float)
-    search = float(means[cells["method"].tolist()].sum())
-    return Prices(search, {name: float(means[name]) for name in scheduled}, len(timed) == len(lines))
-
-
-def _timed_as(config: Config) -> str:
-    """The line of the benchmark that has a method's passes."""
-    if config["plan"]["ranking"] == "random":
-        return "random_mask"
-    return {"eval": "sgt", "loss": "smoot_loss"}.get(config["guidance"]["saliency_pass"], "smoot")
-
-
-def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Passes of a step over plain training's 3 (a forward is 1, the backward 2, to the inputs only 1).
-
-    Args:
-        config: of the method.
-        shares: of the images that get a masked pass; a step without any is plain.
-    """
-    at = np.asarray(shares, dtype=np.float64)
-    saliency = {"random_mask": 0, "smoot_loss": 0, "sgt": 2, "smoot": 1}[_timed_as(config)]
-    return np.where(at > 0, (3 + saliency + 3 * at) / 3, 1.0)

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
-from smoot.workbench import choice, oracle
+from smoot.workbench import captions, choice, oracle
 from smoot.workbench.condition_charts import broad_legend, gains_figure, legend_height
 from smoot.workbench.measures import Measure, Measures
 from smoot.workbench.results import RunRecord, metrics_frame
 from smoot.workbench.statistics import mean_interval
-from smoot.workbench.study import Choice, Study, remarks
+from smoot.workbench.study import Choice, Study
 from smoot.workbench.style import INK, colours, finish, markers, panels, styled
 from smoot.workbench.typesetting import Setting, display_name, fixed
 
@@ -44,11 +44,13 @@ def draw(
 
     Args:
         study, records, histories, about: as for `schedule_tables.build`.
+
+    Raises:
+        ValueError: as `schedule_tables.build`.
     """
-    own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
-    end = f"{remarks(study, records)} {about.facts}.".lstrip()
     frame, measures, configs = metrics_frame(records), oracle.headline(records, about), oracle.method_configs(records)
-    shown = study.shown(list(configs))
+    end = captions.ending(study, records, about, measures)
+    own, shown = captions.of_setting(histories, about), study.shown(list(configs))
     paths = oracle.trajectories(own, [method for method in oracle.scheduled_methods(configs) if method in shown])
     if "oracle" in study.exhibits:
         yield (
@@ -63,7 +65,7 @@ def draw(
             f"sweep_{about.place}",
             f"One constant swept while all else stays, {about.name}; {BANDS}; all panels of a column have the same "
             "height axis. SGT masks the share on the axis of every image; methods whose masking changes stand beside "
-            f"it at the mean share of pixels that they masked, with 95 % confidence intervals. {end}",
+            f"it at the mean share of pixels of each masked image, with 95 % confidence intervals. {end}",
             sweep_lines(choice.sweeps(configs), frame, paths, measures),
         )
     if study.choice is not None:
@@ -197,7 +199,7 @@ def _swept(axes: Axes, line: pd.DataFrame, values: pd.DataFrame, like: str) -> N
 
 
 def _beside(axes: Axes, paths: pd.DataFrame, values: pd.DataFrame, methods: Sequence[str]) -> None:
-    """Methods whose masking changes, with their intervals, at the mean share of pixels that they masked."""
+    """Methods whose masking changes, with their intervals, at the mean share of pixels of each masked image."""
     for method, pixels in paths.groupby("method")["masked_pixels"].mean().items():
         colour, marker = colours(methods)[str(method)], markers(methods)[str(method)]
         mean, low, high = map(float, mean_interval(values[str(method)].to_numpy()))

@@ -4,7 +4,7 @@ A study is a profile whose methods are the variants of a question. The block say
 ``null`` in ordinary profiles.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,8 @@ from smoot.workbench.results import RunRecord
 from smoot.workbench.schema import build
 
 Exhibit: TypeAlias = Literal["factorial", "oracle", "sweep", "comparison", "choice", "conditions"]
+PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
+DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Study:
         note: a sentence or more for captions; may be empty.
         compared: the methods of exhibit ``comparison`` in order; all if empty.
         choice: the rule of exhibit ``choice``.
-        conditions: of exhibit ``conditions``, level by level.
+        conditions: of exhibit ``conditions``, level by level; the reference is a base method of each.
     """
 
     title: str
@@ -92,6 +94,10 @@ class Study:
                 raise ValueError(
                     f"exhibits is {list(self.exhibits)}: {exhibit!r} and the key {exhibit} need each other"
                 )
+        for condition in self.conditions:
+            if self.reference not in condition.methods:
+                where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
+                raise ValueError(f"{where} has the base methods {known}: expected the reference {self.reference!r} too")
 
     @property
     def named(self) -> dict[str, tuple[str, ...]]:
@@ -113,8 +119,8 @@ def load_study(profile: str) -> Study | None:
     """The study of a profile; None if it is none.
 
     Raises:
-        ValueError: for an unknown or missing key, a wrong type, a value out of range, or a method that is not
-            one of the grid's.
+        ValueError: for an unknown or missing key, a wrong type, a value out of range, a method that is not one of
+            the grid's, or a condition without the reference.
     """
     values = read_profile(profile)["study"]
     if values is None:
@@ -129,11 +135,29 @@ def load_study(profile: str) -> Study | None:
     return study
 
 
-def remarks(study: Study, records: Iterable[RunRecord]) -> str:
-    """What every caption of a study ends with: its note, and on which images was measured if not on the test split."""
-    development = any(record.config["dataset"].get("development_images") for record in records)
-    images = "Measured on development images, drawn from the rest of the training split, never on test images."
-    return " ".join(part for part in (study.note.strip(), images if development else "") if part)
+def remarks(study: Study, records: Sequence[RunRecord], train_total: int | None = None) -> str:
+    """What every caption of a study says: its note, and on which images was measured if not on the test split.
+
+    Args:
+        study: whose note it is.
+        records: that the caption is about.
+        train_total: images of the training split that judge and development images are drawn from, if it is one.
+    """
+    said = [study.note.strip()]
+    if any(record.config["dataset"].get("development_images") for record in records):
+        said += [DEVELOPMENT, _seen_by_judge(records[0].cell.profile, train_total)]
+    return " ".join(part for part in said if part)
+
+
+def _seen_by_judge(profile: str, train_total: int | None) -> str:
+    """How many of the development images the judge was trained on, which draws from the same split."""
+    part = "Some"
+    if train_total is not None:
+        share = read_profile(profile)["judge"]["train_images"] / train_total
+        whole = round(1 / share)
+        near = whole in PARTS and abs(whole * share - 1) < 0.1
+        part = f"About {PARTS[whole] if near else f'{100 * share:.0f} %'}"
+    return f"{part} of them were among the judge's training images."
 
 
 def _check_list(name: str, values: Sequence[str]) -> None:

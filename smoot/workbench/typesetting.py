@@ -15,6 +15,8 @@ NAMES = {
     "random_mask": "Random mask",
     "sgt": "SGT",
     "sgt_improved": "SGT improved",
+    "sgt_mean_fill": "SGT, mean fill",
+    "sgt_searched": "SGT, searched k",
     "smoot": "SMOOT",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",

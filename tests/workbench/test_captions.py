@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from synthetic import Axes, lay_out, run_record, write_manifests
 from test_charts import CELL
 
 from smoot.workbench import captions
 from smoot.workbench.results import RunRecord
+from smoot.workbench.study import Study
 from smoot.workbench.typesetting import Setting
 
 USUAL = "2,000 of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images"
@@ -64,7 +66,7 @@ def test_other_overrides_are_told_too() -> None:
 
 def test_other_epochs_without_a_method_that_says_so_are_an_error() -> None:
     usual, odd = runs(), changed(runs("smoot")[0], training={"epochs": 25})
-    with pytest.raises(ValueError, match=r"'method': 'smoot', 'seed': 0.* was run with .*'epochs': 25.*expected .* 10,"):
+    with pytest.raises(ValueError, match=r"'smoot', 'seed': 0.* was run with .*'epochs': 25.*expected .* 10,"):
         captions.setting([*usual, odd])
 
 
@@ -99,3 +101,34 @@ def test_groups_come_in_the_records_order() -> None:
     groups = captions.by_setting([other[0], *runs(), *other[1:]])
     told: list[tuple[Setting, int]] = [(about, len(group)) for about, group in groups]
     assert [(about.dataset, about.seeds, count) for about, count in told] == [("mnist", 3, 3), ("fashion_mnist", 2, 2)]
+
+
+def test_where_every_method_says_otherwise_the_profile_is_told() -> None:
+    long = [own(record, training={"epochs": 25}) for record in runs()]
+    few = [own(record, dataset={"train_images": 500}) for record in runs("smoot")]
+    about = captions.setting([*long, *few])
+    assert (about.train_images, about.epochs, about.deviations) == (2000, 10, True)
+
+
+def test_rows_of_a_setting() -> None:
+    about = captions.setting(runs())
+    rows = [("fashion_mnist", "resnet10_narrow", 1), ("mnist", "resnet10_narrow", 2), ("fashion_mnist", "two_conv", 3)]
+    frame = pd.DataFrame(rows, columns=["dataset", "backbone", "value"])
+    assert captions.of_setting(frame, about)["value"].tolist() == [1]
+
+
+def test_a_studys_captions_say_what_was_measured_on_how_many_images() -> None:
+    study, records = Study("t", ("comparison",), "plain", note="Ten seeds."), runs()
+    about = captions.setting(records)
+    about = replace(about, measured=replace(about.measured, curve_images=1500, pgd_images=250))
+    facts = f"{USUAL}; maps on the first 1,500 of them, PGD on the first 250."
+    assert captions.ending(study, records, about, ["accuracy", "judge_gap_mean"]) == f"Ten seeds. {facts}"
+    said = captions.ending(study, records, about, ["accuracy", "judge_gap_right_black"])
+    assert said == f"Ten seeds. {captions.JUDGED} {facts}"
+
+
+def test_a_studys_captions_say_what_the_judge_knows() -> None:
+    records = [changed(record, dataset={"development_images": 5000}) for record in runs()]
+    said = captions.ending(Study("t", ("comparison",), "plain"), records, captions.setting(records), ["accuracy"])
+    assert said.startswith("Measured on development images")
+    assert "About a sixth of them were among the judge's training images. 2,000 of 60,000 training images" in said

@@ -57,7 +57,8 @@ def test_equals_are_chosen_in_order_and_agreement_says_nothing() -> None:
     same = {"accuracy": [0.8, 0.8], "gap": [0.3, 0.3]}
     rule = Choice(("b", "a"), "accuracy", 0.0, ("gap",))
     chosen = choice.choose(frame_of({"a": same, "b": same}), rule)
-    assert chosen.name == "b" and chosen.share == 1 and chosen.stable
+    assert chosen.name == "b" and chosen.runner_up == "a"
+    assert chosen.table["chosen_share"].tolist() == [1, 0] and chosen.table["left_out"].tolist() == [2, 0]
     assert chosen.table["score"].tolist() == [0, 0]
     assert chosen.table["rank"].tolist() == [1, 2]
 
@@ -69,9 +70,10 @@ def test_resampling_two_seeds_gives_their_binomial_shares() -> None:
     shares = chosen.table.set_index("method")["chosen_share"]
     assert shares["b"] == pytest.approx(0.25, abs=4 * math.sqrt(0.25 * 0.75 / choice.RESAMPLES))
     assert shares.sum() == pytest.approx(1)
-    assert chosen.name == "a" and chosen.share == shares["a"] and not chosen.stable
+    assert chosen.name == "a" and chosen.seeds == 2
+    assert chosen.table["left_out"].tolist() == [1, 1]  # a without seed 1, b without seed 0
     again = choice.choose(frame_of(values), Choice(("a", "b"), "accuracy", 0.0, ("gap",)))
-    assert again.share == chosen.share
+    assert again.table["chosen_share"].tolist() == shares.tolist()
 
 
 def test_resampling_also_resamples_who_is_accurate_enough() -> None:
@@ -79,23 +81,49 @@ def test_resampling_also_resamples_who_is_accurate_enough() -> None:
     values = {"a": {"accuracy": [0.8, 0.8], "gap": [0.1, 0.1]}, "b": {"accuracy": [0.82, 0.78], "gap": [0.5, 0.5]}}
     chosen = choice.choose(frame_of(values), Choice(("a", "b"), "accuracy", 0.005, ("gap",)))
     assert chosen.name == "b"
-    assert chosen.share == pytest.approx(0.75, abs=0.02)
+    assert chosen.table["chosen_share"].tolist() == pytest.approx([0.25, 0.75], abs=0.02)
+
+
+def test_leaving_a_seed_out_also_decides_anew_who_is_accurate_enough() -> None:
+    # b is more faithful always; without the first seed it is not accurate enough
+    values = {
+        "a": {"accuracy": [0.80, 0.80, 0.80], "gap": [0.1, 0.1, 0.1]},
+        "b": {"accuracy": [0.85, 0.79, 0.78], "gap": [0.5, 0.5, 0.5]},
+    }
+    chosen = choice.choose(frame_of(values), Choice(("a", "b"), "accuracy", 0.005, ("gap",)))
+    assert chosen.name == "b" and chosen.table["left_out"].tolist() == [1, 2] and chosen.seeds == 3
+
+
+def test_who_is_second_is_accurate_enough_too() -> None:
+    assert choice.choose(frame_of(VALUES), RULE).runner_up == "a"  # c has the higher score
+    strict = Choice(("a", "b", "c"), "accuracy", 0.001, ("gap", "stability"))
+    alone = choice.choose(frame_of(VALUES), strict)
+    assert alone.name == "a" and alone.runner_up is None
+
+
+def test_the_rule_on_all_images_asks_each_metric_once() -> None:
+    rule = Choice(("a", "b"), "accuracy", 0.003, ("judge_gap_right_mean", "stability"))
+    assert choice.on_all_images(rule).faithfulness == ("judge_gap_mean", "stability")
+    both = Choice(("a", "b"), "accuracy", 0.003, ("judge_gap_right_mean", "judge_gap_mean"))
+    assert choice.on_all_images(both).faithfulness == ("judge_gap_mean",)
+    assert choice.on_all_images(RULE) == RULE
 
 
 def test_one_seed_says_nothing_of_stability() -> None:
     values = {name: {metric: found[:1] for metric, found in own.items()} for name, own in VALUES.items()}
     chosen = choice.choose(frame_of(values), RULE)
-    assert math.isnan(chosen.share) and not chosen.stable
+    assert chosen.table["chosen_share"].isna().all() and chosen.table["left_out"].tolist() == [0, 0, 0]
+    assert chosen.seeds == 1
 
 
 def test_a_missing_metric_is_named() -> None:
-    with pytest.raises(ValueError, match="cannot choose by 'gap': no record has it"):
+    with pytest.raises(ValueError, match="'gap' of method 'a', seed 0, is missing"):
         choice.choose(frame_of(VALUES).drop(columns="gap"), RULE)
     frame = frame_of(VALUES)
     frame.loc[(frame["method"] == "b") & (frame["seed"] == 1), "stability"] = math.nan
-    with pytest.raises(ValueError, match=r"'stability': undefined for \['b'\]"):
+    with pytest.raises(ValueError, match="'stability' of method 'b', seed 1, is missing"):
         choice.choose(frame, RULE)
-    with pytest.raises(ValueError, match=r"'accuracy': undefined for \['c'\]"):
+    with pytest.raises(ValueError, match=r"'accuracy': \['c'\] lack seeds, expected the same"):
         choice.choose(frame_of({name: VALUES[name] for name in "ab"}), RULE)
 
 
@@ -193,5 +221,3 @@ def test_gains_are_paired_within_their_condition() -> None:
         [by_hand.difference, by_hand.low, by_hand.high]
     )
     assert gains["p_holm"].tolist() == pytest.approx([*holm(gains["p_value"].tolist()[:4]), gains["p_value"].iloc[4]])
-    with pytest.raises(ValueError, match=r"condition 'Labels', 'clean' has the methods .*expected 'random_mask'"):
-        choice.condition_gains(frame, conditions[2:], "random_mask", ["accuracy"])

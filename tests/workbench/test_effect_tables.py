@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from synthetic import history, run_record, step_costs
-from test_charts import CELL
-from test_effects import CROSS, SEEDS, STAR, config, levels_of, records_of
+from synthetic import history, step_costs
+from test_effects import CROSS, SEEDS, STAR, levels_of, records_of
 from test_typesetting import ABOUT
 
 from smoot.workbench import costs, effect_tables, effects, results
@@ -16,7 +15,7 @@ from smoot.workbench.effects import Combination
 from smoot.workbench.measures import Measure
 from smoot.workbench.statistics import holm
 from smoot.workbench.study import Study
-from smoot.workbench.typesetting import Table, probability
+from smoot.workbench.typesetting import Table, fixed
 
 STUDY = Study("What matters", ("factorial", "comparison"), "plain", note="Three seeds.", compared=("plain", "smoot"))
 
@@ -68,7 +67,9 @@ def test_a_study_gets_what_it_asks_for(tables: dict[str, Table]) -> None:
     assert list(built(CROSS, replace(STUDY, exhibits=("comparison",)))) == [f"comparison_{place}"]
     assert built(CROSS, replace(STUDY, exhibits=("sweep",))) == {}
     for table in tables.values():
-        assert "Three seeds. 2,000 of 60,000 training images" in table.caption and ABOUT.source in table.caption
+        assert "Three seeds. Judge's gap, right answers: on each method's own right answers" in table.caption
+        assert f"{ABOUT.facts}; maps on the first 500 of them, PGD on the first 400. Source:" in table.caption
+        assert ABOUT.source in table.caption
 
 
 def test_the_factorial_as_shown(tables: dict[str, Table]) -> None:
@@ -79,7 +80,9 @@ def test_the_factorial_as_shown(tables: dict[str, Table]) -> None:
     assert shown.loc["signed, mean, through", "Accuracy (%) ↑"] == "49.00 ± 0.00"
     assert shown.loc["random, uniform, detached", "Accuracy (%) ↑"] == "51.00 ± 1.00"
     assert shown.loc["Plain", "First-order change (nats)"] == "–"
-    assert any("right" in column and "points" in column for column in shown) and "Accuracy under PGD (%) ↑" in shown
+    judged = [column for column in shown if column.startswith("Judge")]
+    assert judged == ["Judge's gap, right answers, mean (points) ↑", "Judge's gap, mean (points) ↑"]
+    assert "Accuracy under PGD (%) ↑" in shown
     signed = table.data.set_index("method").loc["signed_mean_through"]
     assert signed[list(effects.FACTORS)].tolist() == ["signed", "mean", "through"]
     assert signed["accuracy_mean"] == pytest.approx(49) and signed["first_order_change_mean"] == pytest.approx(-0.1)
@@ -89,11 +92,15 @@ def test_the_caption_says_what_the_change_goes_with(tables: dict[str, Table]) ->
     """Signed cells have the lowest change and the lowest accuracy; all others are equally accurate."""
     caption = tables["factorial_fashion_mnist_resnet10_narrow"].caption
     records = study_records(CROSS)
-    frame = effects.with_change(results.metrics_frame(records), histories_of(records))
+    frame = effects.with_change(results.metrics_frame(records), histories_of(records), levels_of(CROSS))
     means = frame[frame["method"].isin(levels_of(CROSS)["method"])].groupby("method").mean(numeric_only=True)
-    expected = stats.spearmanr(means["first_order_change"], means["accuracy"])
-    assert f"; accuracy: ρ = {expected.statistic:.2f}, {probability(expected.pvalue)}; relevance mass: ρ" in caption
-    assert "Over the 12 cells' means it correlates with accuracy under PGD: ρ = –, p –;" in caption  # all alike
+    parts = [means, *(means[means.index.str.contains(fill)] for fill in ("uniform", "mean"))]
+    both, uniform, mean = (
+        fixed(stats.spearmanr(part["first_order_change"], part["accuracy"]).statistic) for part in parts
+    )
+    assert f"; accuracy {both} (uniform {uniform}, mean {mean}); relevance mass " in caption
+    assert "over the 12 cells' means, in brackets within each fill of three or more: accuracy under PGD –" in caption
+    assert "p =" not in caption and "of the label's log-probability" in caption and "by construction" in caption
 
 
 def test_effects_as_shown_and_marked(tables: dict[str, Table]) -> None:
@@ -111,7 +118,8 @@ def test_effects_as_shown_and_marked(tables: dict[str, Table]) -> None:
     change = shown.loc["Ranking: signed − magnitude", "First-order change (nats)"]
     assert change.startswith("−0.1") and change.endswith("†")
     assert shown.loc["Fill: mean − uniform", "Accuracy (points) ↑"] == "+0.00 [+0.00, +0.00]"
-    assert "Every combination was run" in table.caption and "also holds the interactions" in table.caption
+    assert "Every combination was run" in table.caption
+    assert "also holds the interactions of ranking and fill, adjusted among themselves." in table.caption
 
 
 def test_effects_as_numbers_hold_the_interactions(tables: dict[str, Table]) -> None:
@@ -141,13 +149,16 @@ def test_an_effect_is_marked_below_the_level_only() -> None:
     assert effect_tables.effect_text(effect | {"p_holm": math.nan}, measure) == "+2.0 [+1.0, +3.0]"
 
 
-def test_a_metric_that_some_run_lacks_has_dashes() -> None:
+@pytest.mark.parametrize("metric", ["accuracy", "judge_gap_mean", "gini", "relevance_mass"])
+def test_a_metric_that_some_run_lacks_is_named(metric: str) -> None:
     records = study_records(STAR)
-    frame = results.metrics_frame(records).assign(first_order_change=0.1)
-    frame.loc[frame["method"] == "signed_uniform_detached", "accuracy"] = math.nan
-    measures = {"accuracy": Measure("Accuracy", digits=2), "gini": Measure("Gini index")}
-    shown = effect_tables.effects_table(frame, levels_of(STAR), measures, ABOUT, "").display
-    assert set(shown["Accuracy (points) ↑"]) == {"–"} and "–" not in set(shown["Gini index (points) ↑"])
+    records[4] = replace(records[4], metrics={**records[4].metrics, metric: math.nan})
+    with pytest.raises(ValueError, match=f"'{metric}' of method 'smoot', seed 1, is missing or undefined"):
+        list(effect_tables.build(STUDY, records, histories_of(records), ABOUT))
+    without = {name: value for name, value in records[2].metrics.items() if name != metric}
+    with pytest.raises(ValueError, match=f"'{metric}' of method 'plain', seed 2, is missing or undefined"):
+        records[2] = replace(records[2], metrics=without)
+        list(effect_tables.build(STUDY, records, histories_of(records), ABOUT))
 
 
 def test_the_comparison_as_shown() -> None:
@@ -175,25 +186,6 @@ def test_the_reference_need_not_be_a_row() -> None:
     table = built(CROSS, replace(STUDY, exhibits=("comparison",), compared=("smoot",)))
     (shown,) = (one.display for one in table.values())
     assert shown["Method"].tolist() == ["SMOOT"] and shown["Accuracy (minus Plain)"].tolist() != ["–"]
-
-
-def test_prices_are_passes_of_whole_runs_and_measured_steps_where_known() -> None:
-    """Improved SGT: 7 passes a step of Plain's 3; trained for 6 epochs, where the reference has 3."""
-    long = config(STAR[0]) | {"name": "long"}
-    record = run_record(replace(CELL, method="plain"), 0)
-    records = [record]
-    for name in ("long", "smoot"):
-        chosen = long if name == "long" else run_record(replace(CELL, method="smoot"), 0).config["method"]
-        cell = replace(CELL, method=name)
-        records.append(replace(record, cell=cell, config={**record.config, "method": chosen}))
-    frames = [history(one.cell, 0, epochs=6 if one.cell.method == "long" else 3).assign(**one.keys) for one in records]
-    histories = pd.concat(frames, ignore_index=True)
-    found = effect_tables.prices_frame(records, histories, "plain").set_index("method")
-    assert found.loc["plain", "passes"] == 1 and found.loc["plain", "relative"] == 1
-    assert found.loc["long", "passes"] == pytest.approx(2 * 7 / 3) and math.isnan(found.loc["long", "relative"])
-    share = histories[histories["method"] == "smoot"]["image_fraction"].mean()
-    assert found.loc["smoot", "passes"] == pytest.approx((4 + 3 * share) / 3)
-    assert 1 < found.loc["smoot", "relative"] < 2.2
 
 
 def test_unknown_steps_leave_out_their_column(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ def additive(seed: int, cell: Combination) -> float:
 
 def test_main_effects_of_an_additive_world() -> None:
     frame = frame_of({cell: [additive(seed, cell) for seed in SEEDS] for cell in CROSS})
-    found = effects.main_effects(frame, levels_of(CROSS), ["accuracy", "not_measured"]).set_index(["factor", "level"])
+    found = effects.main_effects(frame, levels_of(CROSS), ["accuracy"]).set_index(["factor", "level"])
     assert [level for _, level in found.index] == ["signed", "random", "mean", "through"]
     signed = found.loc[("ranking", "signed")]
     # differences of -1, -2, -3 by seed, each the mean over four pairs of cells
@@ -162,20 +162,39 @@ def test_interactions_are_differences_of_differences() -> None:
     assert found["p_holm"].tolist() == pytest.approx(holm(found["p_value"].tolist()))
 
 
+def test_a_metric_that_a_run_of_a_cell_lacks_is_an_error() -> None:
+    frame = frame_of({cell: [0.5, 0.6] for cell in STAR})
+    outside = pd.DataFrame([("plain", 0, math.nan)], columns=frame.columns)
+    assert len(effects.main_effects(pd.concat([frame, outside]), levels_of(STAR), ["accuracy"])) == 3
+    frame.loc[5, "accuracy"] = math.nan
+    with pytest.raises(ValueError, match="'accuracy' of method 'magnitude_mean_detached', seed 1, is missing"):
+        effects.main_effects(frame, levels_of(STAR), ["accuracy"])
+    with pytest.raises(ValueError, match="'gini' of method 'magnitude_uniform_detached', seed 0, is missing"):
+        effects.interactions(frame, levels_of(STAR), ["gini"])
+
+
 def test_a_lacking_seed_is_an_error() -> None:
     frame = frame_of({cell: [0.5, 0.6] for cell in STAR}).iloc[:-1]
     with pytest.raises(ValueError, match=r"cannot pair accuracy: .* \['magnitude_uniform_through'\] lack some"):
         effects.main_effects(frame, levels_of(STAR), ["accuracy"])
 
 
-def test_first_order_change_is_the_mean_over_epochs_of_each_run() -> None:
-    frame = frame_of({STAR[0]: [0.5, 0.6], STAR[1]: [0.7, 0.8]})
-    runs = product(frame["method"].unique(), (0, 1), (1, 2, 3))
+def test_first_order_change_is_the_median_over_epochs_of_each_run() -> None:
+    frame, levels = frame_of({STAR[0]: [0.5, 0.6], STAR[1]: [0.7, 0.8]}), levels_of(STAR[:2])
+    frame = pd.concat([frame, pd.DataFrame([("plain", 0, 0.4)], columns=frame.columns)], ignore_index=True)
+    runs = product(frame["method"].unique(), (0, 1), (1, 2, 60))
     histories = pd.DataFrame(runs, columns=["method", "seed", "epoch"])
     histories["first_order_change"] = 10 * histories["seed"] + histories["epoch"]
-    assert effects.with_change(frame, histories)["first_order_change"].tolist() == [2, 12, 2, 12]
+    histories.loc[histories["method"] == "plain", "first_order_change"] = math.nan
+    found = effects.with_change(frame, histories, levels)["first_order_change"].tolist()
+    assert found == pytest.approx([2, 12, 2, 12, math.nan], nan_ok=True)
     with pytest.raises(ValueError, match="no column 'first_order_change': train the runs again"):
-        effects.with_change(frame, histories.drop(columns="first_order_change"))
+        effects.with_change(frame, histories.drop(columns="first_order_change"), levels)
+    histories.loc[(histories["method"] == "signed_uniform_detached") & (histories["seed"] == 1), "method"] = "plain"
+    with pytest.raises(
+        ValueError, match="'first_order_change' of method 'signed_uniform_detached', seed 1, is missing"
+    ):
+        effects.with_change(frame, histories, levels)
 
 
 def test_correlation_over_the_cells_means() -> None:
@@ -185,13 +204,15 @@ def test_correlation_over_the_cells_means() -> None:
     outside = pd.DataFrame([("plain", 0, 9.0, 9.0)], columns=frame.columns)
     found = effects.correlation(pd.concat([frame, outside]), levels_of(CROSS), "accuracy")
     ranks = frame.groupby("method")[["accuracy", "first_order_change"]].mean().rank()
-    assert found.rho == pytest.approx(np.corrcoef(ranks.to_numpy().T)[0, 1])
-    t = found.rho * math.sqrt(10 / (1 - found.rho**2))
-    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(t), 10)) and found.cells == 12
+    assert found == pytest.approx(np.corrcoef(ranks.to_numpy().T)[0, 1])
+    within = effects.fill_correlations(pd.concat([frame, outside]), levels_of(CROSS), "accuracy")
+    assert list(within) == ["uniform", "mean"]
+    for fill, rho in within.items():
+        assert rho == pytest.approx(np.corrcoef(ranks[ranks.index.str.contains(fill)].rank().to_numpy().T)[0, 1])
+    assert list(effects.fill_correlations(frame, levels_of(STAR), "accuracy")) == ["uniform"]  # one cell of mean
 
 
 @pytest.mark.parametrize("cells", [2, 4])
 def test_correlation_of_too_little_is_undefined(cells: int) -> None:
     frame = frame_of({cell: [float(place)] for place, cell in enumerate(STAR[:cells])}).assign(first_order_change=1.0)
-    found = effects.correlation(frame, levels_of(STAR), "accuracy")
-    assert math.isnan(found.rho) and math.isnan(found.p_value) and found.cells == cells
+    assert math.isnan(effects.correlation(frame, levels_of(STAR), "accuracy"))

@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from test_charts import unlabelled
 from test_oracle import changed, config_of, grid_configs, small_frame, whole_study
-from test_schedule_tables import GAP, RULE, STUDY, Made
+from test_schedule_tables import GAP, MEASURED, RULE, STUDY, Made
 from test_typesetting import ABOUT
 
-from smoot.workbench import choice, oracle, schedule_charts
+from smoot.workbench import captions, choice, oracle, schedule_charts
 from smoot.workbench.measures import Measure
 from smoot.workbench.results import metrics_frame
 from smoot.workbench.statistics import mean_interval
@@ -34,7 +34,7 @@ def test_what_the_study_asks_for(made: Made, drawn: dict[str, tuple[str, Figure]
     kinds = ("oracle", "sweep", "choice", "conditions")
     assert list(drawn) == [f"{kind}_{ABOUT.place}" for kind in kinds]
     for caption, figure in drawn.values():
-        assert caption.endswith(f"A note. {ABOUT.facts}.") and ABOUT.name in caption
+        assert caption.endswith(f" A note. {captions.JUDGED} {ABOUT.facts}; {MEASURED}") and ABOUT.name in caption
         assert not list(unlabelled(figure))
     some = Study("A study", ("sweep",), "plain")
     assert [name for name, _, _ in schedule_charts.draw(some, *made, ABOUT)] == [f"sweep_{ABOUT.place}"]

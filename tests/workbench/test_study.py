@@ -7,6 +7,7 @@ import yaml
 from synthetic import Axes, lay_out, run_record
 from test_charts import CELL
 
+from smoot.workbench.results import RunRecord
 from smoot.workbench.study import Choice, Condition, Study, load_study, remarks
 
 WHOLE: dict[str, Any] = {
@@ -23,6 +24,11 @@ WHOLE: dict[str, Any] = {
     },
     "conditions": [{"axis": "Training images", "level": "500", "methods": {"plain": "plain", "smoot": "sgt"}}],
 }
+
+
+def measured_on_development(record: RunRecord) -> RunRecord:
+    config = dict(record.config) | {"dataset": record.config["dataset"] | {"development_images": 2000}}
+    return replace(record, config=config)
 
 
 @pytest.fixture
@@ -63,7 +69,10 @@ def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reference": "erm"}, r"study.reference names 'erm': expected one of plain, sgt, smoot"),
+        (
+            {"reference": "erm", "exhibits": ["choice"], "conditions": []},
+            r"study.reference names 'erm': expected one of plain, sgt, smoot",
+        ),
         ({"compared": ["smoot", "erm"]}, r"study.compared names 'erm': expected one of plain, sgt, smoot"),
         ({"choice": WHOLE["choice"] | {"candidates": ["erm"]}}, r"study.choice.candidates names 'erm': expected one"),
         ({"conditions": [{"axis": "a", "level": "1", "methods": {"plain": "erm"}}]}, r"study.conditions names 'erm'"),
@@ -87,6 +96,10 @@ def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> N
             {"conditions": [{"axis": "a", "level": "1", "methods": {"a": 3}}]},
             r"methods.a is 3: expected a method's name",
         ),
+        (
+            {"reference": "sgt"},
+            r"study: conditions: 'Training images', '500' has the base methods plain, smoot: expected the reference",
+        ),
         ({"titel": "t"}, r"params.yaml: study: unknown key 'titel': expected title, exhibits"),
     ],
 )
@@ -105,7 +118,19 @@ def test_remarks_say_on_which_images_was_measured() -> None:
     study = Study("t", ("comparison",), "plain", note="Ten seeds. ")
     record = run_record(CELL, 0)
     assert remarks(study, [record]) == "Ten seeds."
-    config = dict(record.config) | {"dataset": record.config["dataset"] | {"development_images": 2000}}
-    said = remarks(study, [replace(record, config=config)])
+    said = remarks(study, [record, measured_on_development(record)])
     assert said.startswith("Ten seeds. Measured on development images, drawn from the rest of the training split")
-    assert remarks(replace(study, note=""), [record]) == ""
+    assert said.endswith(" Some of them were among the judge's training images.")
+    assert remarks(replace(study, note=""), [record], 60000) == ""
+
+
+@pytest.mark.parametrize(
+    ("judged", "part"), [(10_000, "a sixth"), (9_600, "a sixth"), (30_000, "half"), (8_000, "13 %"), (45_000, "75 %")]
+)
+def test_remarks_say_how_many_of_them_the_judge_knows(root: Path, judged: int, part: str) -> None:
+    file = root / "params.yaml"
+    params = yaml.safe_load(file.read_text())
+    params["judge"]["train_images"] = judged
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    said = remarks(Study("t", ("comparison",), "plain"), [measured_on_development(run_record(CELL, 0))], 60_000)
+    assert said.endswith(f" About {part} of them were among the judge's training images.")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import synthetic
 import torch
+import torch._dynamo  # an optimiser imports it, and it must find the functions of torch that are replaced here
 import yaml
 from tiny_runs import METHODS, fresh, own_checkout, run, silent, split
 
