@@ -189,6 +189,14 @@ def test_a_second_run_has_nothing_to_do(rehearsal: Rehearsal) -> None:
     assert rehearsal.repository.status() == []
 
 
+def test_the_command_of_an_accelerator_finds_every_run_finished(rehearsal: Rehearsal) -> None:
+    printed = rehearsal.repository.run(sys.executable, "-m", "smoot.workbench.grid", "--profile", "paper")
+    assert f"paper, setting 1 of 1: digits, {BACKBONE}" in printed
+    assert [line.split(":")[0].strip() for line in printed.splitlines() if "accuracy" in line] == METHODS
+    assert f"{len(CELLS) * len(SEEDS)} runs measured by retraining" in printed
+    assert rehearsal.repository.status() == []
+
+
 def test_afresh_the_same_results_come_out_to_the_last_byte(rehearsal: Rehearsal) -> None:
     repository = rehearsal.repository
     before = {file: file.stat().st_mtime_ns for file in repository.files("scratch/ledger", "done")}
