@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from smoot.criterion import SaliencyGuidedLoss
 from smoot.guidance import Guidance
 from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
+from smoot.workbench.config import load_run
+from smoot.workbench.schedules import create_schedule
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, pixels="fraction", mask_fraction=0.5)
 SGT_GUIDANCE = Guidance(
@@ -39,6 +41,26 @@ def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
         assert torch.equal(ours.total, theirs.total)
         assert schedule.state_dict() == twin.state_dict() and schedule.competence > 0
         assert (ours.masked_share > 0) == (step > 0)  # feedback decides the next plan, not this one
+
+
+def test_its_default_is_the_method_smoot_of_the_laptop_profile() -> None:
+    run = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop")
+    criterion, schedule = SaliencyGuidedLoss(), create_schedule(run, 100)
+    assert criterion.guidance == run.method.guidance
+    for accuracy, loss in ((0.5, 1.0), (0.9, 0.2), (0.7, 0.6)):
+        assert criterion.schedule.plan == schedule.plan
+        assert criterion.schedule.step(Feedback(accuracy, loss, 10, 64)) == schedule.step(
+            Feedback(accuracy, loss, 10, 64)
+        )
+    assert criterion.schedule.plan.image_fraction > 0
+    assert criterion.schedule.state_dict() == schedule.state_dict()
+
+
+def test_another_schedule_comes_with_the_plain_guidance() -> None:
+    schedule = ConstantSchedule(SGT_PLAN)
+    assert SaliencyGuidedLoss(schedule).schedule is schedule
+    assert SaliencyGuidedLoss(schedule).guidance == Guidance()
+    assert SaliencyGuidedLoss(guidance=SGT_GUIDANCE).guidance is SGT_GUIDANCE
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad", "inference_mode"])

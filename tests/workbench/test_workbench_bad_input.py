@@ -140,6 +140,13 @@ DATASETS = [
     outside("datasets.digits.validation_images", 0, 1, INF),
     outside("datasets.digits.train_images", 1, 2, INF),
     outside("datasets.digits.foreground_threshold", 1.5, 0, 1),
+    outside("datasets.digits.label_noise", 1.5, 0, 1),
+    outside("datasets.digits.development_images", -1, 0, INF),
+    Wrong(
+        "datasets.digits",
+        {"validation_images": 100, "mean": [0.3], "std": [0.4], "development_images": 9},
+        ("development_images is 9", "say how many train_images are used"),
+    ),
     mistyped("datasets.digits.train_images", 1e3, "a whole number"),
     mistyped("datasets.digits.mean", 0.3, "a list"),
     mistyped("datasets.digits.mean[0]", "grey", "a number"),
@@ -163,7 +170,7 @@ BACKBONES = [
 ]
 PLAN, GUIDANCE, ADAPTIVE = (f"methods.smoot.{part}" for part in ("plan", "guidance", "adaptive"))
 METHOD = [
-    among("methods.plain.schedule", "linear", "constant", "adaptive"),
+    among("methods.plain.schedule", "linear", "constant", "adaptive", "sequence"),
     Wrong("methods.plain.plan", MISSING, ("methods.plain: key 'plan' is missing",)),
     Wrong("methods.plain.guidance", None, ("methods.plain.guidance is None", "expected a mapping with of, reduction")),
     Wrong("methods.plain.kl", 1.0, ("methods.plain: unknown key 'kl'", "schedule, plan, guidance, adaptive")),
@@ -179,8 +186,12 @@ METHOD = [
     outside(f"{PLAN}.budget", -1.0, 0, INF),
     among(f"{PLAN}.order", "worst", "random", "hardest", "easiest"),
     among(f"{PLAN}.pixels", "all", "fraction", "mass"),
-    among(f"{PLAN}.ranking", "signed", "saliency", "random", "protected"),
-    Wrong(f"{PLAN}.ranking", "random", ("needs ranking 'saliency', got 'random'", "use pixels 'fraction'")),
+    among(f"{PLAN}.ranking", "signed", "saliency", "random", "protected", "highest"),
+    among(f"{PLAN}.spend", "largest", "smallest", "random", "hardest", "easiest"),
+    *(
+        Wrong(PLAN, {"pixels": "mass", "ranking": name}, (f"needs ranking 'saliency', got '{name}'", "use pixels"))
+        for name in ("random", "highest")
+    ),
     Wrong(
         "methods.sgt.plan",
         {"ranking": "protected", "mask_fraction": 0.7, "protected": 0.4},
@@ -196,6 +207,12 @@ METHOD = [
     outside(f"{GUIDANCE}.kl_weight", -1.0, 0, INF),
     outside(f"{GUIDANCE}.label_smoothing", 2.0, 0, 1),
     mistyped(f"{GUIDANCE}.detach_target", 1, "true or false"),
+    among(f"{GUIDANCE}.consistency", "mse", "kl", "cross_entropy"),
+    among(f"{ADAPTIVE}.feedback", "test", "training", "validation"),
+    Wrong("methods.plain.sequence", {"image_fractions": [0.5]}, ("schedule is 'constant'", "the block 'sequence'")),
+    Wrong("methods.plain.sequence", {"image_fractions": []}, ("image_fractions is empty", "at least one share")),
+    Wrong("methods.plain.sequence", {"image_fractions": [0.5, 1.5]}, ("image_fractions is 1.5", "[0, 1]")),
+    Wrong("methods.plain.sequence", {"shuffled": True}, ("plain.sequence: key 'image_fractions' is missing",)),
     among(f"{ADAPTIVE}.images", "some", "competence", "budget", "all"),
     outside(f"{ADAPTIVE}.decay", 1.5, 0, 1),
     Wrong(f"{PLAN}.image_fraction", 0.5, ("methods.smoot: plan sets image_fraction", "the adaptive schedule sets it")),
