@@ -67,8 +67,6 @@ ENTRIES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "guided_loss, masked": lambda *batch: guided_loss(*batch, MaskPlan()),
     "guided_loss, eval pass": lambda *batch: guided_loss(*batch, MaskPlan(), Guidance(saliency_pass="eval")),
     "SaliencyGuidedLoss": SaliencyGuidedLoss(AdaptiveSchedule()),
-    "first_order_change": lambda *batch: first_order_change(*batch, MaskPlan()),
-    "first_order_change, random": lambda *batch: first_order_change(*batch, MaskPlan(ranking="random")),
     # Batches of four rows: the first holds the images as they are.
     "deletion_curve": lambda *batch: deletion_curve(*batch, MAP, batch_size=4),
     "insertion_curve": lambda *batch: insertion_curve(*batch, MAP, batch_size=4),
