@@ -56,10 +56,9 @@ _COLOURS = {
     "random_mask": _BLIND_SAFE[4],
     "sgt": _BLIND_SAFE[1],
     "sgt_improved": _BLIND_SAFE[2],
-    "sgt_mean_fill": _BLIND_SAFE[3],
     "smoot": _BLIND_SAFE[0],
 }
-_MARKERS = {"plain": "X", "random_mask": "s", "sgt": "^", "sgt_improved": "D", "sgt_mean_fill": "v", "smoot": "o"}
+_MARKERS = {"plain": "X", "random_mask": "s", "sgt": "^", "sgt_improved": "D", "smoot": "o"}
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
@@ -70,7 +69,7 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
 
 def markers(methods: Iterable[str]) -> dict[str, str]:
     """The marker of each method, chosen like its colour."""
-    spare = iter("P*<>hpd" * 100)
+    spare = iter("vP*<>hpd" * 100)
     return {method: _MARKERS.get(method) or next(spare) for method in methods}
 
 
