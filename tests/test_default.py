@@ -1,12 +1,17 @@
-"""The committed studies: the default is what they chose."""
+"""The committed studies: their copied numbers are those of their records, and the default is what they chose."""
 
 from dataclasses import asdict
+
+import pandas as pd
+import pytest
 
 from smoot.criterion import GUIDANCE, PLAN, SaliencyGuidedLoss
 from smoot.scheduler import AdaptiveSchedule
 from smoot.workbench import results
+from smoot.workbench.cells import Cell
 from smoot.workbench.choice import choose
 from smoot.workbench.config import MethodConfig, load_grid, load_run
+from smoot.workbench.storage import read_history
 from smoot.workbench.study import load_study
 
 
@@ -38,3 +43,14 @@ def test_the_drop_in_is_the_default() -> None:
     assert (criterion.schedule.base, criterion.guidance) == (chosen.plan, chosen.guidance) == (PLAN, GUIDANCE)
     own = AdaptiveSchedule(chosen.plan, **chosen.adaptive.constants())
     assert vars(criterion.schedule)["images"] == own.images and criterion.schedule.decay == own.decay
+
+
+def test_the_controls_of_the_schedule_are_those_of_its_histories() -> None:
+    (dataset, backbone), *_ = load_grid("schedule").settings
+    cell = Cell("schedule", dataset, backbone, "smoot")
+    histories = pd.concat([read_history(cell.history_path(seed)) for seed in load_grid("schedule").seeds])
+    shares = histories.groupby("epoch")["masked_share"].mean()
+    sequence, ramp = (method(name, "schedule").sequence for name in ("shuffled", "time_ramp"))
+    assert sequence is not None and sequence.image_fractions == pytest.approx(shares.tolist(), abs=0.0006)
+    assert method("same_mean", "schedule").plan.image_fraction == pytest.approx(shares.mean(), abs=0.001)
+    assert ramp is not None and sum(ramp.image_fractions) / len(shares) == pytest.approx(shares.mean(), abs=0.001)
