@@ -19,6 +19,7 @@ from smoot.workbench import paths
 
 WIDTH = 7.5  # inches; at 150 dots an inch this is 1125 pixels, shown at about 850 in a README
 INK = "#333333"
+ROW = 6  # entries of a legend that fit beside each other
 RC = {
     **seaborn.axes_style("ticks"),
     **seaborn.plotting_context("paper"),
@@ -92,8 +93,9 @@ def finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], columns: int | None = None) -> None:
-    """One legend for all panels, below them."""
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or len(handles))
+    """One legend for all panels, below them; in two rows where one would be cut off."""
+    rows = 1 if len(handles) <= ROW else 2
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or -(-len(handles) // rows))
 
 
 def save(figure: Figure, path: Path) -> Path:
