@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ from smoot.workbench.style import INK, colours, finish, markers, panels, styled
 from smoot.workbench.typesetting import Setting, display_name, fixed
 
 BANDS = "bands: 95 % confidence interval over seeds"
+BLUE, FAINT = colours(["smoot"])["smoot"], "#999999"
 HALO = patheffects.withStroke(linewidth=2.5, foreground="white")
 SWEPT = {"SGT as published": "sgt", "SGT improved": "sgt_improved", choice.ADAPTIVE: "smoot"}  # looks like
 WORDS = {
@@ -74,9 +76,9 @@ def draw(
         yield (
             f"choice_{about.place}",
             f"The choice, {about.name}: accuracy and faithfulness score (mean z-score; {named}) of each candidate; "
-            "small marks are seeds, large ones means with 95 % confidence intervals. Left of the dashed line a "
-            f"candidate is not accurate enough to be chosen; the ring is the choice. {end}",
-            choice_scatter(frame, rule, known.get(rule.accuracy, Measure(rule.accuracy, "", 3))),
+            "dots are seeds, rings means with 95 % confidence intervals. Grey, left of the dashed line: not accurate "
+            f"enough to be chosen. Filled: the choice. {end}",
+            choice_ranking(frame, rule, known.get(rule.accuracy, Measure(rule.accuracy, "", 3))),
         )
     if study.conditions:
         gains = choice.condition_gains(frame, study.conditions, study.reference, list(measures))
@@ -208,8 +210,8 @@ def _beside(axes: Axes, paths: pd.DataFrame, values: pd.DataFrame, methods: Sequ
 
 
 @styled
-def choice_scatter(frame: pd.DataFrame, rule: Choice, accuracy: Measure) -> Figure:
-    """Faithfulness score against accuracy for every candidate, and what the rule chooses.
+def choice_ranking(frame: pd.DataFrame, rule: Choice, accuracy: Measure) -> Figure:
+    """Accuracy and faithfulness score of every candidate, the highest score on top, and what the rule chooses.
 
     Args:
         frame: the metrics for each method and seed.
@@ -217,29 +219,32 @@ def choice_scatter(frame: pd.DataFrame, rule: Choice, accuracy: Measure) -> Figu
         accuracy: how the accuracy is shown.
     """
     chosen, scores = choice.choose(frame, rule), choice.seed_scores(frame, rule)
-    methods = list(rule.candidates)
-    figure, ((axes,),) = panels(1, 1, 3.3 + legend_height(methods))
-    for method in methods:
-        own = scores.loc[scores["method"] == method, ["accuracy", "score"]] * [accuracy.factor, 1.0]
-        colour, marker = colours(methods)[method], markers(methods)[method]
-        axes.scatter(own["accuracy"], own["score"], s=18, alpha=0.5, linewidth=0, color=colour, marker=marker)
-        mean, low, high = mean_interval(own.to_numpy())
-        axes.errorbar(
-            mean[0],
-            mean[1],
-            xerr=[[mean[0] - low[0]], [high[0] - mean[0]]],
-            yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
-            color=colour,
-            marker=marker,
-            markersize=8,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            elinewidth=1,
-            linestyle="",
-        )
-        if method == chosen.name:
-            axes.plot(*mean, "o", markersize=15, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
-    axes.axvline(accuracy.factor * chosen.least, color=INK, linestyle="--", linewidth=1)
-    finish(axes, "", accuracy.header, "Faithfulness score ↑")
-    broad_legend(figure, methods)
+    order = chosen.table.sort_values("score", ascending=False, kind="stable")
+    figure, (grid,) = panels(1, 2, 0.24 * len(order) + 0.8, sharey=True)
+    for axes, column, factor in zip(grid, ("accuracy", "score"), (accuracy.factor, 1.0), strict=True):
+        for place, (method, eligible) in enumerate(zip(order["method"], order["eligible"], strict=True)):
+            own = factor * scores.loc[scores["method"] == method, column].to_numpy()
+            _ranked(axes, own, place, BLUE if eligible else FAINT, filled=method == chosen.name)
+    grid[0].axvline(accuracy.factor * chosen.least, color=INK, linestyle="--", linewidth=1)
+    finish(grid[0], "", accuracy.header, "Candidate")
+    finish(grid[1], "", "Faithfulness score ↑", "")
+    grid[0].set_yticks(range(len(order)), [display_name(method) for method in order["method"]])
+    grid[0].set_ylim(len(order) - 0.5, -0.5)
     return figure
+
+
+def _ranked(axes: Axes, values: npt.NDArray[np.float64], place: int, colour: str, *, filled: bool) -> None:
+    """Seeds as dots, their mean with its interval."""
+    axes.plot(values, [place] * len(values), "o", color=colour, markersize=2.6, alpha=0.5, markeredgewidth=0)
+    mean, low, high = map(float, mean_interval(values))
+    axes.errorbar(
+        mean,
+        place,
+        xerr=[[mean - low], [high - mean]],
+        color=colour,
+        marker="o",
+        markersize=6,
+        markerfacecolor=colour if filled else "white",
+        elinewidth=1.4,
+        capsize=2,
+    )

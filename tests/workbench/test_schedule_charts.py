@@ -16,6 +16,7 @@ from smoot.workbench.results import metrics_frame
 from smoot.workbench.statistics import mean_interval
 from smoot.workbench.study import Study
 from smoot.workbench.style import colours
+from smoot.workbench.typesetting import display_name
 
 ACCURACY = {"accuracy": Measure("Accuracy", digits=2)}
 
@@ -130,15 +131,19 @@ def test_a_constant_over_decades_has_a_logarithmic_axis_and_no_panel_for_what_wa
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.03", "0.1", "0.3", "1"]
 
 
-def test_the_scatter_marks_the_choice_and_the_margin(made: Made, drawn: dict[str, tuple[str, Figure]]) -> None:
-    (axes,) = drawn[f"choice_{ABOUT.place}"][1].axes
+def test_the_ranking_marks_the_choice_and_the_margin(made: Made, drawn: dict[str, tuple[str, Figure]]) -> None:
+    accuracy, score = drawn[f"choice_{ABOUT.place}"][1].axes
     frame = metrics_frame(made[0])
     chosen = choice.choose(frame, RULE)
-    means = chosen.table.set_index("method").loc[chosen.name]
-    (ring,) = (line for line in axes.lines if line.get_markersize() == 15)
-    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == pytest.approx((100 * means["accuracy"], means["score"]))
-    (margin,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    means = chosen.table.set_index("method")
+    order = list(chosen.table.sort_values("score", ascending=False)["method"])
+    assert [label.get_text() for label in accuracy.get_yticklabels()] == [display_name(method) for method in order]
+    (margin,) = (line for line in accuracy.lines if line.get_linestyle() == "--")
     assert margin.get_xdata()[0] == pytest.approx(100 * chosen.table["accuracy"].max() - 0.3)
-    dots = np.asarray(axes.collections[0].get_offsets())
-    assert dots[:, 0] == pytest.approx(100 * frame.loc[frame["method"] == "plain", "accuracy"])
-    assert dots[:, 1].mean() == pytest.approx(chosen.table["score"][0])
+    for axes, column, factor in ((accuracy, "accuracy", 100), (score, "score", 1)):
+        marks = [line for line in axes.lines if line.get_markersize() == 6]
+        assert [mark.get_xdata()[0] for mark in marks] == pytest.approx(list(factor * means.loc[order, column]))
+        assert [mark.get_markerfacecolor() != "white" for mark in marks] == [method == chosen.name for method in order]
+    dots = {line.get_ydata()[0]: line.get_xdata() for line in accuracy.lines if line.get_markersize() == 2.6}
+    for place, method in enumerate(order):
+        assert dots[place] == pytest.approx(100 * frame.loc[frame["method"] == method, "accuracy"])
