@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from smoot.workbench.charts import method_handles
 from smoot.workbench.measures import Measures
-from smoot.workbench.style import INK, colours, finish, legend, markers, panels, styled
+from smoot.workbench.style import INK, colours, finish, legend, markers, panels, room, styled
 from smoot.workbench.typesetting import display_name
 
 
@@ -58,8 +58,7 @@ def legend_height(methods: Sequence[str]) -> float:
 
 
 def _columns(methods: Sequence[str]) -> int:
-    longest = max(len(display_name(method)) for method in methods)
-    return max(1, min(5, len(methods), 110 // (8 + longest)))
+    return min(5, len(methods), room(map(display_name, methods)))
 
 
 def level_number(level: str) -> float:

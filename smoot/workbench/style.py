@@ -93,9 +93,16 @@ def finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], columns: int | None = None) -> None:
-    """One legend for all panels, below them; in two rows where one would be cut off."""
+    """One legend for all panels, below them; in several rows where one would be cut off."""
     rows = 1 if len(handles) <= ROW else 2
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or -(-len(handles) // rows))
+    even = -(-len(handles) // rows)
+    fitting = even if rows == 1 else min(even, room([str(handle.get_label()) for handle in handles]))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
+
+
+def room(labels: Iterable[str]) -> int:
+    """How many columns of a legend with these labels a figure has room for."""
+    return max(1, 110 // (8 + max(map(len, labels))))
 
 
 def save(figure: Figure, path: Path) -> Path:

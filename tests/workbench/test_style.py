@@ -20,6 +20,18 @@ def sketch(*, picture: bool = False) -> matplotlib.figure.Figure:
     return figure
 
 
+@pytest.mark.parametrize("count", [6, 7, 13])
+def test_a_legend_is_never_cut_off(count: int) -> None:
+    figure, ((axes,),) = style.panels(1, 1, 3.0)
+    for number in range(count):
+        axes.plot([0, 1], [number, 1], label=f"{'SMOOT' if count == 6 else 'a longer name of'} {number}")
+    style.legend(figure, axes.lines)
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert len(figure.legends[0].get_texts()) == count
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_saving_twice_gives_the_same_bytes_without_dates(tmp_path: Path, kind: str) -> None:
     first = style.save(sketch(), tmp_path / f"a.{kind}").read_bytes()
