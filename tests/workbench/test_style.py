@@ -21,6 +21,7 @@ def sketch(*, picture: bool = False) -> matplotlib.figure.Figure:
 
 
 @pytest.mark.parametrize("count", [6, 7, 13])
+@style.styled
 def test_a_legend_is_never_cut_off(count: int) -> None:
     figure, ((axes,),) = style.panels(1, 1, 3.0)
     for number in range(count):
