@@ -1,6 +1,6 @@
 """The committed studies: their copied numbers are those of their records, and the default is what they chose."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
@@ -13,6 +13,17 @@ from smoot.workbench.choice import choose
 from smoot.workbench.config import MethodConfig, load_grid, load_run
 from smoot.workbench.storage import read_history
 from smoot.workbench.study import load_study
+
+TUNED = {  # what the confirmation compares with: its family's settings, and the study that tried them
+    "sgt_searched": ("oracle", [f"images100_pixels{k}" for k in (10, 30, 50, 70, 90)]),
+    "plain_regularised": (
+        "baselines",
+        ["plain_erasing_25", "plain_erasing_50", "plain_smooth", "plain_erasing_smooth"],
+    ),
+    "masked_labels": ("baselines", [f"masked_labels_k{k}" for k in (10, 30, 50, 70)]),
+    "high_low": ("baselines", [f"high_low_k{k}" for k in (10, 30, 50, 70)]),
+    "smoot_searched": ("baselines", ["competence_mass", *(f"competence_k{k}" for k in (30, 50, 70))]),
+}
 
 
 def method(name: str, profile: str) -> MethodConfig:
@@ -43,6 +54,23 @@ def test_the_drop_in_is_the_default() -> None:
     assert (criterion.schedule.base, criterion.guidance) == (chosen.plan, chosen.guidance) == (PLAN, GUIDANCE)
     own = AdaptiveSchedule(chosen.plan, **chosen.adaptive.constants())
     assert vars(criterion.schedule)["images"] == own.images and criterion.schedule.decay == own.decay
+
+
+@pytest.mark.parametrize("tuned", TUNED)
+def test_the_confirmation_compares_with_the_best_of_each_family(tuned: str) -> None:
+    profile, family = TUNED[tuned]
+    accuracy = results.read_records(load_grid(profile)).groupby("method")["accuracy"].mean()[family]
+    best = str(accuracy.idxmax())
+    assert replace(method(best, profile), name=tuned) == method(tuned, "confirmation")
+
+
+@pytest.mark.parametrize("profile", ["confirmation", "conditions", "settings", "paper"])
+def test_every_profile_that_confirms_has_the_default_and_seeds_of_its_own(profile: str) -> None:
+    assert method("smoot", profile) == method("smoot", "laptop")
+    for name in ("plain", "sgt", "sgt_improved"):
+        assert method(name, profile) == method(name, "laptop")
+    chosen_on = {seed for study in ("choice", "oracle", "schedule", "baselines") for seed in load_grid(study).seeds}
+    assert profile == "paper" or not chosen_on & set(load_grid(profile).seeds)
 
 
 def test_the_controls_of_the_schedule_are_those_of_its_histories() -> None:
