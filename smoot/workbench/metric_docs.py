@@ -25,7 +25,9 @@ GROUPS = {
     "Faithfulness": """
 Does the answer depend on the pixels that the map calls salient? `deletion_auc_F`, `insertion_auc_F`, `random_auc_F`
 and `gap_F` of a run record are the areas and the gap for the fill F; the same names after `judge_` are those of an
-independent judge network on the model's maps. Removing pixels takes an image off the data, and a model that was
+independent judge network on the model's maps. `judge_gap_right_F` is the judge's gap over those images alone that the
+explained network itself answers rightly: maps of wrong answers explain another class and are left out, but a more
+accurate network keeps harder images, so it is read beside the gap over all. Removing pixels takes an image off the data, and a model that was
 trained with masked images is used to it: hence two fills, a random ranking, the judge, and retraining.
 """,
     "Localisation": """
