@@ -27,8 +27,9 @@ Does the answer depend on the pixels that the map calls salient? `deletion_auc_F
 and `gap_F` of a run record are the areas and the gap for the fill F; the same names after `judge_` are those of an
 independent judge network on the model's maps. `judge_gap_right_F` is the judge's gap over those images alone that the
 explained network itself answers rightly: maps of wrong answers explain another class and are left out, but a more
-accurate network keeps harder images, so it is read beside the gap over all. Removing pixels takes an image off the data, and a model that was
-trained with masked images is used to it: hence two fills, a random ranking, the judge, and retraining.
+accurate network keeps harder images, so it is read beside the gap over all. Removing pixels takes an image off the
+data, and a model that was trained with masked images is used to it: hence two fills, a random ranking, the judge, and
+retraining.
 """,
     "Localisation": """
 Does the saliency lie where the object is? The region is exact where the data are composed (a block, a shortcut, a
