@@ -10,7 +10,7 @@ from smoot.workbench.protocol import Claim
 from smoot.workbench.statistics import PairedComparison, holm, measured, shifted
 from smoot.workbench.typesetting import Setting
 
-SUPPORTED, REFUTED, OPEN, ABSENT = "supported", "not supported", "inconclusive", "not measured"
+SUPPORTED, REFUTED, OPEN, ABSENT = "supported", "contradicted", "inconclusive", "not measured"
 
 
 @dataclass(frozen=True)

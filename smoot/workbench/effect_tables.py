@@ -81,15 +81,18 @@ def factorial_table(
         about: names the data set and backbone.
         end: of the caption.
     """
-    own = frame[frame["method"] == reference]
-    numbers, texts = summarised(own, measures)
-    keys = {"method": reference, **dict.fromkeys(effects.FACTORS, "")}
-    rows: list[Row] = [(keys | {"n": len(own)} | numbers, head({"method": reference}) | texts)]
-    for cell in levels.to_dict("records"):
-        own = frame[frame["method"] == cell["method"]]
-        named = {str(key): str(value) for key, value in cell.items()}
+    cells = [{str(key): str(value) for key, value in cell.items()} for cell in levels.to_dict("records")]
+    named = [({"method": reference, **dict.fromkeys(effects.FACTORS, "")}, head({"method": reference}))]
+    named += [(cell, {"Method": cell_name(cell)}) for cell in cells]
+    accuracy = measures["accuracy"]
+    compared = compared_frame(frame, "accuracy", [reference, *levels["method"]], [reference])
+    rows: list[Row] = []
+    for keys, title in named:
+        own = frame[frame["method"] == keys["method"]]
         numbers, texts = summarised(own, measures)
-        rows.append((named | {"n": len(own)} | numbers, {"Method": cell_name(named)} | texts))
+        paired, shown = _against(keys["method"], compared, "accuracy", accuracy)
+        beside = {f"{accuracy.label} (minus {display_name(reference)})": shown}
+        rows.append((keys | {"n": len(own)} | numbers | paired, title | texts | beside))
     correlations = "; ".join(f"{name} {correlation_text(frame, levels, key)}" for key, name in CORRELATED.items())
     caption = (
         f"Rows below {display_name(reference)}: how pixels are ranked, what masked ones become, and whether the target "
@@ -97,7 +100,9 @@ def factorial_table(
         "change: the gradient of the label's log-probability times what masking changes in the image, after every "
         "epoch on its last batch, median over epochs; negative where masking works like an attack, and the worst-case "
         f"fill lowers it by construction. Spearman's ρ with it over the {len(levels)} cells' means, in brackets within "
-        f"each fill of three or more: {correlations}; without p, since cells share their levels. {end}"
+        f"each fill of three or more: {correlations}; without p, since cells share their levels. Minus "
+        f"{display_name(reference)}: paired by seed, with 95 % confidence interval; p: paired t-test, Holm-adjusted "
+        f"over the {len(levels)} differences. {end}"
     )
     return table(f"factorial_{about.place}", f"Cells of the factorial, {about.name}", caption, rows)
 

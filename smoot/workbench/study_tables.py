@@ -13,7 +13,7 @@ from smoot.workbench.typesetting import NOTHING, Setting, Table, all_facts, disp
 
 BASELINE = "plain"
 DIFFROAR = Measure("DiffROAR", "points", 2)
-MARKS = {"supported": "✓", "not supported": "✗", "inconclusive": "?"}
+MARKS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
 
 
 def shortcut_table(frame: pd.DataFrame, methods: Sequence[str], abouts: Sequence[Setting]) -> Table:
@@ -177,8 +177,10 @@ def claims_overview(judged: pd.DataFrame, fills: Sequence[str], abouts: Sequence
         texts |= {about.name: _glance(by_setting.get(about.key), fills, about) for about in abouts}
         rows.append(({"claim": claim, "family": family} | verdicts, texts))
     caption = (
-        "What came of each claim: ✓ supported, ✗ not supported, ? inconclusive; with the mean improvement in the "
-        "measure's own unit (points for shares). The rule, intervals and p-values are in `claims.md`. "
+        "What came of each claim: ✓ supported, after Holm's adjustment within its family and setting; ✗ contradicted "
+        "by the whole 95 % interval, which is not adjusted; ? inconclusive. Nothing is adjusted over settings. Beside "
+        "it the mean improvement in the measure's own unit (points for shares); the rule, intervals and p-values: "
+        "`claims.md`. "
         f"{all_facts(abouts)}"
     )
     return table("claims_overview", "Claims at a glance", caption, rows)

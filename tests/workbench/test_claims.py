@@ -38,7 +38,7 @@ def by_hand(differences: list[float], margin: float) -> tuple[float, float, floa
     [
         ((0.010, 0.011, 0.012), "supported"),  # clearly better
         ((-0.001, -0.0011, -0.0009), "supported"),  # a little worse, and surely by less than the margin
-        ((-0.010, -0.011, -0.012), "not supported"),  # all of the interval below -0.003
+        ((-0.010, -0.011, -0.012), "contradicted"),  # all of the interval below -0.003
         ((-0.002, 0.004, 0.001), "inconclusive"),  # above the margin, but not surely
         ((-0.002, -0.008, -0.005), "inconclusive"),  # worse on average; the interval reaches above -0.003
     ],
@@ -57,7 +57,7 @@ def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
 
 def test_a_significant_loss_beyond_the_margin_is_not_support() -> None:
     found = judged([plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)])
-    assert found["p_holm"] < 0.05 and found["verdict"] == "not supported"
+    assert found["p_holm"] < 0.05 and found["verdict"] == "contradicted"
 
 
 def test_the_required_p_decides() -> None:
@@ -72,14 +72,14 @@ def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
     fallen = [plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
     assert judged(fallen, lower)["effect"] == pytest.approx(0.011)
     assert judged(fallen, lower)["verdict"] == "supported"
-    assert judged(fallen, replace(lower, better="higher"))["verdict"] == "not supported"
+    assert judged(fallen, replace(lower, better="higher"))["verdict"] == "contradicted"
 
 
 def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> None:
     one = judge_claims([CLAIM], [(ABOUT, frame([0.9], [0.8]))]).iloc[0]
     assert (one["verdict"], one["n"]) == ("inconclusive", 1) and math.isnan(one["p_holm"])
     assert judged([value + 0.01 for value in PLAIN])["verdict"] == "supported"
-    assert judged([value - 0.01 for value in PLAIN])["verdict"] == "not supported"
+    assert judged([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
     assert judged(PLAIN, replace(CLAIM, margin=0.0))["verdict"] == "inconclusive"
 
 

@@ -72,6 +72,11 @@ def test_a_study_gets_what_it_asks_for(tables: dict[str, Table]) -> None:
         assert ABOUT.source in table.caption
 
 
+def frame_mean(method: str) -> float:
+    frame = results.metrics_frame(study_records(CROSS))
+    return float(frame.loc[frame["method"] == method, "accuracy"].mean())
+
+
 def test_the_factorial_as_shown(tables: dict[str, Table]) -> None:
     table = tables["factorial_fashion_mnist_resnet10_narrow"]
     shown = table.display.set_index("Method")
@@ -79,7 +84,10 @@ def test_the_factorial_as_shown(tables: dict[str, Table]) -> None:
     assert shown.loc["signed, mean, through", "First-order change (nats)"] == "−0.100 ± 0.000"
     assert shown.loc["signed, mean, through", "Accuracy (%) ↑"] == "49.00 ± 0.00"
     assert shown.loc["random, uniform, detached", "Accuracy (%) ↑"] == "51.00 ± 1.00"
-    assert shown.loc["Plain", "First-order change (nats)"] == "–"
+    assert shown.loc["Plain", "First-order change (nats)"] == "–" == shown.loc["Plain", "Accuracy (minus Plain)"]
+    against = 100 * (frame_mean("signed_mean_through") - frame_mean("plain"))
+    assert table.data.set_index("method").loc["signed_mean_through", "accuracy_difference"] == pytest.approx(against)
+    assert shown.loc["signed, mean, through", "Accuracy (minus Plain)"].startswith(fixed(against, 2, sign=True))
     judged = [column for column in shown if column.startswith("Judge")]
     assert judged == ["Judge's gap, right answers, mean (points) ↑", "Judge's gap, mean (points) ↑"]
     assert "Accuracy under PGD (%) ↑" in shown
