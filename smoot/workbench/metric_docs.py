@@ -15,9 +15,9 @@ from smoot.workbench import paths
 from smoot.workbench.typesetting import write_text
 
 SECTIONS = ("Formula", "Range", "Better", "Source", "Fails when")
-TITLE = "How right a network and how good its saliency is"
+TITLE = "How accurate a network is, and how good its saliency"
 INTRODUCTION = """
-One heading a measure, grouped by the quality it speaks about. No single number shows that saliency is good: a map
+One heading per measure, grouped by the quality it speaks about. No single number shows that saliency is good: a map
 can be sparse and wrong, well placed and without influence on the answer, faithful for one fill only. So each
 measure states when it fails, and results show the groups side by side with a random map as the control.
 """
