@@ -1,5 +1,6 @@
 """The committed studies: their copied numbers are those of their records, and the default is what they chose."""
 
+import re
 from dataclasses import asdict, replace
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 
 from smoot.criterion import GUIDANCE, PLAN, SaliencyGuidedLoss
 from smoot.scheduler import AdaptiveSchedule
-from smoot.workbench import results
+from smoot.workbench import paths, results
 from smoot.workbench.cells import Cell
 from smoot.workbench.choice import choose
 from smoot.workbench.config import MethodConfig, load_grid, load_run
@@ -71,6 +72,14 @@ def test_every_profile_that_confirms_has_the_default_and_seeds_of_its_own(profil
         assert method(name, profile) == method(name, "laptop")
     chosen_on = {seed for study in ("choice", "oracle", "schedule", "baselines") for seed in load_grid(study).seeds}
     assert profile == "paper" or not chosen_on & set(load_grid(profile).seeds)
+
+
+def test_make_studies_runs_every_study() -> None:
+    text = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.findall(r"^(?:STUDIES|COLOUR) := (.+)$", text, flags=re.MULTILINE)
+    assert sorted(" ".join(named).split()) == sorted(
+        file.parent.name for file in paths.ROOT.glob("studies/*/params.yaml")
+    )
 
 
 def test_the_controls_of_the_schedule_are_those_of_its_histories() -> None:
