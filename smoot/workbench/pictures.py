@@ -17,7 +17,8 @@ from smoot.workbench.storage import Samples
 from smoot.workbench.style import INK, WIDTH, colours, finish, legend, markers, panels, styled
 from smoot.workbench.typesetting import display_name, in_order
 
-FULL = 6  # columns that have room for names on one line
+FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
+SLANTED = 0.8  # inches for names above narrower columns
 ROWS = 6  # sample images in the figure
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
 VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
@@ -90,24 +91,33 @@ def _maps(
     height, width = samples.images.shape[2:]
     columns = len(maps) + 1
     side = (WIDTH - 0.75) / columns
-    wrapped = (
-        [textwrap.fill(display_name(name), 11) for name in maps] if columns > FULL else list(map(display_name, maps))
-    )
-    lines = max(title.count("\n") for title in wrapped)
-    figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + 0.3 + 0.15 * lines)
-    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0)
+    crowded = columns > CROWDED
+    wrapped = [textwrap.fill(display_name(name), 11 if FULL < columns <= CROWDED else 99) for name in maps]
+    above = SLANTED if crowded else 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
+    figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + above)
+    top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
+    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0, rect=(0, 0, 1, top))
     for place, index in enumerate(rows):
         _input(grid[place][0], samples, index)
         for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
             axes.imshow(shown[place], cmap="magma", norm=scale, interpolation="nearest")
     for axes, title in zip(grid[0], ["Input", *wrapped], strict=True):
-        axes.set_title(title)
+        if crowded:
+            _slanted(axes, title)
+        else:
+            axes.set_title(title)
     bar = figure.colorbar(
         ScalarMappable(scale, "magma"), ax=list(chain(*grid)), extend="max", shrink=0.6, aspect=40, pad=0.01
     )
     bar.set_label("Saliency in multiples of the map's mean")
     bar.outline.set_visible(False)
     return figure, grid
+
+
+def _slanted(axes: Axes, title: str) -> None:
+    """A title that takes no room from its neighbours."""
+    name = axes.text(0.5, 1.1, title, transform=axes.transAxes, rotation=45, rotation_mode="anchor", fontsize=7.5)
+    name.set_in_layout(False)
 
 
 def _input(axes: Axes, samples: Samples, index: int) -> None:
