@@ -4,6 +4,7 @@ Bands and bars are 95 % confidence intervals of paired differences. Functions re
 """
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import product
 
@@ -34,7 +35,7 @@ def gains_figure(gains: pd.DataFrame, reference: str, measures: Measures) -> Fig
     for (row, name), (column, (metric, measure)) in product(enumerate(axis_names), enumerate(measures.items())):
         axes, own = grid[row][column], gains[(gains["axis"] == name) & (gains["metric"] == metric)]
         shown = own.assign(**{part: measure.factor * own[part] for part in ("difference", "low", "high")})
-        title = measure.difference if row == 0 else ""
+        title = textwrap.fill(measure.difference, 19) if row == 0 else ""
         label = f"Gain over {display_name(reference)}"
         if all(math.isfinite(level_number(level)) for level in own["level"]):
             _lines(axes, shown, methods)
@@ -82,7 +83,7 @@ def _lines(axes: Axes, gains: pd.DataFrame, methods: Sequence[str]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xticks(levels["x"].tolist(), levels["level"].tolist())
+    axes.set_xticks(levels["x"].tolist(), levels["level"].tolist(), fontsize=7)
 
 
 def _forest(axes: Axes, gains: pd.DataFrame, methods: Sequence[str]) -> None:
