@@ -138,7 +138,8 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
 def test_a_killed_run_leaves_no_process_and_goes_on_with_the_same_command(rehearsal: Rehearsal) -> None:
     assert rehearsal.left_over == []
     ran = re.findall(r"Running stage 'paper/dvc.yaml:(.*)'", rehearsal.printed)
-    assert sorted(ran) == sorted(STAGES - {"code", "data@digits"})
+    assert len(set(ran)) == len(ran)
+    assert {*ran, "judge"} == STAGES - {"code", "data@digits"}  # DVC may have run the judge before it was killed
     assert len(rehearsal.repository.files("scratch/ledger/train", "done")) == len(CELLS) * len(SEEDS)
 
 
