@@ -47,11 +47,11 @@ repository:
 	@git rev-parse --git-dir >/dev/null || { echo "DVC works in a git repository, and this folder is none (a downloaded archive?). Clone the project, or run: git init" >&2; exit 1; }
 
 repro: environment repository ## data, training, evaluation, tables, figures, notebooks, README
-	$(RUN) -m smoot.workbench.data fetch $(DATASETS)
+	$(RUN) -m workbench.data.sets fetch $(DATASETS)
 	$(FIXED) $(RUN) -m dvc repro
-	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
+	$(FIXED) $(RUN) -m workbench.stages.notebook refresh $(REPORTS)
 	$(FIXED) $(RUN) -m dvc repro code
-	$(RUN) -m smoot.workbench.readme
+	$(RUN) -m workbench.stages.readme
 	@echo "Tables:  figures/laptop/tables/"
 	@echo "Figures: figures/laptop/plots/   Report: figures/laptop/report.html"
 
@@ -65,10 +65,10 @@ test: environment ## lint, types, tests, notebooks
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(FIXED) $(RUN) -m dvc repro
-	$(RUN) -m smoot.workbench.verify
+	$(RUN) -m workbench.stages.verify
 
 notebooks: environment repository ## run the report notebooks in place, refresh the extracted code
-	$(FIXED) $(RUN) -m smoot.workbench.notebook refresh $(REPORTS)
+	$(FIXED) $(RUN) -m workbench.stages.notebook refresh $(REPORTS)
 	$(FIXED) $(RUN) -m dvc repro code
 
 bench: environment ## measure what a step, an evaluation, size and the pipeline cost, on an idle machine, after make repro
@@ -79,13 +79,13 @@ bench: environment ## measure what a step, an evaluation, size and the pipeline 
 	$(FIXED) $(RUN) benchmarks/pipeline_cost.py
 
 studies: environment repository ## run the studies behind the default and its confirmation (hours on a CPU; finished runs are kept)
-	$(RUN) -m smoot.workbench.data fetch $(DATASETS)
+	$(RUN) -m workbench.data.sets fetch $(DATASETS)
 	@test -d data/raw/cifar10_jpeg || echo "Left out without data/raw/cifar10_jpeg (data/README.md): $(COLOUR)"
 	$(FIXED) sh -c 'for study in $(STUDIES) $(if $(wildcard data/raw/cifar10_jpeg),$(COLOUR)); do $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
-	$(RUN) -m smoot.workbench.readme
+	$(RUN) -m workbench.stages.readme
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
-	$(ACTIVE) $(RUN) -m smoot.workbench.grid --profile paper
+	$(ACTIVE) $(RUN) -m workbench.stages.grid --profile paper
 
 lock: environment ## pin what .venv holds, with hashes, for every platform and Python
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock

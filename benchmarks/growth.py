@@ -2,7 +2,7 @@
 
 ``python benchmarks/growth.py`` (``make bench``) writes results/benchmarks/growth.csv and prints it. SMOOT masks all
 images, its most expensive case. For ``batch_size``, ``pixels`` (of an image) and ``num_classes`` a value is one
-training step, for ``num_images`` one whole epoch as `smoot.workbench.training.train_epoch` makes it; the other sizes
+training step, for ``num_images`` one whole epoch as `workbench.training.guided.train_epoch` makes it; the other sizes
 stay at batches of 64 images of 28 x 28 pixels in 10 classes. All sizes take turns, and times are medians.
 
 ``exponent`` is the slope of time against size, both in logarithms, fitted to the three largest sizes: 1 is linear;
@@ -23,11 +23,12 @@ from step_measures import Patience, allocated, interleaved, peak, step_peak
 from step_methods import Variant, configured, guided, stepper
 from step_subjects import MODES, Mode, Setup, Subject, set_up, subjects
 
-from smoot.workbench import paths, storage
-from smoot.workbench.config import MethodConfig, RunConfig, load_run
-from smoot.workbench.costs import GROWTH
-from smoot.workbench.provenance import facts
-from smoot.workbench.training import create_state, train_epoch
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.profile import MethodConfig, RunConfig, load_run
+from workbench.results.costs import GROWTH
+from workbench.runner.provenance import facts
+from workbench.training.guided import create_state, train_epoch
 
 NETWORK = "resnet10_narrow"
 BATCH, SIDE, CLASSES = 64, 28, 10

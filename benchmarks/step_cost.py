@@ -31,9 +31,10 @@ from step_measures import Arithmetic, Patience, interleaved, mask_overlap, step_
 from step_methods import Variant, stepper, variants
 from step_subjects import MODES, Mode, Subject, set_up, subjects
 
-from smoot.workbench import paths, storage
-from smoot.workbench.costs import COSTS
-from smoot.workbench.provenance import facts
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.results.costs import COSTS
+from workbench.runner.provenance import facts
 
 TABLE = "step_cost.csv"
 

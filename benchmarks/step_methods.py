@@ -13,7 +13,7 @@ from smoot.guidance import Guidance
 from smoot.objective import GuidedLoss, guided_loss
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward, shares_batch_statistics
-from smoot.workbench.config import MethodConfig, load_run
+from workbench.config.profile import MethodConfig, load_run
 
 SMOOT_SHARES = (0.5, 1.0)
 FRACTION = 0.5  # of the pixels, in SGT

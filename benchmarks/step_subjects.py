@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smoot.workbench.config import DatasetConfig, ModelConfig, load_backbone
-from smoot.workbench.models import create_backbone
+from workbench.config.profile import DatasetConfig, ModelConfig, load_backbone
+from workbench.training.models import create_backbone
 
 Shape = tuple[int, int, int]
 LEARNING_RATE = 1e-6  # so small that the network stays as it is and every step is the same work

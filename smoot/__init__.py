@@ -4,7 +4,7 @@ Read in this order: ``saliency`` (input gradients and maps), ``masking`` (which 
 them), ``scheduler`` (how much, decided during training), ``objective`` (the loss of one batch), ``step``
 (the same with its backward, at the least cost), ``criterion`` (the drop-in ``SaliencyGuidedLoss``), ``curves``
 (what the network answers when salient pixels go) and ``metrics`` (how good a map is by itself). The core needs
-torch and nothing else; ``smoot.workbench`` holds the experiments around it.
+torch and nothing else; ``workbench`` holds the experiments around it.
 
 A name is imported when it is first used: ``import smoot`` alone, and every command of the workbench that needs
 no torch, starts without it.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from smoot.curves import deletion_curve
-from smoot.workbench import paths
+from workbench.config import paths
 
 
 @pytest.fixture

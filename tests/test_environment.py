@@ -90,7 +90,7 @@ def imported(files: list[Path]) -> set[str]:
     ("pattern", "allowed"),
     [
         ("smoot/*.py", PROJECT["project"]["dependencies"]),
-        ("smoot/workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
+        ("workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
         ("benchmarks/**/*.py", STATED),
         ("tests/**/*.py", STATED),
     ],

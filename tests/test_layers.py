@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smoot.workbench import closure
+from workbench.runner import closure
 
 # A module imports only from lower floors (rows further up). The core is named as it is, the workbench's
 # modules by their last name.
@@ -46,11 +46,11 @@ SOURCES = Path(closure.__file__).parents[2]
 
 
 def full(name: str) -> str:
-    return name if name.startswith("smoot.") else f"smoot.workbench.{name}"
+    return name if name.startswith("smoot.") else f"workbench.{name}"
 
 
 FLOOR = {full(name): floor for floor, names in enumerate(FLOORS) for name in names}
-CORE = {module for module in FLOOR if not module.startswith("smoot.workbench.")}
+CORE = {module for module in FLOOR if not module.startswith("workbench.")}
 
 
 def file_of(module: str) -> Path:
@@ -88,9 +88,9 @@ def test_the_check_sees_each_kind_of_wrong_import() -> None:
     masking, tables = "smoot.masking", full("tables")
     assert too_high("def f():\n    from smoot.objective import guided_loss", masking) == {"smoot.objective"}
     assert too_high("from smoot import saliency", masking) == {"smoot.saliency"}
-    assert too_high("from smoot.workbench import figures, paths", tables) == {full("figures")}
-    assert too_high("import smoot.workbench.paths", "smoot.objective") == {full("paths")}
-    assert too_high("from smoot.workbench import paths, results\nimport torch", tables) == set()
+    assert too_high("from workbench import figures, paths", tables) == {full("figures")}
+    assert too_high("import workbench.config.paths", "smoot.objective") == {full("paths")}
+    assert too_high("from workbench import paths, results\nimport torch", tables) == set()
     with pytest.raises(ValueError, match="imports from the package smoot"):
         too_high("from smoot import guided_loss", tables)
 
@@ -120,7 +120,7 @@ def test_importing_the_core_or_the_drawing_modules_loads_nothing_they_do_not_nee
     code = (
         "import sys, smoot\n"
         "print(*{'timm', 'torchvision', 'pandas', 'matplotlib', 'seaborn', 'yaml', 'papermill'} & {*sys.modules})\n"
-        "from smoot.workbench import tables, figures, report, readme\n"
+        "from workbench import tables, figures, report, readme\n"
         "print(*{'timm', 'torchvision', 'torchmetrics', 'safetensors'} & {*sys.modules})\n"
         "print(*{'torch', 'pandas'} & {*sys.modules})"
     )

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from smoot.workbench import closure, notebook
+from workbench.runner import closure
+from workbench.stages import notebook
 
 ROOT = Path(notebook.__file__).parents[2]
 STAGES = ("01_train", "02_evaluate")  # stripped: their results are files
@@ -208,7 +209,7 @@ def test_documented_commands_pass_parameters_that_exist() -> None:
 
 def test_the_commands_are_read_as_the_shell_reads_them() -> None:
     command = (
-        "pytest -p no:x; python -m smoot.workbench.notebook run notebooks/01_train.ipynb t.ipynb -p a 1 -p b '[2]'"
+        "pytest -p no:x; python -m workbench.stages.notebook run notebooks/01_train.ipynb t.ipynb -p a 1 -p b '[2]'"
     )
     assert given(command) == [("01_train", ["a", "b"])]
 
@@ -217,4 +218,4 @@ def test_the_commands_are_read_as_the_shell_reads_them() -> None:
 def test_stage_code_imports_submodules(stem: str) -> None:
     """So that the files it depends on are known; 00_method shows the core as its users import it."""
     code = notebook.code(ROOT / "notebooks" / f"{stem}.ipynb")
-    assert any(name.startswith("smoot.workbench.") for name in closure.imported_modules(code, stem))
+    assert any(name.startswith("workbench.") for name in closure.imported_modules(code, stem))

@@ -77,5 +77,5 @@ def test_pickles_find_the_names_by_package_and_by_module() -> None:
 
 @pytest.mark.parametrize("command", ["notebook", "readme", "metric_docs"])
 def test_a_command_that_computes_nothing_starts_without_torch(command: str) -> None:
-    code = f"import sys\nimport smoot.workbench.{command} as made\nprint('torch' in sys.modules, made.main.__name__)"
+    code = f"import sys\nimport workbench.{command} as made\nprint('torch' in sys.modules, made.main.__name__)"
     assert said(code) == ["False main"]

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from smoot.workbench import closure, notebook, paths, storage
-from smoot.workbench.cells import pipeline
-from smoot.workbench.config import load_grid, load_run
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import pipeline
+from workbench.config.profile import load_grid, load_run
+from workbench.runner import closure
+from workbench.stages import notebook
 
 ROOT = Path(notebook.__file__).parents[2]
 RAW: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -95,13 +98,13 @@ def test_a_stage_depends_on_the_modules_that_its_code_imports_or_hashes(name: st
 
 
 def test_the_modules_of_a_command_are_read_from_it() -> None:
-    assert modules_of("python -m smoot.workbench.data manifest x") == {"smoot.workbench.data"}
-    assert modules_of("python -m smoot.workbench.notebook code notebooks/01_train.ipynb") == {
-        "smoot.workbench.notebook"
+    assert modules_of("python -m workbench.data.sets manifest x") == {"workbench.data.sets"}
+    assert modules_of("python -m workbench.stages.notebook code notebooks/01_train.ipynb") == {
+        "workbench.stages.notebook"
     }
-    run = "python -m smoot.workbench.notebook run notebooks/01_train.ipynb t.ipynb"
-    assert "smoot.workbench.training_cells" in modules_of(run)
-    assert "smoot.workbench.notebook" not in modules_of(run)
+    run = "python -m workbench.stages.notebook run notebooks/01_train.ipynb t.ipynb"
+    assert "workbench.stages.training_cells" in modules_of(run)
+    assert "workbench.stages.notebook" not in modules_of(run)
 
 
 def test_stages_depend_on_the_extracted_code_and_never_on_a_notebook() -> None:

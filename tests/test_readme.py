@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoot.workbench import readme
+from workbench.stages import readme
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^<!-- begin ([\w/]+) -->$.*?^<!-- end \1 -->$", flags=re.DOTALL | re.MULTILINE)
@@ -25,7 +25,7 @@ def text() -> str:
 @pytest.mark.parametrize("document", readme.DOCUMENTS)
 def test_generated_blocks_are_up_to_date(document: str) -> None:
     text = read(document)
-    assert readme.filled(text, document) == text, "run: python -m smoot.workbench.readme"
+    assert readme.filled(text, document) == text, "run: python -m workbench.stages.readme"
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/replication.md"])

@@ -191,7 +191,7 @@ def test_a_second_run_has_nothing_to_do(rehearsal: Rehearsal) -> None:
 
 
 def test_the_command_of_an_accelerator_finds_every_run_finished(rehearsal: Rehearsal) -> None:
-    printed = rehearsal.repository.run(sys.executable, "-m", "smoot.workbench.grid", "--profile", "paper")
+    printed = rehearsal.repository.run(sys.executable, "-m", "workbench.stages.grid", "--profile", "paper")
     assert f"paper, setting 1 of 1: digits, {BACKBONE}" in printed
     assert [line.split(":")[0].strip() for line in printed.splitlines() if "accuracy" in line] == METHODS
     assert f"{len(CELLS) * len(SEEDS)} runs measured by retraining" in printed

@@ -15,8 +15,9 @@ from torch import nn
 
 from smoot.masking import lowest_saliency_mask
 from smoot.saliency import input_gradient, saliency_map
-from smoot.workbench import paths, storage
-from smoot.workbench.costs import COSTS, GROWTH
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.results.costs import COSTS, GROWTH
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NETWORK = "two_conv_small"
@@ -39,7 +40,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     (tmp_path / "results").mkdir()
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "params_file", lambda profile: BENCHMARKS.parent / "params.yaml")
-    monkeypatch.setattr("smoot.workbench.config.params_file", lambda profile: BENCHMARKS.parent / "params.yaml")
+    monkeypatch.setattr("workbench.config.profile.params_file", lambda profile: BENCHMARKS.parent / "params.yaml")
     return importlib.import_module
 
 

@@ -22,9 +22,10 @@ import torch
 import yaml
 from processes import until
 
-from smoot.workbench import evaluation_cells, paths, training_cells
-from smoot.workbench.config import RunConfig
-from smoot.workbench.workers import Report
+from workbench.config import paths
+from workbench.config.profile import RunConfig
+from workbench.runner.pool import Report
+from workbench.stages import evaluation_cells, training_cells
 
 SOURCES = Path(__file__).parents[2]
 CELL = ("digits", "resnet10_narrow", "smoot")
@@ -144,9 +145,9 @@ def evaluate_seed(task: evaluation_cells.Task, report: Report) -> str:
 def watch(process: str) -> None:
     """Write down what this process runs, and have it stop at its moment."""
     if process == "train":
-        wrap("smoot.workbench.training.train_epoch", lambda *args, epoch: note(args[-1], f"epoch {epoch}"))
+        wrap("workbench.training.guided.train_epoch", lambda *args, epoch: note(args[-1], f"epoch {epoch}"))
     if process == "evaluate":
-        wrap("smoot.workbench.evaluation.evaluate_network", lambda *args, judge: note(args[-1], "evaluation"))
+        wrap("workbench.measuring.evaluation.evaluate_network", lambda *args, judge: note(args[-1], "evaluation"))
     given = json.loads(os.environ["STOP"])
     if given is None or given["process"] != process:
         return

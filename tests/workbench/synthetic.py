@@ -12,11 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from smoot.workbench import paths, pipeline_tables, results, storage
-from smoot.workbench.cells import Cell, grid_cells
-from smoot.workbench.config import Grid, load_grid, load_run
-from smoot.workbench.costs import COSTS, GROWTH
-from smoot.workbench.protocol import load_retraining
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import Cell, grid_cells
+from workbench.config.profile import Grid, load_grid, load_run
+from workbench.config.protocol import load_retraining
+from workbench.reporting import pipeline_tables
+from workbench.results import records as results
+from workbench.results.costs import COSTS, GROWTH
 
 REPOSITORY = Path(__file__).parents[2]
 FRACTIONS = [step / 10 for step in range(11)]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from synthetic import REPOSITORY, Axes, lay_out, write_results
 
-from smoot.workbench.config import Grid, load_grid
+from workbench.config.profile import Grid, load_grid
 
 PLAIN: dict[str, Any] = {"schedule": "constant", "plan": {"image_fraction": 0.0}, "guidance": {}}
 SMOOT: dict[str, Any] = {

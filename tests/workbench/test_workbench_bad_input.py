@@ -13,16 +13,17 @@ import torch._dynamo  # an optimiser imports it, and it must find the functions 
 import yaml
 from tiny_runs import METHODS, fresh, own_checkout, run, silent, split
 
-from smoot.workbench import data, results
-from smoot.workbench.cells import Cell
-from smoot.workbench.composites import block_images, mosaics, shortcut_images
-from smoot.workbench.config import DatasetConfig, ModelConfig, load_grid, load_run
-from smoot.workbench.devices import pick_device
-from smoot.workbench.evaluation_cells import evaluate_cell
-from smoot.workbench.models import create_backbone, load_weights
-from smoot.workbench.protocol import load_claims, load_judge, load_retraining
-from smoot.workbench.training import fit
-from smoot.workbench.training_cells import train_cell
+from workbench.config.cells import Cell
+from workbench.config.profile import DatasetConfig, ModelConfig, load_grid, load_run
+from workbench.config.protocol import load_claims, load_judge, load_retraining
+from workbench.data import sets as data
+from workbench.data.composites import block_images, mosaics, shortcut_images
+from workbench.results import records as results
+from workbench.stages.evaluation_cells import evaluate_cell
+from workbench.stages.training_cells import train_cell
+from workbench.training.devices import pick_device
+from workbench.training.guided import fit
+from workbench.training.models import create_backbone, load_weights
 
 INF = math.inf
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from smoot.workbench import paths
-from smoot.workbench.sources import LOCAL_FOLDER
+from workbench.config import paths
+from workbench.data.sources import LOCAL_FOLDER
 
 IMAGES = {"train": 6, "t10k": 3}
 SHAPE = (4, 5)

@@ -12,9 +12,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from smoot.workbench import data, paths, training
-from smoot.workbench.config import AttributionsConfig, RobustnessConfig, RunConfig, load_run
-from smoot.workbench.training import TrainState
+from workbench.config import paths
+from workbench.config.profile import AttributionsConfig, RobustnessConfig, RunConfig, load_run
+from workbench.data import sets as data
+from workbench.training import guided as training
+from workbench.training.guided import TrainState
 
 torch.set_num_threads(1)  # on networks as small as these, several threads only wait for each other
 

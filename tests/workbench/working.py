@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from smoot.workbench import ledger
-from smoot.workbench.workers import Report, run_seeds
+from workbench.runner import ledger
+from workbench.runner.pool import Report, run_seeds
 
 STEPS = 6
 

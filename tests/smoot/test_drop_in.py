@@ -1,0 +1,159 @@
+"""The drop-in criterion: feeding back, evaluation, saving and loading, and training with it."""
+
+import copy
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoot.criterion import SaliencyGuidedLoss
+from smoot.guidance import Guidance
+from smoot.objective import guided_loss
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
+from workbench.config.profile import load_run
+from workbench.training.schedules import create_schedule
+
+SGT_PLAN = MaskPlan(image_fraction=1.0, pixels="fraction", mask_fraction=0.5)
+SGT_GUIDANCE = Guidance(
+    of="log_prob", reduction="signed_mean", saliency_pass="eval", fill="uniform", detach_target=False
+)
+
+
+def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
+    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+) -> None:
+    guidance, schedule = Guidance(kl_weight=0.7), AdaptiveSchedule(decay=0.5)
+    twin = AdaptiveSchedule(decay=0.5)
+    criterion = SaliencyGuidedLoss(schedule, guidance, generator=generator(2))
+    source = generator(2)
+    model, reference = small_net(), small_net()
+    images = batch(8)[0]
+    labels = small_net()(images).argmax(1).detach()  # right from the start, so competence is above 0
+    for step in range(3):
+        ours = criterion(model, images, labels)
+        theirs = guided_loss(reference, images, labels, twin.plan, guidance, generator=source)
+        twin.step(theirs.feedback)
+        assert torch.equal(ours.total, theirs.total)
+        assert schedule.state_dict() == twin.state_dict() and schedule.competence > 0
+        assert (ours.masked_share > 0) == (step > 0)  # feedback decides the next plan, not this one
+
+
+def test_its_default_is_the_method_smoot_of_the_laptop_profile() -> None:
+    run = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop")
+    criterion, schedule = SaliencyGuidedLoss(), create_schedule(run, 100)
+    assert criterion.guidance == run.method.guidance
+    for accuracy, loss in ((0.5, 1.0), (0.9, 0.2), (0.7, 0.6)):
+        assert criterion.schedule.plan == schedule.plan
+        assert criterion.schedule.step(Feedback(accuracy, loss, 10, 64)) == schedule.step(
+            Feedback(accuracy, loss, 10, 64)
+        )
+    assert criterion.schedule.plan.image_fraction > 0
+    assert criterion.schedule.state_dict() == schedule.state_dict()
+
+
+def test_another_schedule_comes_with_the_plain_guidance() -> None:
+    schedule = ConstantSchedule(SGT_PLAN)
+    assert SaliencyGuidedLoss(schedule).schedule is schedule
+    assert SaliencyGuidedLoss(schedule).guidance == Guidance()
+    assert SaliencyGuidedLoss(guidance=SGT_GUIDANCE).guidance is SGT_GUIDANCE
+
+
+@pytest.mark.parametrize("how", ["eval", "no_grad", "inference_mode"])
+def test_outside_training_it_is_cross_entropy_and_learns_nothing(
+    small_net: Callable[..., nn.Sequential], batch: Callable, recorded: Callable, how: str
+) -> None:
+    criterion = SaliencyGuidedLoss(AdaptiveSchedule(images="all"), Guidance(label_smoothing=0.1))
+    model, (images, labels) = small_net().eval(), batch()
+    if how == "eval":
+        criterion.eval()
+    guard = {"eval": torch.enable_grad, "no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
+    before = criterion.schedule.state_dict()
+    with recorded(model) as calls, guard[how]():
+        loss = criterion(model, images, labels)
+        expected = F.cross_entropy(model(images), labels, label_smoothing=0.1)
+    assert len(calls) == 2  # one of them is the line above
+    assert torch.equal(loss.total, expected) and loss.masked_share == 0
+    assert criterion.schedule.state_dict() == before
+    criterion.train()
+    assert criterion(model, images, labels).masked_share == 1
+
+
+def test_a_saved_drop_in_goes_on_as_if_it_had_never_stopped(
+    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+) -> None:
+    model, (images, labels) = small_net(), batch()
+    labels = small_net()(images).argmax(1).detach()
+    criterion = SaliencyGuidedLoss(AdaptiveSchedule(), generator=generator(1))
+    for _ in range(2):
+        criterion(model, images, labels)
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "criterion": criterion.state_dict()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    other, twin = SaliencyGuidedLoss(AdaptiveSchedule(), generator=generator(7)), small_net(seed=9)
+    twin.load_state_dict(saved["model"])
+    other.load_state_dict(saved["criterion"])
+    assert other.schedule.plan == criterion.schedule.plan != AdaptiveSchedule().plan
+    criterion.generator, other.generator = generator(3), generator(3)
+    assert torch.equal(criterion(model, images, labels).total, other(twin, images, labels).total)
+
+
+def test_a_drop_in_with_a_constant_schedule_saves_and_loads() -> None:
+    criterion = SaliencyGuidedLoss(ConstantSchedule())
+    SaliencyGuidedLoss(ConstantSchedule()).load_state_dict(criterion.state_dict())
+    adaptive = SaliencyGuidedLoss(AdaptiveSchedule())
+    with pytest.raises(ValueError, match="no state"):
+        criterion.load_state_dict(adaptive.state_dict())
+    with pytest.raises(ValueError, match="keys"):
+        adaptive.load_state_dict(criterion.state_dict())
+
+
+def bright_corner(size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise images (N, 1, 6, 6) with one of the four corners brighter: the label is which."""
+    source = torch.Generator().manual_seed(seed)
+    images = torch.rand(size, 1, 6, 6, generator=source)
+    labels = torch.randint(4, (size,), generator=source)
+    for image, label in enumerate(labels.tolist()):
+        top, left = 3 * (label // 2), 3 * (label % 2)
+        images[image, 0, top : top + 3, left : left + 3] += 0.7
+    return images, labels
+
+
+@pytest.mark.parametrize(
+    ("schedule", "guidance"),
+    [
+        (AdaptiveSchedule(), Guidance()),
+        (AdaptiveSchedule(images="budget"), Guidance(fill="worst_case")),
+        (ConstantSchedule(SGT_PLAN), SGT_GUIDANCE),
+    ],
+    ids=["smoot", "budget", "sgt"],
+)
+def test_the_drop_in_learns_a_toy_problem(schedule: Any, guidance: Guidance, generator: Callable) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
+    schedule = copy.deepcopy(schedule)
+    criterion = SaliencyGuidedLoss(schedule, guidance, generator=generator(0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    shares = []
+    for step in range(60):
+        loss = criterion(model, *bright_corner(32, step))
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        shares.append(loss.masked_share.item())
+    criterion.eval()
+    with torch.no_grad():
+        images, labels = bright_corner(200, 1000)
+        result = criterion(model.eval(), images, labels)
+    assert result.total < 0.5 * math.log(4)
+    assert result.feedback.accuracy > 0.85
+    assert max(shares) > 0.5
+    if isinstance(schedule, AdaptiveSchedule):
+        assert shares[0] == 0 and schedule.competence > 0.3
+    else:
+        assert set(shares) == {1.0}

@@ -1,0 +1,228 @@
+"""Blocks, shortcut patches and mosaics, against grids drawn by hand and against loops over images."""
+
+from collections import Counter
+
+import pytest
+import torch
+from scipy.stats import binomtest, chi2_contingency, chisquare
+from torch import Generator, Tensor
+
+from workbench.data import composites
+
+
+def seeded(seed: int = 0) -> Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def drawing(*rows: str) -> Tensor:
+    """Pixels drawn with # for one and . for nothing."""
+    return torch.tensor([[float(sign == "#") for sign in row] for row in rows])
+
+
+def numbered(count: int, *pixels: int, channels: int = 1) -> Tensor:
+    """Images whose pixels are all different, in [0, 1)."""
+    shape = (count, channels, *pixels)
+    return torch.arange(torch.Size(shape).numel()).reshape(shape) / torch.Size(shape).numel()
+
+
+# -- blocks
+
+
+def test_the_null_block_is_the_outline_of_a_box() -> None:
+    expected = drawing("........", ".######.", ".#....#.", ".#....#.", ".#....#.", ".#....#.", ".######.", "........")
+    assert torch.equal(composites.null_block(8, 8), expected)
+
+
+def test_the_null_block_of_mnist_is_a_box_of_20_with_lines_of_2() -> None:
+    lines = torch.ones(20, 20)
+    lines[2:18, 2:18] = 0
+    assert torch.equal(composites.null_block(28, 28), torch.nn.functional.pad(lines, (4, 4, 4, 4)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (2, 2), (4, 5), (7, 30)])
+def test_a_null_block_of_any_size_shows_something(height: int, width: int) -> None:
+    block = composites.null_block(height, width)
+    assert block.shape == (height, width)
+    assert block.sum() > 0 and set(block.flatten().tolist()) <= {0.0, 1.0}
+
+
+def test_a_block_is_the_image_the_other_one_is_null_and_the_region_tells_them_apart() -> None:
+    images = numbered(40, 6, 5, channels=3)
+    stacked, regions = composites.block_images(images, generator=seeded())
+    assert (stacked.shape, regions.shape, regions.dtype) == ((40, 3, 12, 5), (40, 12, 5), torch.bool)
+    null = composites.null_block(6, 5).expand(3, 6, 5)
+    on_top = []
+    for image, made, region in zip(images, stacked, regions, strict=True):
+        on_top.append(bool(region[0, 0]))
+        first, second = (image, null) if on_top[-1] else (null, image)
+        assert torch.equal(made, torch.cat([first, second], dim=1))
+        half = torch.ones(6, 5, dtype=torch.bool)
+        expected = torch.cat([half, ~half]) if on_top[-1] else torch.cat([~half, half])
+        assert torch.equal(region, expected)
+    assert set(on_top) == {True, False}
+
+
+def test_top_and_below_are_as_likely() -> None:
+    _, regions = composites.block_images(torch.zeros(5000, 1, 2, 2), generator=seeded())
+    assert binomtest(int(regions[:, 0, 0].sum()), 5000, 0.5).pvalue > 0.01
+
+
+def test_blocks_keep_the_images_type_and_leave_them_as_they_are() -> None:
+    images = numbered(3, 4, 4).double()
+    before = images.clone()
+    stacked, _ = composites.block_images(images, generator=seeded())
+    assert stacked.dtype == torch.float64
+    stacked.zero_()
+    assert torch.equal(images, before)
+
+
+# -- shortcuts
+
+
+def test_places_of_patches_drawn_by_hand() -> None:
+    first, second, third = composites.shortcut_places(3, 4, 2).float()
+    assert torch.equal(first, drawing("#.", "..", "..", ".."))
+    assert torch.equal(second, drawing(".#", "..", "..", ".."))
+    assert torch.equal(third, drawing("..", "..", "..", "#."))
+
+
+@pytest.mark.parametrize(
+    ("classes", "height", "width", "side"),
+    [(10, 28, 28, 4), (14, 28, 28, 4), (16, 8, 8, 1), (4, 21, 13, 1), (3, 1, 3, 1)],
+)
+def test_patches_are_squares_on_the_border_that_do_not_touch_each_other(
+    classes: int, height: int, width: int, side: int
+) -> None:
+    places = composites.shortcut_places(classes, height, width)
+    assert places.shape == (classes, height, width)
+    assert int(places.sum(0).max()) == 1
+    for place in places:
+        rows, columns = place.nonzero().unbind(1)
+        assert int(place.sum()) == side * side
+        assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == side - 1
+        assert int(rows.min()) == 0 or int(rows.max()) == height - 1
+
+
+@pytest.mark.parametrize(("classes", "height", "width", "places"), [(15, 28, 28, 14), (0, 8, 8, 16), (4, 1, 3, 3)])
+def test_more_classes_than_places_are_refused(classes: int, height: int, width: int, places: int) -> None:
+    with pytest.raises(ValueError, match=f"num_classes is {classes}: expected 1 to {places}, .* of {height}x{width}"):
+        composites.shortcut_places(classes, height, width)
+
+
+def test_the_patch_is_white_at_its_class_and_nothing_else_changes() -> None:
+    images, labels = numbered(60, 14, 14, channels=2), torch.arange(60) % 5
+    made, regions, shown = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=seeded())
+    assert torch.equal(regions, composites.shortcut_places(5, 14, 14)[shown])
+    assert torch.equal(regions.flatten(1).sum(1), torch.full((60,), 4))
+    patch = regions[:, None].expand_as(images)
+    assert bool((made[patch] == 1).all())
+    assert torch.equal(made[~patch], images[~patch])
+    assert float(images.max()) < 1
+    assert shown.dtype == torch.int64
+
+
+@pytest.mark.parametrize(("correlation", "chance"), [(0.9, 0.925), (0.5, 0.625), (0.0, 0.25), (1.0, 1.0)])
+def test_how_often_the_patch_shows_the_label(correlation: float, chance: float) -> None:
+    labels = torch.arange(20000) % 4
+    _, _, shown = composites.shortcut_images(
+        torch.zeros(20000, 1, 2, 2), labels, 4, correlation=correlation, generator=seeded()
+    )
+    assert binomtest(int((shown == labels).sum()), 20000, chance).pvalue > 0.01
+
+
+def test_patches_without_correlation_are_independent_of_the_label_and_uniform() -> None:
+    labels = torch.arange(20000) % 4
+    _, _, shown = composites.shortcut_images(torch.zeros(20000, 1, 2, 2), labels, 4, correlation=0, generator=seeded())
+    counts = (labels * 4 + shown).bincount(minlength=16).reshape(4, 4)
+    assert chi2_contingency(counts.numpy()).pvalue > 0.01
+    assert chisquare(counts.sum(0).numpy()).pvalue > 0.01
+
+
+def test_patches_that_do_not_show_the_label_are_uniform_over_the_others() -> None:
+    labels = torch.zeros(20000).long()
+    _, _, shown = composites.shortcut_images(
+        torch.zeros(20000, 1, 2, 2), labels, 4, correlation=0.6, generator=seeded()
+    )
+    assert chisquare(shown.bincount(minlength=4)[1:].numpy()).pvalue > 0.01
+
+
+# -- mosaics
+
+
+def test_a_mosaic_of_four_images_row_by_row() -> None:
+    images, labels = numbered(4, 2, 3, channels=2), torch.tensor([5, 0, 9, 7])
+    grids, tile_labels = composites.mosaics(images, labels, count=30, generator=seeded())
+    assert (grids.shape, tile_labels.shape) == ((30, 2, 4, 6), (30, 4))
+    by_label = dict(zip(labels.tolist(), images, strict=True))
+    for grid, row in zip(grids, tile_labels.tolist(), strict=True):
+        assert sorted(row) == [0, 5, 7, 9]
+        upper, lower = (torch.cat([by_label[left], by_label[right]], dim=2) for left, right in (row[:2], row[2:]))
+        assert torch.equal(grid, torch.cat([upper, lower], dim=1))
+    assert len(set(map(tuple, tile_labels.tolist()))) > 10
+
+
+def test_tiles_hold_an_image_of_their_label_and_a_mosaic_four_classes() -> None:
+    labels = torch.tensor([0] * 50 + [3] * 5 + [4] + [6] * 20 + [8] * 24)[torch.randperm(100, generator=seeded(1))]
+    images = numbered(100, 3, 3)
+    grids, tile_labels = composites.mosaics(images, labels, count=500, generator=seeded())
+    regions = composites.tile_regions(3, 3)
+    seen = set()
+    for grid, row in zip(grids, tile_labels.tolist(), strict=True):
+        assert len(set(row)) == 4
+        for label, region in zip(row, regions, strict=True):
+            index = round(float(grid[0][region][0]) * 100)
+            assert torch.equal(grid[0][region].reshape(3, 3), images[index, 0])
+            assert int(labels[index]) == label
+            seen.add(index)
+    assert len(seen) == 100
+    counts = Counter(tile_labels.flatten().tolist())
+    assert all(binomtest(counts[label], 500, 0.8).pvalue > 0.01 for label in (0, 3, 4, 6, 8))
+
+
+def test_images_of_a_class_are_as_likely_as_each_other() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 2, 3])
+    grids, tile_labels = composites.mosaics(numbered(6, 1, 1), labels, count=3000, generator=seeded())
+    drawn = (grids.flatten(1)[tile_labels == 0] * 6).round().long().bincount()
+    assert len(drawn) == 3
+    assert chisquare(drawn.numpy()).pvalue > 0.01
+
+
+def test_regions_of_tiles_drawn_by_hand() -> None:
+    expected = [
+        drawing("###...", "###...", "......", "......"),
+        drawing("...###", "...###", "......", "......"),
+        drawing("......", "......", "###...", "###..."),
+        drawing("......", "......", "...###", "...###"),
+    ]
+    assert torch.equal(composites.tile_regions(2, 3).float(), torch.stack(expected))
+
+
+# -- all three
+
+
+def test_a_seed_is_a_set_and_the_global_generator_is_left_alone() -> None:
+    images, labels = numbered(50, 7, 7), torch.arange(50) % 5
+    state = torch.get_rng_state()
+
+    def made(seed: int) -> list[Tensor]:
+        generator = seeded(seed)
+        stacked, _ = composites.block_images(images, generator=generator)
+        patched, *_ = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=generator)
+        return [stacked, patched, composites.mosaics(images, labels, count=9, generator=generator)[0]]
+
+    first, again, other = made(3), made(3), made(4)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(2, 3, 3), torch.zeros(0, 1, 3, 3), torch.zeros(2, 1, 3, 0)])
+def test_images_of_another_shape_are_named(images: Tensor) -> None:
+    labels = torch.zeros(len(images)).long()
+    for call in (
+        lambda: composites.block_images(images, generator=seeded()),
+        lambda: composites.shortcut_images(images, labels, 2, correlation=0, generator=seeded()),
+        lambda: composites.mosaics(images, labels, count=1, generator=seeded()),
+    ):
+        with pytest.raises(ValueError, match=r"images have the shape \(.*\): expected \(N, C, H, W\)"):
+            call()

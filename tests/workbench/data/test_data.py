@@ -1,0 +1,277 @@
+"""Data sets as tensors: values, splits, manifests, derived sets, the command line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.stats import binomtest, chi2_contingency
+from tiny_idx import Checkout, content, sha256, write_files
+from torch import Tensor
+
+from workbench.config import paths
+from workbench.data import sets as data
+from workbench.data.composites import shortcut_places
+
+
+def test_load_fetches_and_gives_the_stored_values(checkout: Checkout) -> None:
+    loaded = data.load("tiny")
+    stored = content()
+    assert loaded.train_images.shape == (6, 1, 4, 5)
+    assert loaded.test_images.shape == (3, 1, 4, 5)
+    assert loaded.train_images.dtype == torch.float32
+    pixels = torch.tensor(list(stored["t10k-images-idx3-ubyte"][16:]))
+    assert torch.equal(loaded.test_images.flatten(), pixels / 255)
+    assert loaded.train_labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert loaded.test_labels.dtype == torch.int64
+    assert loaded.num_classes == 3
+    lines = "".join(f"{sha256(stored[name])}  {name}\n" for name in sorted(stored))
+    assert loaded.sha256 == sha256(lines.encode())
+
+
+def test_load_is_quiet_when_the_files_are_there(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(checkout.raw)
+    data.load("tiny")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_load_replaces_a_broken_file(checkout: Checkout) -> None:
+    write_files(checkout.raw, train_labels=b"broken")
+    assert data.load("tiny").train_labels.tolist() == [0, 1, 2, 0, 1, 2]
+    checkout.assert_whole()
+
+
+def test_fetch_to_another_folder(checkout: Checkout, tmp_path: Path) -> None:
+    report = data.fetch("tiny", raw=tmp_path / "elsewhere")
+    assert report.folder == tmp_path / "elsewhere" / "tiny"
+    assert {file.name for file in report.folder.iterdir()} == set(content())
+    assert not checkout.raw.exists()
+
+
+def numbered(total: int = 100) -> data.ImageData:
+    """Images whose pixels are their number, labels that are their number modulo 4."""
+    images = torch.arange(total).float().reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    labels = torch.arange(total) % 4
+    return data.ImageData("numbered", images, labels, images[:4], labels[:4], 4, "0" * 64)
+
+
+def test_split_is_disjoint_and_consistent() -> None:
+    drawn = data.split(numbered(), train_images=60, validation_images=30, seed=3)
+    assert len(drawn.train_index) == 60
+    assert len(drawn.validation_index) == 30
+    assert len(set(drawn.train_index.tolist()) | set(drawn.validation_index.tolist())) == 90
+    assert torch.equal(drawn.train_images[:, 0, 0, 0].long(), drawn.train_index)
+    assert torch.equal(drawn.validation_images[:, 0, 1, 1].long(), drawn.validation_index)
+    assert torch.equal(drawn.train_labels, drawn.train_index % 4)
+    assert torch.equal(drawn.validation_labels, drawn.validation_index % 4)
+
+
+def test_split_depends_on_the_seed_only_and_more_images_contain_fewer() -> None:
+    first = data.split(numbered(), train_images=20, validation_images=30, seed=3)
+    torch.rand(7)
+    more = data.split(numbered(), train_images=60, validation_images=30, seed=3)
+    assert torch.equal(first.validation_index, more.validation_index)
+    assert torch.equal(first.train_index, more.train_index[:20])
+    other = data.split(numbered(), train_images=20, validation_images=30, seed=4)
+    assert not torch.equal(first.train_index, other.train_index)
+
+
+def test_split_of_all_that_remains() -> None:
+    drawn = data.split(numbered(), train_images=None, validation_images=30, seed=0)
+    assert len(drawn.train_labels) == 70
+    assert len(data.split(numbered(), train_images=100, validation_images=0, seed=0).train_labels) == 100
+
+
+@pytest.mark.parametrize(("train", "validation"), [(71, 30), (0, 30), (None, 100), (10, -1), (-5, 10)])
+def test_split_of_more_than_there_are_is_refused(train: int | None, validation: int) -> None:
+    with pytest.raises(ValueError, match=f"numbered: {train} training, {validation} validation and 0 .* the 100 of"):
+        data.split(numbered(), train_images=train, validation_images=validation, seed=0)
+
+
+def test_manifest_has_no_trace_of_when_or_from_where(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.write_manifest("tiny", tmp_path / "first.json")
+    monkeypatch.setenv("SMOOT_DATA_DIR", str(write_files(tmp_path / "mine")))
+    monkeypatch.setattr(paths, "RAW", tmp_path / "other")
+    checkout.describe(addresses=[])
+    data.write_manifest("tiny", tmp_path / "second.json")
+    text = (tmp_path / "first.json").read_text()
+    assert (tmp_path / "second.json").read_text() == text
+    manifest = json.loads(text)
+    assert text == json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+    assert manifest["files"] == {n: {"bytes": len(b), "sha256": sha256(b)} for n, b in content().items()}
+    assert manifest["sha256"] == data.load("tiny").sha256
+    counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
+    assert counts == [6, 3, 3, [1, 4, 5]]
+    assert (manifest["licence"], manifest["name"], manifest["region"]) == ("none", "tiny", "foreground")
+    assert not {"source", "seed", "correlation"} & set(manifest)
+
+
+def test_a_set_of_blocks_holds_its_source_and_where_it_is(checkout: Checkout) -> None:
+    checkout.derive()
+    source, stacked = data.load("tiny"), data.load("stacked")
+    assert source.test_regions is None
+    assert stacked.test_regions is not None
+    assert stacked.train_images.shape == (6, 1, 8, 5)
+    assert torch.equal(stacked.train_labels, source.train_labels)
+    assert torch.equal(stacked.test_labels, source.test_labels)
+    own = stacked.test_images[:, 0][stacked.test_regions].reshape(3, 1, 4, 5)
+    assert torch.equal(own, source.test_images)
+
+
+def test_a_derived_set_is_one_set_until_its_seed_changes(checkout: Checkout) -> None:
+    checkout.derive()
+    first = data.load("stacked")
+    torch.rand(7)
+    assert torch.equal(data.load("stacked").train_images, first.train_images)
+    assert data.load("stacked").sha256 == first.sha256 != data.load("tiny").sha256
+    checkout.derive(seed=6)
+    assert data.load("stacked").sha256 != first.sha256
+
+
+def test_the_digest_of_a_derived_set_is_over_pixels_labels_and_regions(checkout: Checkout) -> None:
+    checkout.derive()
+    stacked = data.load("stacked")
+    assert stacked.test_regions is not None
+    held = {
+        "train_images": bytes(round(255 * value) for value in stacked.train_images.flatten().tolist()),
+        "train_labels": bytes(stacked.train_labels.tolist()),
+        "test_images": bytes(round(255 * value) for value in stacked.test_images.flatten().tolist()),
+        "test_labels": bytes(stacked.test_labels.tolist()),
+        "test_regions": bytes(stacked.test_regions.flatten().tolist()),
+    }
+    lines = "".join(f"{sha256(held[name])}  {name}\n" for name in sorted(held))
+    assert stacked.sha256 == sha256(lines.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("block_digits", "71d95c294e44fdf70bbb58cf71d8d051acd27748f91dc110b36b1ce9c8079d08"),
+        ("shortcut_digits", "a8475cca9273483c610ab5bc9f75332d42147c2265221609a261861bf958d271"),
+    ],
+)
+def test_derived_sets_are_the_ones_that_results_were_made_with(name: str, digest: str) -> None:
+    assert data.load(name).sha256 == digest
+
+
+def patches(images: Tensor, places: Tensor) -> Tensor:
+    """The classes whose places are white, (N, K) bool."""
+    return (images[:, 0, None] * places == places).flatten(2).all(2)
+
+
+def test_shortcuts_go_with_the_label_in_training_and_not_in_the_test() -> None:
+    digits, patched = data.load("digits"), data.load("shortcut_digits")
+    places = shortcut_places(10, 8, 8)
+    regions = patched.test_regions
+    assert regions is not None
+    shown = (regions[:, None] == places).flatten(2).all(2).long().argmax(1)
+    assert torch.equal(places[shown], regions)
+    counts = torch.zeros(10, 10).index_put_((patched.test_labels, shown), torch.ones(len(shown)), accumulate=True)
+    assert chi2_contingency(counts.numpy()).pvalue > 0.01
+    assert binomtest(int(counts.diagonal().sum()), len(shown), 0.1).pvalue > 0.01
+    changed = patched.train_images != digits.train_images
+    assert int(changed.flatten(1).sum(1).max()) == 1
+    own = patches(patched.train_images, places)[torch.arange(1437), patched.train_labels]
+    already = patches(digits.train_images, places)[torch.arange(1437), digits.train_labels]
+    assert binomtest(int((own & ~already).sum()), int((~already).sum()), 0.91).pvalue > 0.01
+
+
+def test_manifest_of_a_derived_set_names_its_source(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.derive(kind="shortcut", correlation=0.5, image_shape=None)
+    checkout.derive("plain_blocks")
+    data.write_manifest("stacked", tmp_path / "stacked.json")
+    manifest = json.loads((tmp_path / "stacked.json").read_text())
+    assert manifest["source"] == {"name": "tiny", "sha256": data.load("tiny").sha256}
+    assert (manifest["name"], manifest["title"], manifest["region"]) == ("stacked", "Stacked", "shortcut")
+    assert (manifest["seed"], manifest["correlation"]) == (5, 0.5)
+    assert manifest["sha256"] == data.load("stacked").sha256
+    sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
+    assert sizes == {"train_images": 120, "train_labels": 6, "test_images": 60, "test_labels": 3, "test_regions": 60}
+    counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
+    assert counts == [6, 3, 3, [1, 4, 5]]
+    data.write_manifest("plain_blocks", tmp_path / "blocks.json")
+    blocks = json.loads((tmp_path / "blocks.json").read_text())
+    assert (blocks["region"], "correlation" in blocks) == ("block", False)
+
+
+def test_fetching_a_derived_set_fetches_its_source(
+    checkout: Checkout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkout.derive()
+    report = data.fetch("stacked", raw=tmp_path / "elsewhere")
+    assert (report.name, report.folder) == ("stacked", tmp_path / "elsewhere" / "tiny")
+    assert {file.name for file in report.folder.iterdir()} == set(content())
+    assert not checkout.raw.exists()
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].startswith("tiny: 4 files verified")
+    assert said[-1] == "stacked: made from tiny whenever it is loaded"
+    data.load("stacked")
+    checkout.assert_whole()
+
+
+def test_command_line(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout.root / "params.yaml").touch()
+    assert data.main(["fetch", "tiny"]) == 0
+    assert "tiny: 4 files verified in data/raw/tiny, served by file://" in capsys.readouterr().out
+    assert data.main(["manifest", "tiny", "--profile", "laptop"]) == 0
+    assert (checkout.root / "data/manifest/laptop/tiny.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fetch", "tiny", "nope"], 2, "unknown data set 'nope': expected one of tiny\n"),
+        (["manifest", "nope"], 2, "unknown data set 'nope': expected one of tiny\n"),
+        (
+            ["manifest", "tiny", "--profile", "desk"],
+            2,
+            "unknown profile 'desk': expected one of laptop, smoke",
+        ),
+    ],
+)
+def test_command_line_names_what_is_wrong(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert data.main(arguments) == code
+    assert capsys.readouterr().err.startswith(message)
+    assert not checkout.raw.exists()  # nothing is fetched before all names are known
+
+
+def test_command_line_when_nothing_serves(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
+    checkout.describe(addresses=[])
+    assert data.main(["fetch", "tiny"]) == 1
+    assert capsys.readouterr().err.startswith("tiny: 4 of 4 files could not be had")
+
+
+def test_development_images_are_the_same_however_many_are_trained_on() -> None:
+    drawn = data.split(numbered(), train_images=20, validation_images=30, development_images=40, seed=3)
+    more = data.split(numbered(), train_images=30, validation_images=30, development_images=40, seed=3)
+    assert len(drawn.development_index) == 40 and torch.equal(drawn.development_index, more.development_index)
+    indices = (more.train_index, more.validation_index, more.development_index)
+    assert sorted(torch.cat(indices).tolist()) == list(range(100))
+    with pytest.raises(ValueError, match="31 training, 30 validation and 40 development images asked for"):
+        data.split(numbered(), train_images=31, validation_images=30, development_images=40, seed=3)
+
+
+def test_development_images_stand_in_for_the_test_split() -> None:
+    asked = {"train_images": 20, "validation_images": 30, "development_images": 40, "label_noise": 0.5, "seed": 3}
+    found = data.development(numbered(), **asked)
+    index = data.split(numbered(), **asked).development_index
+    assert torch.equal(found.test_images[:, 0, 0, 0].long(), index)
+    assert torch.equal(found.test_labels, index % 4)  # true labels
+    known = replace(numbered(), test_regions=torch.ones(4, 2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="regions are known of the test images only"):
+        data.development(known, **asked)
+
+
+def test_label_noise_changes_so_many_training_labels_to_other_classes() -> None:
+    clean = data.split(numbered(), train_images=60, validation_images=30, seed=3)
+    noisy = data.split(numbered(), train_images=60, validation_images=30, seed=3, label_noise=0.2)
+    changed = noisy.train_labels != clean.train_labels
+    assert int(changed.sum()) == 12
+    assert noisy.train_labels.min() >= 0 and noisy.train_labels.max() < 4
+    assert torch.equal(noisy.validation_labels, clean.validation_labels)
+    assert torch.equal(noisy.train_images, clean.train_images)

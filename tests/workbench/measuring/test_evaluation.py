@@ -1,0 +1,501 @@
+"""Evaluation against numbers by hand, against second implementations, and for leaving the network alone."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import digits, fresh, run, same, split, weights
+from torch import Tensor, nn
+
+from smoot.saliency import input_gradient
+from workbench.config.files import read_samples, write_samples
+from workbench.config.profile import RunConfig
+from workbench.data.sets import ImageData
+from workbench.measuring.attribution_quality import attribution_metrics
+from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network
+from workbench.measuring.localisation import grid_pointing, localisation
+from workbench.measuring.map_quality import Subject, map_quality, named_maps
+from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from workbench.training.guided import train_epoch
+
+
+def image_data(images: Tensor, labels: list[int], classes: int) -> ImageData:
+    """A data set whose training part nothing may touch."""
+    nothing = torch.full((1, *images.shape[1:]), math.nan)
+    return ImageData("some", nothing, torch.tensor([-1]), images, torch.tensor(labels), classes, "sha")
+
+
+def linear(weight: list[list[float]]) -> nn.Sequential:
+    layer = nn.Linear(len(weight[0]), len(weight), bias=False)
+    layer.weight.data = torch.tensor(weight)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def half_trained(config: RunConfig) -> nn.Module:
+    """A network that answers most digits rightly, some of them with little confidence."""
+    state, part = fresh(config), split(config)
+    for epoch in (1, 2, 3):
+        train_epoch(state, part.train_images, part.train_labels, config, epoch=epoch)
+    return state.network
+
+
+FIRST = 60  # images that explain every class
+CONFIG = run("plain", "resnet10_narrow", dataset={"train_images": 200}, evaluation={"curve_images": FIRST})
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    return half_trained(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def judge() -> nn.Module:
+    return half_trained(run("plain", "two_conv_small", seed=9, dataset={"train_images": 400}))
+
+
+@pytest.fixture(scope="module")
+def measured(trained: nn.Module, judge: nn.Module) -> Evaluation:
+    return evaluate_network(trained, digits(), CONFIG, judge)
+
+
+def evaluated(network: nn.Module, images: ImageData, config: RunConfig = CONFIG) -> Evaluation:
+    """What does not depend on a judge: the network is its own."""
+    return evaluate_network(network, images, config, judge=network)
+
+
+def with_numbers(**evaluation: Any) -> RunConfig:
+    return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
+
+
+def disturbed(config: RunConfig = CONFIG, **robustness: Any) -> RunConfig:
+    settings = replace(config.evaluation.robustness, **robustness)
+    return replace(config, evaluation=replace(config.evaluation, robustness=settings))
+
+
+def generator(purpose: str, config: RunConfig = CONFIG) -> torch.Generator:
+    return torch.Generator().manual_seed(config.stream(purpose))
+
+
+def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) -> Subject:
+    """The digits as :func:`evaluate_network` should explain them."""
+    images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
+    predictions = torch.from_numpy(answers(network, images)).argmax(1)
+    return Subject(network, judge, images, labels, predictions, images.mean(1) > 0.1, config)
+
+
+# -- accuracy, likelihood, calibration, noise
+
+
+def test_accuracy_and_likelihood_by_hand() -> None:
+    pixels = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.8], [0.6, 0.5, 0.1]]
+    labels = [0, 1, 2, 1]  # the last one is answered 0
+    images = image_data(torch.tensor(pixels).view(4, 1, 1, 3), labels, 3)
+    metrics = evaluated(linear([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]), images, CONFIG).metrics
+    shares = [
+        math.exp(4 * row[label]) / sum(math.exp(4 * pixel) for pixel in row)
+        for row, label in zip(pixels, labels, strict=True)
+    ]
+    assert metrics["accuracy"] == 0.75
+    assert metrics["nll"] == pytest.approx(-sum(math.log(share) for share in shares) / 4, rel=1e-6)
+
+
+def answers(network: nn.Module, images: Tensor) -> np.ndarray[Any, Any]:
+    with torch.no_grad():
+        logits = network.eval()(images).double().numpy()
+    odds: np.ndarray[Any, Any] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def test_accuracy_and_likelihood_of_a_trained_network_against_numpy(trained: nn.Module, measured: Evaluation) -> None:
+    shares, labels = answers(trained, digits().test_images), digits().test_labels.numpy()
+    right = (shares.argmax(axis=1) == labels).mean()
+    assert 0.4 < right < 1  # there is something to measure
+    assert measured.metrics["accuracy"] == right
+    assert measured.metrics["nll"] == pytest.approx(-np.log(shares[np.arange(360), labels]).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_calibration_against_numpy(bins: int) -> None:
+    images = torch.rand(400, 1, 1, 3, generator=torch.Generator().manual_seed(2))
+    network = linear([[6.0, 0, 0], [0, 6.0, 0], [0, 0, 6.0]])
+    shares = answers(network, images)
+    # two of three answers are right, the certain and the uncertain ones alike
+    labels = (shares.argmax(axis=1) + (np.arange(400) % 3 == 0)) % 3
+    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+    error, signs = 0.0, set()
+    for low, high in itertools.pairwise(np.arange(bins + 1) / bins):
+        inside = (confidence > low) & (confidence <= high)
+        if inside.any():
+            signs.add(right[inside].mean() > confidence[inside].mean())
+            error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert len(signs) == min(bins, 2)  # too certain here, too uncertain there: the number of bins matters
+    metrics = evaluated(network, image_data(images, labels.tolist(), 3), with_numbers(ece_bins=bins)).metrics
+    assert metrics["ece"] == pytest.approx(error, rel=1e-4) and error > 0.01
+
+
+# -- robustness
+
+
+def noisy_images(config: RunConfig, network: nn.Module) -> Tensor:
+    """The images that accuracy under noise is measured on."""
+    seen: list[Tensor] = []
+    handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
+    evaluated(network, digits(), replace(config, evaluation=replace(config.evaluation, batch_size=360)))
+    handle.remove()
+    assert torch.equal(seen[0], digits().test_images)
+    return seen[1]
+
+
+def test_noise_is_the_same_for_every_method_and_backbone_and_another_for_another_seed(trained: nn.Module) -> None:
+    noisy = noisy_images(CONFIG, trained)
+    assert len(noisy) == CONFIG.evaluation.robustness.images == 80
+    noise = noisy - digits().test_images[:80]
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.03) and abs(float(noise.mean())) < 0.02
+    assert noisy.amin() < 0 and noisy.amax() > 1  # not cut off
+    for method in ("sgt", "smoot"):
+        torch.manual_seed(9)
+        assert torch.equal(noisy_images(run(method), fresh(run(method)).network), noisy)
+    assert not torch.equal(noisy_images(run(seed=1), trained), noisy)
+
+
+def test_robustness_is_that_of_the_first_images_with_the_runs_draws(trained: nn.Module, measured: Evaluation) -> None:
+    images, labels = digits().test_images, digits().test_labels
+    first, attacked = (images[:80], labels[:80]), (images[:20], labels[:20])
+    noise, start = generator("noise"), generator("attack")
+    assert measured.metrics["accuracy_noise"] == noise_accuracy(
+        trained, *first, noise_std=0.3, batch_size=64, generator=noise
+    )
+    assert measured.metrics["accuracy_blur"] == blur_accuracy(trained, *first, sigma=1.0, batch_size=64)
+    assert measured.metrics["accuracy_pgd"] == pgd_accuracy(
+        trained, *attacked, epsilon=0.03, steps=2, batch_size=64, generator=start
+    )
+    assert measured.metrics["accuracy_noise"] < measured.metrics["accuracy"]
+
+
+def test_without_disturbance_robustness_is_accuracy(trained: nn.Module) -> None:
+    silent = disturbed(images=360, pgd_images=360, noise_std=0.0, blur_sigma=0.0, pgd_epsilon=0.0)
+    metrics = evaluated(trained, digits(), silent).metrics
+    assert metrics["accuracy_noise"] == metrics["accuracy_blur"] == metrics["accuracy_pgd"] == metrics["accuracy"]
+
+
+# -- localisation and sparseness
+
+# The two classes' weights differ by 4, -3, -2 and 1: so much is every pixel's saliency, whatever the image.
+DIFFERENCES = linear([[4.0, -1.0, 0.0, 0.0], [0.0, 2.0, 2.0, -1.0]])
+
+
+def four_pixels(*rows: list[float], labels: list[int]) -> ImageData:
+    return image_data(torch.tensor(rows).view(-1, 1, 2, 2), labels, 2)
+
+
+def test_localisation_by_hand_leaves_out_images_without_foreground() -> None:
+    images = four_pixels(
+        [0.5, 0.5, 0.1, 0.0],  # foreground: the pixels of 4 and 3; 0.1 is not above the threshold
+        [0.0, 0.0, 0.2, 0.9],  # 2 and 1
+        [0.1, 0.1, 0.0, 0.1],  # none
+        [0.3, 0.0, 0.0, 0.4],  # 4 and 1; of the two most salient pixels one is inside
+        labels=[0, 1, 0, 1],
+    )
+    metrics = evaluated(DIFFERENCES, images, CONFIG).metrics
+    assert CONFIG.dataset.foreground_threshold == 0.1
+    assert metrics["relevance_mass"] == pytest.approx((0.7 + 0.3 + 0.5) / 3)
+    assert metrics["relevance_rank"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
+    assert metrics["gini"] == pytest.approx((-3 * 1 - 1 * 2 + 1 * 3 + 3 * 4) / (4 * 10))
+
+
+def test_foreground_is_judged_by_the_mean_over_channels() -> None:
+    pixels = torch.tensor([[[0.18, 0.0]], [[0.0, 0.6]]])  # means 0.09 and 0.3: only the second pixel is foreground
+    weight = [[3.0, 2.0, 0.0, 2.0], [0.0, 0.0, -3.0, 0.0]]  # by channel and pixel 3, 2 and 3, 2
+    metrics = evaluated(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2), CONFIG).metrics
+    assert metrics["relevance_mass"] == pytest.approx(2 / 5)
+    assert metrics["relevance_rank"] == 0.0
+
+
+def test_sparseness_is_that_of_all_images_with_and_without_foreground(trained: nn.Module) -> None:
+    images = digits().test_images[:FIRST] * (torch.arange(FIRST) % 2).view(-1, 1, 1, 1)  # every other one is black
+    labels = torch.from_numpy(answers(trained, images)).argmax(1)
+    ascending = input_gradient(trained, images, labels).abs().mean(1).flatten(1).sort(dim=1).values.double().numpy()
+    weight = 2 * np.arange(1, 65) - 64 - 1
+    gini = (ascending * weight).sum(axis=1) / (64 * ascending.sum(axis=1))
+    assert abs(gini.mean() - gini[1::2].mean()) > 1e-3
+    metrics = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).metrics
+    assert metrics["gini"] == pytest.approx(gini.mean(), rel=1e-4)
+
+
+def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module) -> None:
+    images = digits().test_images[:FIRST]
+    labels = (torch.from_numpy(answers(trained, images)).argmax(1) + 1) % 10  # all answers are wrong
+    samples = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).samples
+    shown, asked = torch.from_numpy(samples.images), torch.from_numpy(samples.labels)
+    assert samples.predictions.tolist() == ((asked - 1) % 10).tolist()
+    expected = input_gradient(trained, shown, (asked - 1) % 10, of="log_odds").abs().mean(1)
+    other = input_gradient(trained, shown, asked, of="log_odds").abs().mean(1)
+    found = torch.from_numpy(samples.saliency)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert not torch.allclose(found, other, rtol=1e-2, atol=1e-5)
+
+
+def test_known_regions_take_the_place_of_the_foreground() -> None:
+    images = four_pixels([0.5, 0.5, 0.5, 0.5], [0.4, 0.4, 0.4, 0.4], labels=[0, 1])
+    regions = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 1]]).bool().view(2, 2, 2)
+    for given, expected in ((None, 1.0), (regions, (0.4 + 0.3) / 2)):
+        metrics = evaluated(DIFFERENCES, replace(images, test_regions=given)).metrics
+        assert metrics["relevance_mass"] == pytest.approx(expected)
+
+
+def test_the_control_is_a_random_map_measured_alike(measured: Evaluation) -> None:
+    images = digits().test_images[:FIRST]
+    random = torch.rand(FIRST, 8, 8, generator=generator("random map"))
+    expected = localisation(random, images[:, 0] > 0.1, CONFIG.evaluation.pointing_tolerance).numbers()
+    for name, value in expected.items():
+        assert measured.metrics[f"random_{name}"] == value
+    share = float((images > 0.1).double().mean())
+    assert measured.metrics["random_relevance_mass"] == pytest.approx(share, abs=0.05)
+    assert measured.metrics["random_gini"] == pytest.approx(1 / 3, abs=0.03)  # of uniform numbers
+
+
+def test_grid_pointing_is_that_of_the_explained_images(trained: nn.Module, measured: Evaluation) -> None:
+    images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
+    expected = grid_pointing(trained, images, labels, count=4, batch_size=64, generator=generator("mosaics"))
+    assert measured.metrics["grid_pointing"] == expected
+    assert 0 < expected < 1
+    fixed = evaluated(fresh(run("plain", "two_conv_small")).network, digits()).metrics
+    assert math.isnan(fixed["grid_pointing"])
+
+
+# -- curves, judge, stability
+
+
+def test_maps_are_measured_as_a_whole(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    asked = subject(trained, judge)
+    maps_of = named_maps("gradient", asked)
+    expected = map_quality(asked, maps_of(trained, asked.images, asked.predictions), maps_of)
+    assert {name: measured.metrics[name] for name in expected.metrics} == dict(expected.metrics)
+    assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **expected.curves}
+
+
+def test_the_judge_sees_the_networks_maps(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    shares = answers(judge, digits().test_images[:FIRST])
+    whole = (shares.argmax(axis=1) == digits().test_labels[:FIRST].numpy()).mean()
+    for fill in ("mean", "black"):
+        curves = measured.curves[fill]
+        assert curves["judge_deletion"][0] == curves["judge_insertion"][-1] == pytest.approx(whole)
+        assert curves["judge_deletion"] != curves["deletion"]
+    own = evaluated(trained, digits()).metrics
+    assert (
+        own["judge_gap_mean"] == own["gap_mean"] == measured.metrics["gap_mean"] != measured.metrics["judge_gap_mean"]
+    )
+
+
+def test_the_gap_is_insertion_minus_deletion(measured: Evaluation) -> None:
+    metrics = measured.metrics
+    for fill, who in itertools.product(("mean", "black"), ("", "judge_")):
+        gap = metrics[f"{who}insertion_auc_{fill}"] - metrics[f"{who}deletion_auc_{fill}"]
+        assert metrics[f"{who}gap_{fill}"] == gap != 0
+
+
+def test_all_curves_meet_at_their_ends(trained: nn.Module, measured: Evaluation) -> None:
+    shares = answers(trained, digits().test_images[:FIRST])
+    whole = (shares.argmax(axis=1) == digits().test_labels[:FIRST].numpy()).mean()
+    for fill in ("mean", "black"):
+        curves = {kind: measured.curves[fill][kind] for kind in ("deletion", "insertion", "random")}
+        assert all(len(scores) == 5 for scores in curves.values())
+        assert curves["deletion"][0] == curves["insertion"][-1] == curves["random"][0] == pytest.approx(whole)
+        assert curves["deletion"][-1] == curves["insertion"][0] == curves["random"][-1] < whole
+
+
+def test_curves_with_noise_are_the_same_for_every_method(trained: nn.Module) -> None:
+    config = with_numbers(fills=("noise",))
+    found = [evaluated(trained, digits(), replace(config, method=run(name).method)) for name in ("plain", "smoot")]
+    assert found[0].curves == found[1].curves and set(found[0].curves) == {"fraction", "noise"}
+    assert "judge_gap_noise" in found[0].metrics
+
+
+def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method), judge)
+    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1), judge)
+    assert same_seed.metrics == measured.metrics
+    for fill in ("mean", "black"):
+        assert same_seed.curves[fill] == measured.curves[fill]
+        assert other.curves[fill]["random"] != measured.curves[fill]["random"]
+        assert other.curves[fill]["deletion"] == measured.curves[fill]["deletion"]
+
+
+# -- other attribution methods
+
+
+def listed(**settings: Any) -> RunConfig:
+    chosen = {"names": ("gradient", "random", "edges"), "images": 10, "cells": (CONFIG.cell,)} | settings
+    return with_numbers(attributions=replace(CONFIG.evaluation.attributions, **chosen))
+
+
+def test_a_listed_cell_is_explained_in_every_way(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    found = evaluate_network(trained, digits(), listed(), judge)
+    attributions, sanity = attribution_metrics(subject(trained, judge, listed()))
+    assert found.attributions == attributions and found.sanity == sanity
+    assert tuple(found.attributions) == ("gradient", "random", "edges")
+    assert found.metrics == measured.metrics  # nothing else depends on it
+    samples = found.samples
+    assert samples.attribution_names.tolist() == ["gradient", "random", "edges"]
+    assert samples.attributions.shape == (3, 10, 8, 8) and samples.attributions.dtype == np.float32
+    assert np.allclose(samples.attributions[0], samples.saliency, rtol=1e-3, atol=1e-5)
+
+
+def test_other_cells_and_seeds_are_not(trained: nn.Module, measured: Evaluation) -> None:
+    for found in (measured, evaluated(trained, digits(), replace(listed(), seed=1))):
+        assert found.attributions == {} and found.sanity == {}
+        assert found.samples.attribution_names.shape == (0,)
+        assert found.samples.attributions.shape == (0, 10, 8, 8)
+
+
+# -- samples
+
+
+def test_samples_are_the_first_image_of_each_class(trained: nn.Module, measured: Evaluation) -> None:
+    labels = digits().test_labels.tolist()
+    first = [labels.index(label) for label in range(10)]
+    assert max(first) < FIRST
+    assert measured.samples.labels.tolist() == list(range(10))
+    assert np.array_equal(measured.samples.images, digits().test_images[first].numpy())
+    assert measured.samples.predictions.tolist() == answers(trained, digits().test_images[first]).argmax(1).tolist()
+    assert measured.samples.saliency.shape == (10, 8, 8) and measured.samples.saliency.dtype == np.float32
+
+
+def test_a_class_that_the_first_images_do_not_show_has_no_sample(trained: nn.Module) -> None:
+    samples = evaluated(trained, digits(), with_numbers(curve_images=7)).samples
+    shown = sorted(set(digits().test_labels[:7].tolist()))
+    assert 1 < len(shown) < 7  # some class twice, some not at all
+    assert samples.labels.tolist() == shown
+
+
+def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluation) -> None:
+    images = four_pixels([0.5, 0.5, 0.1, 0.0], [0.0, 0.0, 0.2, 0.9], [0.4, 0.2, 0.2, 0.9], labels=[0, 1, 0])
+    counts = {}
+    for scale in (1.0, 0.0, 1e-12, 1e9):
+        scaled = linear((DIFFERENCES.get_parameter("1.weight") * scale).tolist())
+        samples = evaluated(scaled, images, CONFIG).samples
+        assert np.array_equal(samples.gradient_edges, GRADIENT_EDGES)
+        counts[scale] = samples.gradient_counts
+    expected = np.zeros(66, dtype=np.int64)
+    for magnitude in (4, 3, 2, 1):
+        expected[math.floor((math.log10(magnitude) + 8) * 6)] += 3  # six bins a decade, from 10^-8 on
+    assert expected.max() == 3
+    assert np.array_equal(counts[1.0], expected)
+    assert counts[0.0].tolist() == counts[1e-12].tolist() == [12] + [0] * 65
+    assert counts[1e9].tolist() == [0] * 65 + [12]
+    assert measured.samples.gradient_counts.sum() == FIRST * 64
+
+
+@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
+def test_samples_are_stored_with_their_attributions(
+    trained: nn.Module, tmp_path: Path, configured: Callable[[], RunConfig]
+) -> None:
+    samples = evaluated(trained, digits(), configured()).samples
+    found = read_samples(write_samples(samples, tmp_path / "samples.npz"))
+    assert found.attribution_names.tolist() == samples.attribution_names.tolist()
+    assert np.array_equal(found.attributions, samples.attributions)
+
+
+def test_attributions_that_do_not_fit_the_samples_are_refused(measured: Evaluation) -> None:
+    maps = np.ones((2, 10, 8, 8), np.float32)
+    both = replace(measured.samples, attribution_names=np.array(["a", "b"]), attributions=maps)
+    assert both.attributions is maps
+    with pytest.raises(ValueError, match=r"attributions has shape \(1, 10, 8, 8\): expected \(2, 10, 8, 8\)"):
+        replace(both, attributions=maps[:1])
+    with pytest.raises(ValueError, match=r"attributions has shape \(2, 10, 8, 8\): expected \(0, 10, 8, 8\)"):
+        replace(measured.samples, attributions=maps)
+    with pytest.raises(ValueError, match="attributions has negative or undefined values"):
+        replace(both, attributions=-maps)
+
+
+# -- what is used, and what is left alone
+
+
+def test_all_but_classification_sees_the_first_images_only(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    assert FIRST < 80 == CONFIG.evaluation.robustness.images
+    first = replace(digits(), test_images=digits().test_images[:80], test_labels=digits().test_labels[:80])
+    alone = evaluate_network(trained, first, CONFIG, judge)
+    for name in set(measured.metrics) - {"accuracy", "nll", "ece"}:
+        assert alone.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-5), name
+    assert alone.metrics["nll"] != pytest.approx(measured.metrics["nll"], rel=1e-3)
+    assert alone.curves == measured.curves
+
+
+def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
+    areas = ("deletion_auc", "insertion_auc", "random_auc", "gap")
+    by_fill = {f"{who}{area}_{fill}" for who in ("", "judge_") for area in areas for fill in ("mean", "black")}
+    by_fill |= {f"judge_gap_right_{fill}" for fill in ("mean", "black")}
+    right = {"accuracy", "nll", "ece", "accuracy_noise", "accuracy_blur", "accuracy_pgd"}
+    placed = {"relevance_mass", "relevance_rank", "pointing_game", "gini"}
+    control = {f"random_{name}" for name in placed}
+    assert set(measured.metrics) == right | by_fill | placed | control | {"grid_pointing", "stability"}
+    assert set(measured.curves) == {"fraction", "mean", "black"}
+    kinds = {f"{who}{kind}" for who in ("", "judge_") for kind in ("deletion", "insertion", "random")}
+    assert set(measured.curves["mean"]) == set(measured.curves["black"]) == kinds
+    assert all(type(value) is float and math.isfinite(value) for value in measured.metrics.values())
+    signed = {"nll", "stability"} | {name for name in measured.metrics if "gap" in name}
+    assert all(0 <= measured.metrics[name] <= 1 for name in set(measured.metrics) - signed)
+    assert all(-1 <= measured.metrics[name] <= 1 for name in signed - {"nll"})
+
+
+def test_measured_twice_it_is_the_same(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+    torch.manual_seed(1234)
+    again = evaluate_network(trained, digits(), CONFIG, judge)
+    assert json.dumps([again.metrics, again.curves]) == json.dumps([measured.metrics, measured.curves])
+    for name in ("images", "labels", "predictions", "saliency", "gradient_counts"):
+        assert np.array_equal(getattr(again.samples, name), getattr(measured.samples, name)), name
+
+
+def test_the_batch_size_changes_nothing_but_rounding(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judge)
+    by_start = {"accuracy_pgd"}  # the attack's start is drawn batch by batch
+    for name in set(measured.metrics) - by_start:
+        assert parts.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-3), name
+    for fill in ("mean", "black"):
+        for kind, scores in measured.curves[fill].items():
+            assert parts.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
+
+
+def frozen_layer(network: nn.Module) -> nn.Module:
+    """The network in training mode but for one layer."""
+    network.train()
+    next(module for module in network.modules() if isinstance(module, nn.Dropout | nn.BatchNorm2d)).eval()
+    return network
+
+
+@pytest.mark.parametrize("name", ["two_conv_small", "resnet10_narrow"])
+@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
+def test_networks_are_left_as_they_were(name: str, configured: Callable[[], RunConfig]) -> None:
+    networks = [frozen_layer(fresh(run("plain", kind)).network) for kind in (name, "two_conv_small")]
+    before = [weights(network) for network in networks]
+    modes = [[module.training for module in network.modules()] for network in networks]
+    random, images = torch.get_rng_state(), digits().test_images.clone()
+    evaluate_network(networks[0], digits(), configured(), networks[1])
+    for network, tensors, training in zip(networks, before, modes, strict=True):
+        assert same(weights(network), tensors)
+        assert [module.training for module in network.modules()] == training and training.count(False) == 1
+        assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert torch.equal(digits().test_images, images)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_networks_in_training_mode_are_measured_in_eval_mode(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    for network in (trained, judge):
+        network.train()
+    again = evaluate_network(trained, digits(), CONFIG, judge)
+    for network in (trained, judge):
+        network.eval()
+    assert again.metrics == measured.metrics

@@ -1,0 +1,134 @@
+"""What captions say of runs: the common setting of their records, and what a method may have of its own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic import Axes, lay_out, run_record, write_manifests
+from test_charts import CELL
+
+from workbench.reporting import captions
+from workbench.reporting.questions import Study
+from workbench.reporting.words import Setting
+from workbench.results.records import RunRecord
+
+USUAL = "2,000 of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images"
+
+
+@pytest.fixture(autouse=True)
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_manifests(lay_out(tmp_path, monkeypatch, Axes(datasets=("fashion_mnist", "mnist"))))
+
+
+def runs(method: str = "plain", seeds: Sequence[int] = (0, 1)) -> list[RunRecord]:
+    return [run_record(replace(CELL, method=method), seed) for seed in seeds]
+
+
+def changed(record: RunRecord, **blocks: dict[str, Any]) -> RunRecord:
+    """The same record with other numbers in blocks of its configuration."""
+    config = dict(record.config)
+    return replace(record, config=config | {name: dict(config[name]) | block for name, block in blocks.items()})
+
+
+def own(record: RunRecord, **blocks: dict[str, Any]) -> RunRecord:
+    """A run whose method sets these blocks otherwise than its profile."""
+    return changed(record, method=blocks, **blocks)
+
+
+def test_runs_of_one_setting() -> None:
+    about = captions.setting([*runs(), *runs("smoot")])
+    assert about.facts == USUAL
+    assert (about.measured_on, about.deviations, about.seeds, about.region) == ("test", False, 2, "foreground")
+    assert about.source == "results/laptop/records/fashion_mnist/resnet10_narrow"
+
+
+def test_all_training_images() -> None:
+    everything = [changed(record, dataset={"train_images": None}) for record in runs()]
+    assert captions.setting(everything).facts.startswith("all 60,000 training images, 10 epochs")
+
+
+@pytest.mark.parametrize("blocks", [{"training": {"epochs": 25}}, {"dataset": {"train_images": 500}}])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_method_of_its_own_is_told_wherever_it_comes(blocks: dict[str, Any], first: bool) -> None:
+    usual, long = runs(), [own(record, **blocks) for record in runs("smoot")]
+    about = captions.setting([*long, *usual] if first else [*usual, *long])
+    assert (about.train_images, about.epochs, about.deviations) == (2000, 10, True)
+    assert about.facts == USUAL.replace("10 epochs", "10 epochs where a method does not say otherwise")
+
+
+def test_other_overrides_are_told_too() -> None:
+    noisy = [own(record, dataset={"label_noise": 0.2}) for record in runs("smoot")]
+    assert captions.setting([*runs(), *noisy]).deviations
+
+
+def test_other_epochs_without_a_method_that_says_so_are_an_error() -> None:
+    usual, odd = runs(), changed(runs("smoot")[0], training={"epochs": 25})
+    with pytest.raises(ValueError, match=r"'smoot', 'seed': 0.* was run with .*'epochs': 25.*expected .* 10,"):
+        captions.setting([*usual, odd])
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value"), [("dataset", "validation_images", 7), ("evaluation", "curve_images", 3)]
+)
+def test_what_no_method_may_change_is_an_error_in_its_own_training_too(block: str, key: str, value: int) -> None:
+    odd = changed(own(runs("smoot")[0], training={"epochs": 25}), **{block: {key: value}})
+    with pytest.raises(ValueError, match=rf"{key}.*{value}.*as the others"):
+        captions.setting([*runs(), odd])
+
+
+def test_development_images_stand_in_for_the_test_images() -> None:
+    records = [changed(record, dataset={"development_images": 5000}) for record in runs()]
+    about = captions.setting(records)
+    assert (about.measured_on, about.test_images) == ("development", 5000)
+    assert about.facts == USUAL.replace("10,000 test images", "5,000 development images")
+    with pytest.raises(ValueError, match=r"'development': 0.*expected .*'development': 5000"):
+        captions.setting([*records, *runs("smoot")])
+
+
+def test_records_from_before_there_were_development_images() -> None:
+    old = []
+    for record in runs():
+        dataset = {key: value for key, value in record.config["dataset"].items() if key != "development_images"}
+        old.append(replace(record, config={**record.config, "dataset": dataset}))
+    assert captions.setting(old).measured_on == "test"
+
+
+def test_groups_come_in_the_records_order() -> None:
+    other = [run_record(replace(CELL, dataset="mnist"), seed) for seed in (0, 1, 2)]
+    groups = captions.by_setting([other[0], *runs(), *other[1:]])
+    told: list[tuple[Setting, int]] = [(about, len(group)) for about, group in groups]
+    assert [(about.dataset, about.seeds, count) for about, count in told] == [("mnist", 3, 3), ("fashion_mnist", 2, 2)]
+
+
+def test_where_every_method_says_otherwise_the_profile_is_told() -> None:
+    long = [own(record, training={"epochs": 25}) for record in runs()]
+    few = [own(record, dataset={"train_images": 500}) for record in runs("smoot")]
+    about = captions.setting([*long, *few])
+    assert (about.train_images, about.epochs, about.deviations) == (2000, 10, True)
+
+
+def test_rows_of_a_setting() -> None:
+    about = captions.setting(runs())
+    rows = [("fashion_mnist", "resnet10_narrow", 1), ("mnist", "resnet10_narrow", 2), ("fashion_mnist", "two_conv", 3)]
+    frame = pd.DataFrame(rows, columns=["dataset", "backbone", "value"])
+    assert captions.of_setting(frame, about)["value"].tolist() == [1]
+
+
+def test_a_studys_captions_say_what_was_measured_on_how_many_images() -> None:
+    study, records = Study("t", ("comparison",), "plain", note="Ten seeds."), runs()
+    about = captions.setting(records)
+    about = replace(about, measured=replace(about.measured, curve_images=1500, pgd_images=250))
+    facts = f"{USUAL}; maps on the first 1,500 of them, PGD on the first 250."
+    assert captions.ending(study, records, about, ["accuracy", "judge_gap_mean"]) == f"Ten seeds. {facts}"
+    said = captions.ending(study, records, about, ["accuracy", "judge_gap_right_black"])
+    assert said == f"Ten seeds. {captions.JUDGED} {facts}"
+
+
+def test_a_studys_captions_say_what_the_judge_knows() -> None:
+    records = [changed(record, dataset={"development_images": 5000}) for record in runs()]
+    said = captions.ending(Study("t", ("comparison",), "plain"), records, captions.setting(records), ["accuracy"])
+    assert said.startswith("Measured on development images")
+    assert "About a sixth of them were among the judge's training images. 2,000 of 60,000 training images" in said

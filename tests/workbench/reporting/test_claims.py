@@ -1,0 +1,147 @@
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from test_typesetting import ABOUT
+
+from workbench.config.protocol import Claim
+from workbench.reporting.claims import judge_claims, verdict
+from workbench.reporting.words import Setting
+from workbench.results.statistics import holm, shifted
+
+PLAIN = [0.80, 0.81, 0.82]
+CLAIM = Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003)
+
+
+def frame(smoot: list[float], plain: list[float] = PLAIN, metric: str = "accuracy") -> pd.DataFrame:
+    """The runs of two methods, the seeds of one in another order."""
+    rows = [("plain", seed, value) for seed, value in enumerate(plain)]
+    rows += [("smoot", seed, value) for seed, value in reversed(list(enumerate(smoot)))]
+    return pd.DataFrame(rows, columns=["method", "seed", metric])
+
+
+def judged(smoot: list[float], claim: Claim = CLAIM, about: Setting = ABOUT) -> pd.Series:
+    return judge_claims([claim], [(about, frame(smoot))]).iloc[0]
+
+
+def by_hand(differences: list[float], margin: float) -> tuple[float, float, float]:
+    """Interval of three differences, and t of their distance from the margin."""
+    mean = sum(differences) / 3
+    sd = math.sqrt(sum((d - mean) ** 2 for d in differences) / 2)
+    half = 4.302652729911275 * sd / math.sqrt(3)
+    return mean - half, mean + half, (mean + margin) / sd * math.sqrt(3)
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ((0.010, 0.011, 0.012), "supported"),  # clearly better
+        ((-0.001, -0.0011, -0.0009), "supported"),  # a little worse, and surely by less than the margin
+        ((-0.010, -0.011, -0.012), "contradicted"),  # all of the interval below -0.003
+        ((-0.002, 0.004, 0.001), "inconclusive"),  # above the margin, but not surely
+        ((-0.002, -0.008, -0.005), "inconclusive"),  # worse on average; the interval reaches above -0.003
+    ],
+)
+def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
+    found = judged([plain + d for plain, d in zip(PLAIN, differences, strict=True)])
+    low, high, t = by_hand(list(differences), 0.003)
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert found["effect"] == pytest.approx(sum(differences) / 3)
+    # two degrees of freedom: p = 1 - |t| / sqrt(t^2 + 2)
+    assert found["p_value"] == pytest.approx(1 - abs(t) / math.sqrt(t**2 + 2))
+    assert found["p_holm"] == found["p_value"]  # alone in its family
+    assert found["verdict"] == expected
+    assert (found["n"], found["margin"], found["p_required"]) == (3, 0.003, 0.05)
+
+
+def test_a_significant_loss_beyond_the_margin_is_not_support() -> None:
+    found = judged([plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)])
+    assert found["p_holm"] < 0.05 and found["verdict"] == "contradicted"
+
+
+def test_the_required_p_decides() -> None:
+    smoot = [plain + d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
+    p = judged(smoot)["p_holm"]
+    assert judged(smoot, replace(CLAIM, p=1.01 * p))["verdict"] == "supported"
+    assert judged(smoot, replace(CLAIM, p=p))["verdict"] == "inconclusive"  # not below
+
+
+def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
+    lower = replace(CLAIM, better="lower", margin=0.0)
+    fallen = [plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
+    assert judged(fallen, lower)["effect"] == pytest.approx(0.011)
+    assert judged(fallen, lower)["verdict"] == "supported"
+    assert judged(fallen, replace(lower, better="higher"))["verdict"] == "contradicted"
+
+
+def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> None:
+    one = judge_claims([CLAIM], [(ABOUT, frame([0.9], [0.8]))]).iloc[0]
+    assert (one["verdict"], one["n"]) == ("inconclusive", 1) and math.isnan(one["p_holm"])
+    assert judged([value + 0.01 for value in PLAIN])["verdict"] == "supported"
+    assert judged([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
+    assert judged(PLAIN, replace(CLAIM, margin=0.0))["verdict"] == "inconclusive"
+
+
+def test_what_is_undefined_or_absent_is_not_measured() -> None:
+    undefined = frame([0.8, math.nan, 0.9])
+    absent = replace(CLAIM, name="r", reference="sgt")
+    found = judge_claims([CLAIM, absent], [(ABOUT, undefined)])
+    assert found["verdict"].tolist() == ["not measured"] * 2
+    assert found["n"].tolist() == [0] * 2 and found["p_holm"].isna().all() and found["effect"].isna().all()
+    assert verdict(CLAIM, None) == "not measured"
+
+
+def test_a_metric_that_nobody_measures_is_a_mistake() -> None:
+    wrong = replace(CLAIM, metric="acuracy")
+    with pytest.raises(ValueError, match="no record has the metric 'acuracy': correct its name"):
+        judge_claims([wrong], [(ABOUT, frame([0.8, 0.9, 0.9]))])
+
+
+def test_undefined_runs_of_another_method_do_not_matter() -> None:
+    other = pd.DataFrame([("sgt", 0, math.nan)], columns=["method", "seed", "accuracy"])
+    smoot = [value + d for value, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
+    found = judge_claims([CLAIM], [(ABOUT, pd.concat([frame(smoot), other]))])
+    assert found["verdict"].tolist() == ["supported"]
+
+
+def test_seeds_that_are_not_shared_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"cannot judge 'not worse than plain': .* do not share the seeds \[2\]"):
+        judge_claims([CLAIM], [(ABOUT, frame([0.8, 0.9]))])
+
+
+def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
+    """Three claims of one family and one of another, on two settings: p times 3, 2, 1 and times 1."""
+    smoot = [plain + d for plain, d in zip(PLAIN, (0.003, 0.004, 0.006), strict=True)]
+    other = [plain + d for plain, d in zip(PLAIN, (0.001, 0.009, 0.004), strict=True)]
+    margins = (0.0, 0.01, 0.004)
+    claims = [replace(CLAIM, name=str(margin), margin=margin) for margin in margins]
+    claims.append(replace(CLAIM, name="alone", family="secondary"))
+    two = replace(ABOUT, backbone="two_conv_small")
+    found = judge_claims(claims, [(ABOUT, frame(smoot)), (two, frame(other))])
+
+    assert found["claim"].tolist() == [name for name in ("0.0", "0.01", "0.004", "alone") for _ in range(2)]
+    for backbone, values in (("resnet10_narrow", smoot), ("two_conv_small", other)):
+        own = found[found["backbone"] == backbone].set_index("claim")
+        raw = [shifted(values, PLAIN, margin=margin).p_value for margin in margins]
+        assert own["p_value"].tolist()[:3] == pytest.approx(raw)
+        smallest, middle, largest = sorted(raw)
+        adjusted = {smallest: 3 * smallest, middle: 2 * middle, largest: largest}
+        expected = [adjusted[smallest], max(adjusted[smallest], adjusted[middle])]
+        expected.append(max(expected[1], largest))
+        assert sorted(own["p_holm"].tolist()[:3]) == pytest.approx(expected)
+        assert own["p_holm"].tolist()[:3] == pytest.approx(holm(raw))
+        assert own.loc["alone", "p_holm"] == own.loc["alone", "p_value"]
+
+
+def test_a_claim_is_judged_on_its_own_settings() -> None:
+    two = replace(ABOUT, backbone="two_conv_small")
+    groups = [(ABOUT, frame(PLAIN)), (two, frame(PLAIN))]
+    claims = [replace(CLAIM, settings=("fashion_mnist-two_conv_small",)), replace(CLAIM, name="all")]
+    found = judge_claims(claims, groups)
+    assert found[["claim", "backbone"]].to_numpy().tolist() == [
+        ["not worse than plain", "two_conv_small"],
+        ["all", "resnet10_narrow"],
+        ["all", "two_conv_small"],
+    ]
+    assert judge_claims([], groups).empty

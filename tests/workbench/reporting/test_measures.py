@@ -1,0 +1,49 @@
+import pytest
+from synthetic import run_record
+
+from workbench.config.cells import Cell
+from workbench.reporting.measures import ACCURACY, Measure, faithfulness, judged_fill, localisation, quality
+
+
+def test_headers_tell_unit_and_direction() -> None:
+    assert Measure("Accuracy").header == "Accuracy (%) ↑"
+    assert Measure("NLL", "nats", better="lower").header == "NLL (nats) ↓"
+    assert Measure("Stability", "").header == "Stability ↑"
+    assert Measure("Random", better="").header == "Random (%)"
+    assert Measure("Mass", better="mixed").header == "Mass (%) ↑, shortcut ↓"
+
+
+def test_a_difference_of_per_cents_is_in_points_and_of_the_rest_in_their_unit() -> None:
+    assert ACCURACY["accuracy"].difference == "Accuracy (points) ↑"
+    assert ACCURACY["nll"].difference == "NLL (nats) ↓"
+    assert faithfulness(["mean"])["gap_mean"].difference == "Gap, mean (points) ↑"
+    assert localisation(["block"])["stability"].difference == "Stability ↑"
+    assert [Measure("x", unit).factor for unit in ("%", "points", "nats", "")] == [100, 100, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("regions", "header"),
+    [
+        (["foreground", "foreground"], "Relevance mass, object (%) ↑"),
+        (["block"], "Relevance mass, block (%) ↑"),
+        (["shortcut"], "Relevance mass, shortcut (%) ↓"),
+        (["foreground", "block"], "Relevance mass (%) ↑"),
+        (["foreground", "shortcut"], "Relevance mass (%) ↑, shortcut ↓"),
+    ],
+)
+def test_on_a_shortcut_lower_is_better_and_the_header_says_where(regions: list[str], header: str) -> None:
+    measures = localisation(regions)
+    assert measures["relevance_mass"].header == header
+    assert measures["grid_pointing"].header == "Grid pointing (%) ↑"  # its region is always the class's own tile
+
+
+def test_every_metric_of_a_record_is_shown_somewhere() -> None:
+    metrics = set(run_record(Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot"), 0).metrics)
+    shown = set(quality(("mean", "black"), ["foreground"]))
+    hidden = {f"judge_{curve}_auc_{fill}" for curve in ("deletion", "insertion") for fill in ("mean", "black")}
+    controls = {f"random_{name}" for name in ("relevance_mass", "relevance_rank", "pointing_game", "gini")}
+    assert metrics == shown | hidden | controls
+
+
+def test_the_mean_fill_stands_for_the_judge_if_it_was_used() -> None:
+    assert (judged_fill(("black", "mean")), judged_fill(("noise", "black"))) == ("mean", "noise")

@@ -1,0 +1,136 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from synthetic import Axes, lay_out, run_record
+from test_charts import CELL
+
+from workbench.reporting.questions import Choice, Condition, Study, load_study, remarks
+from workbench.results.records import RunRecord
+
+WHOLE: dict[str, Any] = {
+    "title": "What matters in a mask",
+    "exhibits": ["comparison", "choice", "conditions"],
+    "reference": "plain",
+    "note": "Ten seeds.",
+    "compared": ["smoot", "plain"],
+    "choice": {
+        "candidates": ["sgt", "smoot"],
+        "accuracy": "accuracy",
+        "margin": 0.003,
+        "faithfulness": ["stability", "gap_black"],
+    },
+    "conditions": [{"axis": "Training images", "level": "500", "methods": {"plain": "plain", "smoot": "sgt"}}],
+}
+
+
+def measured_on_development(record: RunRecord) -> RunRecord:
+    config = dict(record.config) | {"dataset": record.config["dataset"] | {"development_images": 2000}}
+    return replace(record, config=config)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    lay_out(tmp_path, monkeypatch, Axes())
+    return tmp_path
+
+
+def written(root: Path, block: Any) -> Study | None:
+    """The study of a profile with this block."""
+    file = root / "params.yaml"
+    params = yaml.safe_load(file.read_text()) | {"study": block}
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    return load_study("laptop")
+
+
+def test_the_block_as_dataclasses(root: Path) -> None:
+    found = written(root, WHOLE)
+    assert found == Study(
+        title="What matters in a mask",
+        exhibits=("comparison", "choice", "conditions"),
+        reference="plain",
+        note="Ten seeds.",
+        compared=("smoot", "plain"),
+        choice=Choice(("sgt", "smoot"), "accuracy", 0.003, ("stability", "gap_black")),
+        conditions=(Condition("Training images", "500", {"plain": "plain", "smoot": "sgt"}),),
+    )
+    assert found.shown(("a", "b")) == ("smoot", "plain")
+
+
+def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> None:
+    assert written(root, None) is None
+    found = written(root, {"title": "t", "exhibits": ["factorial"], "reference": "plain"})
+    assert found is not None and found.choice is None and found.conditions == ()
+    assert found.shown(("a", "b")) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"reference": "erm", "exhibits": ["choice"], "conditions": []},
+            r"study.reference names 'erm': expected one of plain, sgt, smoot",
+        ),
+        ({"compared": ["smoot", "erm"]}, r"study.compared names 'erm': expected one of plain, sgt, smoot"),
+        ({"choice": WHOLE["choice"] | {"candidates": ["erm"]}}, r"study.choice.candidates names 'erm': expected one"),
+        ({"conditions": [{"axis": "a", "level": "1", "methods": {"plain": "erm"}}]}, r"study.conditions names 'erm'"),
+        ({"compared": ["smoot", "smoot"]}, r"compared is \['smoot', 'smoot'\]: expected at least one, and none"),
+        ({"exhibits": []}, r"exhibits is \[\]: expected at least one"),
+        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'factorial' or 'oracle' or"),
+        ({"exhibits": ["comparison"]}, r"exhibits is \['comparison'\]: 'choice' and the key choice need"),
+        ({"choice": None}, r"'choice' and the key choice need each other"),
+        ({"conditions": []}, r"'conditions' and the key conditions need each other"),
+        (
+            {"choice": WHOLE["choice"] | {"margin": -0.1}},
+            r"study.choice: margin is -0.1: expected a number in \[0, inf\]",
+        ),
+        (
+            {"choice": WHOLE["choice"] | {"faithfulness": []}},
+            r"study.choice: faithfulness is \[\]: expected at least one",
+        ),
+        ({"conditions": [{"axis": "a", "level": 1, "methods": {"a": "plain"}}]}, r"level is 1: expected a text"),
+        ({"conditions": [{"axis": "a", "level": "1", "methods": {}}]}, r"methods is \{\}: expected at least one"),
+        (
+            {"conditions": [{"axis": "a", "level": "1", "methods": {"a": 3}}]},
+            r"methods.a is 3: expected a method's name",
+        ),
+        (
+            {"reference": "sgt"},
+            r"study: conditions: 'Training images', '500' has the base methods plain, smoot: expected the reference",
+        ),
+        ({"titel": "t"}, r"params.yaml: study: unknown key 'titel': expected title, exhibits"),
+    ],
+)
+def test_a_wrong_block_says_what_is_wrong(root: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        written(root, WHOLE | change)
+
+
+@pytest.mark.parametrize("key", ["title", "exhibits", "reference"])
+def test_a_missing_key_is_named(root: Path, key: str) -> None:
+    with pytest.raises(ValueError, match=f"study: key '{key}' is missing"):
+        written(root, {name: value for name, value in WHOLE.items() if name != key})
+
+
+def test_remarks_say_on_which_images_was_measured() -> None:
+    study = Study("t", ("comparison",), "plain", note="Ten seeds. ")
+    record = run_record(CELL, 0)
+    assert remarks(study, [record]) == "Ten seeds."
+    said = remarks(study, [record, measured_on_development(record)])
+    assert said.startswith("Ten seeds. Measured on development images, drawn from the rest of the training split")
+    assert said.endswith(" Some of them were among the judge's training images.")
+    assert remarks(replace(study, note=""), [record], 60000) == ""
+
+
+@pytest.mark.parametrize(
+    ("judged", "part"), [(10_000, "a sixth"), (9_600, "a sixth"), (30_000, "half"), (8_000, "13 %"), (45_000, "75 %")]
+)
+def test_remarks_say_how_many_of_them_the_judge_knows(root: Path, judged: int, part: str) -> None:
+    file = root / "params.yaml"
+    params = yaml.safe_load(file.read_text())
+    params["judge"]["train_images"] = judged
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    said = remarks(Study("t", ("comparison",), "plain"), [measured_on_development(run_record(CELL, 0))], 60_000)
+    assert said.endswith(f" About {part} of them were among the judge's training images.")

@@ -1,0 +1,120 @@
+"""Whole study profiles: parameters and records in, tables, figures, verdict and report out."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import run_record
+from synthetic_studies import MASKS, PLANS, write_study
+
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import Cell, pipeline
+from workbench.config.profile import Grid
+from workbench.stages import figures, report, tables
+
+PLACES = ("mnist_two_conv_small", "fashion_mnist_two_conv_small")
+PLACE = "fashion_mnist_resnet10_narrow"
+MASK_TABLES = [f"{kind}_{place}" for place in PLACES for kind in ("factorial", "effects", "comparison")]
+MASK_FIGURES = [f"{kind}_{place}" for place in PLACES for kind in ("effects", "adversarial", "comparison")]
+PLAN_EXHIBITS = [f"{kind}_{PLACE}" for kind in ("comparison", "oracle", "sweep", "choice", "conditions")]
+DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
+
+
+@pytest.fixture
+def of_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    return write_study(tmp_path, monkeypatch, MASKS)
+
+
+@pytest.fixture
+def of_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    return write_study(tmp_path, monkeypatch, PLANS)
+
+
+def test_a_study_has_the_tables_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
+    assert list(tables.build_all("masks")) == MASK_TABLES
+    written = tables.write_all("masks")
+    folder = paths.ROOT / "figures" / "masks" / "tables"
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert list(written) == MASK_TABLES
+    assert set(first) == {f"{name}.{kind}" for name in MASK_TABLES for kind in ("md", "csv")} | {"verdict.md"}
+    assert first["verdict.md"].decode() == "**What makes a mask.** Seeds are few.\n"
+    tables.write_all("masks")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
+def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
+    tables.write_all("masks")
+    for dataset, place in zip(MASKS["datasets"], PLACES, strict=True):
+        cell = Cell("masks", dataset, "two_conv_small", "signed_mean")
+        expected = [100 * run_record(cell, seed).metrics["accuracy"] for seed in of_masks.seeds]
+        for kind in ("factorial", "comparison"):
+            written = pd.read_csv(paths.ROOT / f"figures/masks/tables/{kind}_{place}.csv").set_index("method")
+            assert written.loc["signed_mean", "accuracy_mean"] == pytest.approx(sum(expected) / 2, abs=1e-4)
+            assert written.loc["signed_mean", "n"] == 2
+    built = tables.build_all("masks")
+    for place, images in zip(PLACES, ("1,000", "2,000"), strict=True):
+        facts = f"{images} of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images; maps on the first 500"
+        caption = built[f"effects_{place}"].caption
+        assert "Seeds are few. " in caption and facts in caption
+        assert caption.endswith(f"run records in `results/masks/records/{place.replace('_two', '/two')}`.")
+
+
+def test_a_study_has_the_figures_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
+    written = figures.write_all("masks")
+    folder = paths.ROOT / "figures" / "masks" / "plots"
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert list(written) == MASK_FIGURES
+    files = {f"{name}.{kind}" for name in MASK_FIGURES for kind in ("png", "svg")}
+    assert set(first) == files | {"captions.json"}
+    said = storage.read_json(folder / "captions.json")
+    assert all("Seeds are few. " in caption and "10,000 test images" in caption for caption in said.values())
+    figures.write_all("masks")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
+def test_what_chooses_says_development_images_everywhere(of_plans: Grid) -> None:
+    built, drawn = tables.build_all("plans"), {one.name: one.caption for one in figures.draw_all("plans")}
+    assert list(built) == list(drawn) == PLAN_EXHIBITS
+    for caption in [*(table.caption for table in built.values()), *drawn.values()]:
+        assert "5,000 development images" in caption and DEVELOPMENT in caption
+        assert "test image" not in caption.replace(DEVELOPMENT, "")
+    told = tables.verdict("plans")
+    assert told.startswith(f"**Which plan.** {DEVELOPMENT} ") and told.count("\n") == 1
+
+
+def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> None:
+    built = tables.build_all("plans")
+    facts = "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 2 seeds"
+    assert all(facts in table.caption for table in built.values())
+    compared = built[f"comparison_{PLACE}"]
+    assert compared.data["method"].tolist() == ["plain", "smoot", "smoot_long"]
+    passes = compared.data.set_index("method")["passes_mean"]
+    assert passes["plain"] == 1 and passes["smoot_long"] > 2.5 * 4 / 3  # 25 epochs, saliency in each, and masks
+    gains = built[f"conditions_{PLACE}"].data.query("metric == 'accuracy' and method == 'smoot'").set_index("level")
+    for level, suffix in {"500": "_few", "2,000": ""}.items():
+        cells = [Cell("plans", "fashion_mnist", "resnet10_narrow", f"{name}{suffix}") for name in ("smoot", "plain")]
+        smoot, plain = ([run_record(cell, seed).metrics["accuracy"] for seed in of_plans.seeds] for cell in cells)
+        expected = 100 * (sum(smoot) - sum(plain)) / 2
+        assert gains.loc[level, "difference"] == pytest.approx(expected, abs=1e-4)
+    assert set(built[f"oracle_{PLACE}"].data["method"].dropna()) >= {"i50_k30", "i100_k70", "smoot"}
+    assert "smoot_long" not in set(built[f"oracle_{PLACE}"].data["method"])
+
+
+def test_the_report_of_a_study(of_plans: Grid) -> None:
+    figures.write_all("plans")
+    html = report.build("plans")
+    assert f"<strong>Which plan.</strong> {DEVELOPMENT}" in html
+    assert html.count("<table>") == html.count("<img") == len(PLAN_EXHIBITS)
+    assert "results of profile plans" in html and "SMOOT is not distinguishable" not in html
+    path = report.write("plans")
+    assert path == paths.ROOT / "figures" / "plans" / "report.html" and path.read_text(encoding="utf-8") == html
+
+
+def test_a_missing_record_of_a_study_is_made_by_its_own_pipeline(of_masks: Grid) -> None:
+    (paths.ROOT / "results/masks/records/mnist/two_conv_small/plain/3.json").unlink()
+    assert pipeline("masks") == "studies/masks/dvc.yaml:"
+    made_by = r"`dvc repro studies/masks/dvc\.yaml:evaluate@mnist-two_conv_small`"
+    for make in (tables.build_all, lambda profile: list(figures.draw_all(profile))):
+        with pytest.raises(FileNotFoundError, match=made_by):
+            make("masks")

@@ -1,0 +1,247 @@
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from workbench.results.statistics import (
+    PairedComparison,
+    compare,
+    compare_methods,
+    compared_frame,
+    comparisons_frame,
+    holm,
+    mean_interval,
+    measured,
+    pairs,
+    shifted,
+)
+
+METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
+
+
+@pytest.fixture
+def paired() -> tuple[list[float], list[float]]:
+    draw = np.random.default_rng(0)
+    reference = draw.normal(0.80, 0.01, 8)
+    return (reference + draw.normal(0.006, 0.005, 8)).tolist(), reference.tolist()
+
+
+def test_against_scipy(paired: tuple[list[float], list[float]]) -> None:
+    values, reference = paired
+    found = compare(values, reference)
+    oracle = stats.ttest_rel(values, reference)
+    interval = oracle.confidence_interval(0.95)
+
+    assert found.n == 8
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.sd == pytest.approx(np.std(values, ddof=1))
+    assert found.reference_mean == pytest.approx(np.mean(reference))
+    assert found.reference_sd == pytest.approx(np.std(reference, ddof=1))
+    assert found.difference == pytest.approx(np.mean(values) - np.mean(reference))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p_value == pytest.approx(oracle.pvalue)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(values, reference).pvalue)
+    assert found.effect_size == pytest.approx(oracle.statistic / math.sqrt(8))
+    assert math.isnan(found.p_holm)
+
+
+def test_by_hand() -> None:
+    found = compare([3.0, 5.0, 7.0], [1.0, 2.0, 3.0])  # differences 2, 3, 4: mean 3, sd 1
+    assert (found.difference, found.effect_size) == pytest.approx((3, 3))
+    half = 4.302652729911275 / math.sqrt(3)  # t quantile at 2 degrees of freedom
+    assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
+    assert found.excludes_zero
+
+
+def test_five_seeds_cannot_bring_wilcoxon_below_its_floor() -> None:
+    found = compare([1.1, 1.2, 1.3, 1.4, 1.5], [0.0, 0.01, 0.02, 0.03, 0.05])
+    assert found.p_wilcoxon == pytest.approx(0.0625)
+    assert found.p_value < 0.001
+
+
+def test_order_of_the_seeds_matters_only_in_pairs() -> None:
+    forward, swapped = compare([1, 2, 4], [1, 3, 2]), compare([4, 1, 2], [2, 1, 3])
+    assert forward.p_value == pytest.approx(swapped.p_value)
+    assert compare([1, 2, 4], [3, 1, 2]).p_value != pytest.approx(forward.p_value)
+
+
+def test_one_seed_has_no_spread() -> None:
+    found = compare([0.83], [0.82])
+    assert found.difference == pytest.approx(0.01)
+    undefined = (found.sd, found.low, found.high, found.p_value, found.p_wilcoxon, found.effect_size)
+    assert all(math.isnan(number) for number in undefined)
+    assert not found.excludes_zero
+
+
+def test_equal_runs() -> None:
+    found = compare([0.8, 0.9, 0.7], [0.8, 0.9, 0.7])
+    assert (found.difference, found.low, found.high) == (0, 0, 0)
+    assert (found.p_value, found.p_wilcoxon, found.effect_size) == (1, 1, 0)
+    assert not found.excludes_zero
+
+
+def test_equal_differences_in_spite_of_rounding() -> None:
+    reference = [0.1, 0.2, 0.7, 0.35, 0.91]
+    found = compare([value - 0.1 for value in reference], reference)
+    assert (found.low, found.high) == pytest.approx((-0.1, -0.1))
+    assert (found.p_value, found.effect_size) == (0, -math.inf)
+    assert found.p_wilcoxon == pytest.approx(2 / 2**5)
+    assert found.excludes_zero
+
+
+def test_pairs_without_difference_do_not_count_for_wilcoxon() -> None:
+    found = compare([1.0, 2.0, 3.0, 4.5, 5.7, 6.9], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert found.p_wilcoxon == pytest.approx(2 / 2**3)
+
+
+@pytest.mark.parametrize(
+    ("values", "reference", "message"),
+    [
+        ([1.0, 2.0], [1.0], "expected one of each per seed"),
+        ([], [], "expected one of each per seed"),
+        ([1.0, math.nan], [1.0, 2.0], "expected finite numbers"),
+        ([1.0, 2.0], [1.0, math.inf], "expected finite numbers"),
+    ],
+)
+def test_bad_input(values: list[float], reference: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(values, reference)
+
+
+def test_holm_by_hand() -> None:
+    # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 = 0.04, 0.06, 0.06, 0.04; made monotone: 0.06 at the end
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
+    assert holm([0.5, 0.6]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+def test_holm_leaves_out_what_is_undefined() -> None:
+    adjusted = holm([0.02, math.nan, 0.01])
+    assert adjusted[0] == pytest.approx(0.02)
+    assert math.isnan(adjusted[1])
+    assert adjusted[2] == pytest.approx(0.02)
+
+
+def late(pair: tuple[str, str]) -> tuple[int, int]:
+    """By the later method, then by the earlier one."""
+    return METHODS.index(pair[1]), METHODS.index(pair[0])
+
+
+def test_every_pair_once() -> None:
+    assert list(pairs(METHODS)) == list((b, a) for a, b in sorted(combinations(METHODS, 2), key=late)) != []
+    assert list(pairs(METHODS, ("plain", "sgt", "sgt_improved"))) == [
+        ("random_mask", "plain"),
+        ("random_mask", "sgt"),
+        ("random_mask", "sgt_improved"),
+        ("sgt", "plain"),
+        ("sgt_improved", "plain"),
+        ("sgt_improved", "sgt"),
+        ("smoot", "plain"),
+        ("smoot", "sgt"),
+        ("smoot", "sgt_improved"),
+    ]
+    assert list(pairs(("smoot", "sgt"), ("plain", "sgt"))) == [("smoot", "sgt")]
+    assert list(pairs(METHODS, ["plain"])) == [(method, "plain") for method in METHODS[1:]]
+    assert list(pairs(("plain",))) == []
+
+
+def test_a_family_is_paired_by_seed_and_adjusted_together() -> None:
+    frame = pd.DataFrame(
+        {
+            "method": ["plain", "plain", "plain", "smoot", "smoot", "smoot", "sgt", "sgt", "sgt"],
+            "seed": [0, 1, 2, 2, 0, 1, 1, 2, 0],  # in another order for each method
+            "accuracy": [0.80, 0.82, 0.81, 0.83, 0.82, 0.85, 0.80, 0.78, 0.79],
+        }
+    )
+    found = compare_methods(frame, "accuracy", ("plain", "sgt", "smoot"))
+
+    assert list(found) == [("sgt", "plain"), ("smoot", "plain"), ("smoot", "sgt")]
+    against_plain = found["smoot", "plain"]
+    assert against_plain == compare_with_holm([0.82, 0.85, 0.83], [0.80, 0.82, 0.81], against_plain.p_holm)
+    assert [c.p_holm for c in found.values()] == pytest.approx(holm([c.p_value for c in found.values()]))
+    assert against_plain.p_holm > against_plain.p_value
+
+    rows = comparisons_frame(found)
+    assert rows["method"].tolist() == ["sgt", "smoot", "smoot"]
+    assert rows.loc[1, "difference"] == pytest.approx(0.07 / 3)
+    assert "p_holm" in comparisons_frame({}).columns
+
+
+def compare_with_holm(values: list[float], reference: list[float], p_holm: float) -> PairedComparison:
+    plain = compare(values, reference)
+    return PairedComparison(**{**vars(plain), "p_holm": p_holm})
+
+
+def test_a_missing_seed_is_named() -> None:
+    frame = pd.DataFrame({"method": ["plain", "plain", "sgt"], "seed": [0, 7, 0], "accuracy": [0.8, 0.8, 0.7]})
+    with pytest.raises(ValueError, match=r"cannot pair accuracy of sgt with plain: undefined for seeds \[7\]"):
+        compare_methods(frame, "accuracy", ("plain", "sgt"))
+
+
+def test_scaled_changes_units_only(paired: tuple[list[float], list[float]]) -> None:
+    found = compare(*paired)
+    points = found.scaled(100)
+    assert points.difference == pytest.approx(100 * found.difference)
+    assert (points.p_value, points.effect_size, points.n) == (found.p_value, found.effect_size, found.n)
+
+
+def test_mean_interval_against_scipy() -> None:
+    values = np.random.default_rng(1).normal(size=(5, 3))
+    mean, low, high = mean_interval(values)
+    for column in range(3):
+        one = stats.ttest_1samp(values[:, column], 0).confidence_interval(0.95)
+        assert (low[column], high[column]) == pytest.approx((one.low, one.high))
+    assert mean == pytest.approx(values.mean(0))
+    mean, low, high = mean_interval(values[:1])
+    assert mean == pytest.approx(values[0])
+    assert np.isnan(low).all()
+    assert np.isnan(high).all()
+
+
+def test_a_margin_shifts_the_test_and_not_the_interval(paired: tuple[list[float], list[float]]) -> None:
+    values, reference = paired
+    found, plain = shifted(values, reference, margin=0.004), compare(values, reference)
+    differences = np.subtract(values, reference)
+    oracle = stats.ttest_1samp(differences, -0.004)
+    interval = oracle.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p_value == pytest.approx(oracle.pvalue)
+    assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(differences + 0.004).pvalue)
+    assert found.effect_size == pytest.approx((differences.mean() + 0.004) / differences.std(ddof=1))
+    assert (found.difference, found.mean, found.sd) == pytest.approx((plain.difference, plain.mean, plain.sd))
+    assert found.p_value < plain.p_value
+    assert shifted(values, reference) == plain
+
+
+def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
+    found = shifted([1.0, 2.0, 3.0], [3.0, 5.0, 7.0], better="lower", margin=1.0)  # improvements 2, 3, 4
+    half = 4.302652729911275 / math.sqrt(3)
+    assert (found.difference, found.low, found.high) == pytest.approx((3, 3 - half, 3 + half))
+    assert (found.mean, found.reference_mean) == (2, 5)  # in their own direction
+    assert found.effect_size == pytest.approx(4)  # of 3, 4, 5
+    assert found.p_value == pytest.approx(stats.ttest_1samp([3, 4, 5], 0).pvalue)
+
+
+@pytest.mark.parametrize("margin", [-0.001, math.nan])
+def test_a_margin_is_not_negative(margin: float) -> None:
+    with pytest.raises(ValueError, match=r"margin is .*: expected 0 or more"):
+        shifted([1.0, 2.0], [1.0, 1.0], margin=margin)
+
+
+def test_what_was_not_measured_has_no_comparisons() -> None:
+    frame = pd.DataFrame(
+        {
+            "method": ["plain", "plain", "sgt", "sgt"],
+            "seed": [0, 1, 0, 1],
+            "a": [1.0, 2, 3, 5],
+            "b": [1, math.nan, 1, 1],
+        }
+    )
+    assert [measured(frame, name) for name in "abc"] == [True, False, False]
+    assert compared_frame(frame, "b", ("plain", "sgt")).empty and compared_frame(frame, "c", ("plain", "sgt")).empty
+    found = compared_frame(frame, "a", ("plain", "sgt"))
+    assert found[["method", "reference", "difference"]].to_numpy().tolist() == [["sgt", "plain", 2.5]]
+    assert list(found.columns) == list(compared_frame(frame, "b", ("plain", "sgt")).columns)

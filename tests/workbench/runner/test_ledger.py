@@ -1,0 +1,167 @@
+"""The ledger: keys, locks, crashes, and starting afresh."""
+
+import fcntl
+import json
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import working
+
+from workbench.config import paths
+from workbench.runner import ledger
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger in the test's folder, for this process (and through SMOOT_ROOT for others)."""
+    monkeypatch.delenv("SMOOT_LEDGER", raising=False)
+    monkeypatch.setenv("SMOOT_ROOT", str(tmp_path))
+    monkeypatch.setattr(paths, "LEDGER", tmp_path / "scratch" / "ledger")
+    return paths.LEDGER
+
+
+def test_an_entry_is_unfinished_until_finish(own_ledger: Path) -> None:
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as entry:
+        assert entry.folder == own_ledger / "train/mnist/net/sgt/3-abc"
+        assert not entry.finished
+        (entry.folder / "weights").write_text("w")
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as again:
+        assert not again.finished
+        assert (again.folder / "weights").read_text() == "w"
+        again.finish()
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as third:
+        assert third.finished
+    with ledger.claim("train", "mnist/net/sgt", 3, "other") as other:
+        assert not other.finished
+
+
+def test_off_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ledger.claim("train", "c", 0, "k") as entry:
+        (entry.folder / "weights").write_text("w")
+        entry.finish()
+    monkeypatch.setenv("SMOOT_LEDGER", "off")
+    with ledger.claim("train", "c", 0, "k") as entry:
+        assert not entry.finished
+        assert list(entry.folder.iterdir()) == []
+
+
+def test_another_mode_than_on_and_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOOT_LEDGER", "of")
+    with (
+        pytest.raises(ValueError, match="SMOOT_LEDGER is 'of': expected on or off"),
+        ledger.claim("t", "c", 0, "k"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("cell", ["../elsewhere", "/tmp", "a/../../b"])
+def test_a_cell_stays_in_the_ledger(cell: str) -> None:
+    with pytest.raises(ValueError, match="lead out of the ledger"), ledger.claim("train", cell, 0, "k"):
+        pass
+
+
+def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path, own_ledger: Path) -> None:
+    with working.process("claim", tmp_path / "first", 2, "") as first:
+        working.await_file(tmp_path / "first")
+        with working.process("claim", tmp_path / "second", 0, "") as second:
+            assert first.communicate(timeout=working.PATIENCE) == ("False\n", "")
+            out, told = second.communicate(timeout=working.PATIENCE)
+    assert out == "True\n"
+    assert told == "another process works on b/0-k: waiting\n"
+    assert (own_ledger / "train/a/b/0-k/work").read_text() == "x"
+    assert not (tmp_path / "second").exists()
+
+
+def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledger: Path) -> None:
+    part = own_ledger / "train/a/b/0-k/.weights.1.tmp"
+    with working.process("claim", tmp_path / "sign", 300, "") as process:
+        working.await_file(tmp_path / "sign")
+        part.write_text("half")
+        process.kill()
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        assert not entry.finished
+        assert (entry.folder / "work").read_text() == "x"
+        assert not part.exists()
+
+
+def test_who_waited_for_a_lock_file_that_was_removed_locks_the_new_one(tmp_path: Path, own_ledger: Path) -> None:
+    lock = own_ledger / "train/a/b/.0-k.lock"
+    with ExitStack() as stack:
+        with ledger.claim("train", "a/b", 0, "k"):
+            process = stack.enter_context(working.process("claim", tmp_path / "sign", 300, ""))
+            assert process.stderr is not None
+            assert "waiting" in process.stderr.readline()
+            lock.unlink()
+        working.await_file(tmp_path / "sign")
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kill(tmp_path: Path) -> None:
+    counter, kills = tmp_path / "counter", (1, 3, 5)
+    for steps in kills:
+        with working.process("resumable", counter) as process:
+            working.await_file(counter, length=steps)
+            process.kill()
+    counts = []
+    for _ in range(2):
+        with working.process("resumable", counter) as process:
+            out, _ = process.communicate(timeout=working.PATIENCE)
+        assert out.splitlines()[-1] == "['abcdef']"
+        counts.append(len(counter.read_text()))
+    assert working.STEPS <= counts[0] <= working.STEPS + len(kills)
+    assert counts[1] == counts[0]
+
+
+def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
+    with working.process("claim", tmp_path / "sign", 0, "killed") as process:
+        process.communicate(timeout=working.PATIENCE)
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]
+
+
+BASE: dict[str, Any] = {
+    "stage": "train",
+    "config": {"lr": 0.1, "layers": [1, 2], "name": None},
+    "code": "c0de",
+    "device": "cpu",
+    "threads": 1,
+    "extra": "data",
+}
+
+
+def test_a_key_does_not_depend_on_the_order_of_the_configuration() -> None:
+    turned = BASE | {"config": dict(reversed(BASE["config"].items()))}
+    assert json.dumps(turned) != json.dumps(BASE)
+    assert ledger.entry_key(**turned) == ledger.entry_key(**BASE)
+    assert len(ledger.entry_key(**BASE)) == 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": "evaluate"},
+        {"config": BASE["config"] | {"lr": 0.2}},
+        {"config": BASE["config"] | {"new": 0}},
+        {"code": "c1de"},
+        {"device": "cuda"},
+        {"threads": 2},
+        {"extra": "other"},
+    ],
+)
+def test_a_key_depends_on_everything(change: dict[str, Any]) -> None:
+    assert ledger.entry_key(**(BASE | change)) != ledger.entry_key(**BASE)
+
+
+def test_a_key_depends_on_the_installed_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger.entry_key(**BASE)
+    monkeypatch.setattr(ledger, "version", lambda name: f"{name} 0.0")
+    assert ledger.entry_key(**BASE) != before
+
+
+def test_a_configuration_with_nan_has_no_key() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        ledger.entry_key(**(BASE | {"config": {"lr": float("nan")}}))

@@ -1,0 +1,106 @@
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic import Axes, lay_out, run_record, step_costs, write_results
+
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import Cell, grid_cells
+from workbench.config.profile import load_grid
+from workbench.results import records as results
+from workbench.stages import figures, report
+
+PLACE = "fashion_mnist_resnet10_narrow"
+NAMES = [
+    f"saliency_maps_{PLACE}",
+    f"gradient_magnitudes_{PLACE}",
+    f"attribution_maps_{PLACE}_smoot",
+    f"curves_{PLACE}",
+    f"judge_curves_{PLACE}",
+    f"schedule_{PLACE}",
+    f"accuracy_faithfulness_{PLACE}",
+    "sanity",
+    "accuracy_differences",
+    "robustness_differences",
+    "run_cost",
+    "growth",
+]
+BITMAPS = {NAMES[0], NAMES[2]}
+
+
+@pytest.fixture
+def plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain", "smoot"), seeds=(4, 7))))
+    return paths.ROOT / "figures" / "laptop" / "plots"
+
+
+def test_all_figures_are_written_with_the_same_bytes_each_time(plots: Path) -> None:
+    written = figures.write_all("laptop")
+    assert list(written) == NAMES
+    assert written[NAMES[0]] == plots / f"{NAMES[0]}.png"
+    first = {file.name: file.read_bytes() for file in plots.iterdir()}
+    vector = {f"{name}.svg" for name in NAMES if name not in BITMAPS}
+    assert set(first) == {f"{name}.png" for name in NAMES} | vector | {"captions.json"}
+
+    figures.write_all("laptop")
+    assert {file.name: file.read_bytes() for file in plots.iterdir()} == first
+
+    one = report.write("laptop").read_bytes()
+    assert report.write("laptop").read_bytes() == one
+
+
+def test_captions_say_what_was_run(plots: Path) -> None:
+    drawn = {one.name: one.caption for one in figures.draw_all("laptop")}
+    assert list(drawn) == NAMES
+    grown = drawn.pop("growth")
+    assert "ResNet-10 (narrow) on one CPU core" in grown and "batch size 0.90 and 0.80; image size 0.90" in grown
+    for name, caption in drawn.items():
+        seeds = "n = 1 seed" if name == "sanity" else "n = 2 seeds"
+        assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
+        assert "Fashion-MNIST" in caption, name
+        assert "ResNet-10 (narrow)" in caption, name
+    assert "(seed 4)" in drawn[NAMES[0]]
+    assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
+    assert "500 test images" in drawn[f"curves_{PLACE}"] and "judge network" in drawn[f"judge_curves_{PLACE}"]
+    assert "Accuracy under PGD" in drawn["robustness_differences"]
+    assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
+
+
+@pytest.mark.parametrize("name", ["step_cost", "growth"])
+def test_missing_benchmarks_are_named(plots: Path, name: str) -> None:
+    (paths.BENCHMARKS / f"{name}.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name}\.csv is missing: `make bench` makes it"):
+        list(figures.draw_all("laptop"))
+
+
+def test_networks_whose_steps_were_not_measured_have_no_cost_of_a_run(plots: Path) -> None:
+    costs = step_costs()
+    storage.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
+    assert "run_cost" not in {drawn.name for drawn in figures.draw_all("laptop")}
+
+
+def test_missing_samples_are_named(plots: Path) -> None:
+    path = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot").samples_path
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="dvc repro evaluate@fashion_mnist-resnet10_narrow`"):
+        list(figures.draw_all("laptop"))
+
+
+def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
+    names = [drawn.name for drawn in figures.draw_all("laptop")]
+    absent = ("attribution_maps", "accuracy_differences", "robustness_differences")
+    assert names == [name for name in NAMES if not name.startswith(absent)]
+
+
+def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
+    grid = load_grid("laptop")
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            record = run_record(cell, seed, accuracy_pgd=math.nan)
+            results.write_record(replace(record, sanity={}, attributions={}))
+    names = [drawn.name for drawn in figures.draw_all("laptop")]
+    assert "accuracy_differences" in names and not {"sanity", "robustness_differences"} & {*names}

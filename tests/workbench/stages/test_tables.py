@@ -1,0 +1,213 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from synthetic import Axes, lay_out, run_record, write_results
+
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import Cell, grid_cells
+from workbench.config.profile import Grid
+from workbench.reporting.measures import ACCURACY
+from workbench.results import records as results
+from workbench.results.statistics import comparisons_frame
+from workbench.stages import tables
+
+KINDS = ("accuracy", "faithfulness", "localisation", "comparisons")
+AXES = Axes(datasets=("mnist", "fashion_mnist"), backbones=("two_conv_small",), seeds=(0, 1))
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    laid_out = lay_out(tmp_path, monkeypatch, AXES)
+    write_results(laid_out, pictures=False)
+    return laid_out
+
+
+def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None:
+    written = tables.write_all("laptop")
+    folder = paths.ROOT / "figures" / "laptop" / "tables"
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    names = [
+        "summary",
+        "claims_overview",
+        "claims",
+        *(f"{kind}_{place}_two_conv_small" for kind in KINDS for place in ("mnist", "fashion_mnist")),
+        "attributions",
+        "sanity",
+        "judges",
+        "retraining",
+        "masking",
+        "cost",
+        "pipeline",
+        "starts",
+    ]
+    assert list(written) == names
+    assert set(first) == {f"{name}.{kind}" for name in names for kind in ("md", "csv")} | {"verdict.md"}
+    tables.write_all("laptop")
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
+def test_numbers_in_the_files_are_those_of_the_records(grid: Grid) -> None:
+    tables.write_all("laptop")
+    written = pd.read_csv(paths.ROOT / "figures/laptop/tables/accuracy_mnist_two_conv_small.csv")
+    cell = Cell("laptop", "mnist", "two_conv_small", "smoot")
+    scores = [100 * run_record(cell, seed).metrics["accuracy"] for seed in grid.seeds]
+    found = written.set_index("method").loc["smoot", "accuracy_mean"]
+    assert found == pytest.approx(sum(scores) / 2, abs=1e-4)
+
+
+def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
+    built = tables.build_all("laptop")
+    assert "1,000 of 60,000 training images" in built["accuracy_mnist_two_conv_small"].caption
+    assert "2,000 of 60,000 training images" in built["accuracy_fashion_mnist_two_conv_small"].caption
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
+        ("results/benchmarks/pipeline_cost.csv", "`make bench` makes it"),
+        ("results/benchmarks/start_cost.csv", "`make bench` makes it"),
+        ("data/manifest/laptop/mnist.json", r"`python -m smoot\.workbench\.data manifest mnist --profile laptop`"),
+        ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
+        ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),
+        ("results/laptop/retraining/mnist/two_conv_small/sgt/1.json", "`dvc repro retrain` makes it"),
+        ("results/laptop/history/mnist/two_conv_small/sgt/1.csv", "dvc repro train@mnist-two_conv_small`"),
+    ],
+)
+def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
+    (paths.ROOT / path).unlink()
+    with pytest.raises(FileNotFoundError, match=message) as error:
+        tables.build_all("laptop")
+    assert str(paths.ROOT / path) in str(error.value)
+
+
+def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
+    path = paths.BENCHMARKS / "step_cost.csv"
+    storage.write_csv(pd.read_csv(path).drop(columns="device"), path)
+    with pytest.raises(ValueError, match=r"step_cost\.csv: key column device is missing"):
+        tables.build_all("laptop")
+
+
+def test_records_of_other_data_or_another_setting_are_an_error(grid: Grid) -> None:
+    cell = Cell("laptop", "mnist", "two_conv_small", "sgt")
+    record = run_record(cell, 1)
+    results.write_record(replace(record, data="other"))
+    with pytest.raises(ValueError, match=r"'seed': 1.* was run with \{'data': 'other'"):
+        tables.build_all("laptop")
+    longer = {**record.config, "training": {**record.config["training"], "epochs": 99}}
+    results.write_record(replace(record, config=longer))
+    with pytest.raises(ValueError, match="'epochs': 99"):
+        tables.build_all("laptop")
+
+
+def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
+    path = paths.ProfilePaths("laptop").manifest / "mnist.json"
+    storage.write_json(storage.read_json(path) | {"sha256": "other"}, path)
+    with pytest.raises(ValueError, match=r"with data sha-of-mnist, but .*mnist\.json describes other"):
+        tables.build_all("laptop")
+
+
+def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
+    path = paths.ProfilePaths("laptop").manifest / "mnist.json"
+    storage.write_json({key: value for key, value in storage.read_json(path).items() if key != "region"}, path)
+    with pytest.raises(ValueError, match=r"key region is missing: `python -m smoot\.workbench\.data manifest mnist"):
+        tables.build_all("laptop")
+
+
+def test_a_configuration_without_what_captions_need_is_an_error(grid: Grid) -> None:
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            record = run_record(cell, seed)
+            evaluation = {key: value for key, value in record.config["evaluation"].items() if key != "robustness"}
+            results.write_record(replace(record, config={**record.config, "evaluation": evaluation}))
+    with pytest.raises(ValueError, match="its configuration has no 'robustness'; captions need it"):
+        tables.build_all("laptop")
+
+
+def test_a_shortcut_has_a_table_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = replace(AXES, datasets=("mnist", "shortcut_mnist"))
+    write_results(lay_out(tmp_path / "shortcut", monkeypatch, axes), pictures=False)
+    built = tables.build_all("laptop")
+    assert set(built["shortcut"].data["dataset"]) == {"shortcut_mnist"}
+    cell = Cell("laptop", "shortcut_mnist", "two_conv_small", "sgt")
+    chosen = [100 * run_record(cell, seed).history["validation_accuracy"] for seed in axes.seeds]
+    found = built["shortcut"].data.set_index("method").loc["sgt", "validation_accuracy_mean"]
+    assert found == pytest.approx(sum(chosen) / 2, abs=1e-4)
+    assert "Relevance mass, shortcut (%) ↓" in built["localisation_shortcut_mnist_two_conv_small"].display
+
+
+def test_what_no_run_was_asked_for_has_no_table(grid: Grid) -> None:
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            results.write_record(replace(run_record(cell, seed), attributions={}, sanity={}))
+    params = paths.ROOT / "params.yaml"
+    content = yaml.safe_load(params.read_text())
+    content["retraining"]["settings"], content["claims"] = [], []
+    params.write_text(yaml.safe_dump(content))
+    assert not {"attributions", "sanity", "retraining", "claims", "shortcut"} & set(tables.build_all("laptop"))
+
+
+def test_mixed_versions_of_the_code_are_told(grid: Grid) -> None:
+    cell = Cell("laptop", "mnist", "two_conv_small", "sgt")
+    results.write_record(replace(run_record(cell, 1), code="d" * 64))
+    built = tables.build_all("laptop")
+    assert "2 versions of the code" in built["accuracy_mnist_two_conv_small"].caption
+    assert "versions of the code" not in built["accuracy_fashion_mnist_two_conv_small"].caption
+
+
+def pair(reference: str, difference: float, half: float, p_holm: float, n: int = 5) -> list[object]:
+    low, high = difference - half, difference + half
+    return ["smoot", reference, n, 0.8, 0.01, 0.8, 0.01, difference, low, high, p_holm / 2, 0.06, 1.0, p_holm]
+
+
+def judged(*rows: list[object]) -> str:
+    return tables.verdict_line(ACCURACY["accuracy"], pd.DataFrame(rows, columns=comparisons_frame({}).columns))
+
+
+def test_the_verdict_says_no_more_than_the_interval() -> None:
+    assert judged(pair("plain", 0.01, 0.004, 0.008)) == (
+        "- Accuracy: SMOOT is better than Plain (+1.00 [+0.60, +1.40], p = 0.008)."
+    )
+    assert judged(pair("sgt", -0.01, 0.004, 0.008)).startswith("- Accuracy: SMOOT is worse than SGT (−1.00")
+    assert "not distinguishable from SGT improved (+1.00 [−0.20, +2.20], p = 0.090)" in judged(
+        pair("sgt_improved", 0.01, 0.012, 0.09)
+    )
+    assert "better than Plain before, not after Holm's adjustment (" in judged(pair("plain", 0.01, 0.009, 0.07))
+    assert "not comparable with Plain (one seed: +1.00, p –)" in judged(pair("plain", 0.01, math.nan, math.nan, n=1))
+    both = judged(pair("plain", 0.01, 0.004, 0.008), pair("sgt", 0.0, 0.01, 1.0))
+    assert both.endswith("p = 0.008); not distinguishable from SGT (+0.00 [−1.00, +1.00], p = 1.000).")
+    assert judged() == "- Accuracy: no runs of SMOOT beside a reference."
+
+
+def test_the_verdict_judges_every_cell_and_measure(grid: Grid) -> None:
+    for cell in grid_cells(grid):  # smoot: accuracy the same as plain's, gap twenty points above it
+        for seed in grid.seeds:
+            plain = run_record(Cell(cell.profile, cell.dataset, cell.backbone, "plain"), seed).metrics
+            if cell.method == "smoot":
+                gap = plain["gap_mean"] + 0.2 + seed / 500
+                results.write_record(run_record(cell, seed, accuracy=plain["accuracy"], gap_mean=gap))
+    text = tables.verdict("laptop")
+
+    assert text.count("- Accuracy: SMOOT is not distinguishable from Plain (+0.00 [+0.00, +0.00], p = 1.000)") == 2
+    assert text.count("- Gap, mean: SMOOT is better than Plain (+20.1 [+18.8, +21.4]") == 2
+    assert text.count("- Gap, black: SMOOT is") == 2
+    assert text.count("- Judge's gap, mean: SMOOT is") == 2
+    assert "random" not in text.lower()  # no reference
+    assert "**MNIST, Two-conv (small)** (1,000 of 60,000 training images" in text
+    assert text.index("MNIST, Two-conv") < text.index("Fashion-MNIST, Two-conv")
+
+
+def test_a_grid_of_one_method_has_tables_without_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(lay_out(tmp_path / "one", monkeypatch, Axes(methods=("plain",), seeds=(0,))), pictures=False)
+    built = tables.write_all("laptop")
+    shown = built["accuracy_fashion_mnist_resnet10_narrow"].display
+    assert list(shown.columns)[-1] == "Accuracy under PGD (%) ↑"
+    assert not [name for name in built if name.startswith(("comparisons", "claims"))]
+    assert built["masking"].display.empty
+    assert "no runs of SMOOT beside a reference" in tables.verdict("laptop")

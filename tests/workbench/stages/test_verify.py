@@ -1,0 +1,190 @@
+"""Comparing records with committed ones: by their spread over seeds, through a repository of their own."""
+
+import itertools
+import math
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic
+
+from workbench.config import paths
+from workbench.config.cells import Cell, grid_cells
+from workbench.config.profile import Grid
+from workbench.results import records as results
+from workbench.stages import verify
+
+
+def runs(accuracy: dict[str, list[float]], **other: list[float]) -> pd.DataFrame:
+    """Records of one network; accuracy (and other metrics) by method and seed."""
+    rows = []
+    for method, values in accuracy.items():
+        for seed, value in enumerate(values):
+            cell = {"dataset": "mnist", "backbone": "net", "method": method, "seed": seed, "accuracy": value}
+            rows.append(cell | {name: numbers[seed] for name, numbers in other.items()})
+    return pd.DataFrame(rows)
+
+
+# Means 0.8 and 0.9, standard deviations 0.02 and 0 over 4 seeds.
+THEIRS = {"plain": [0.82, 0.80, 0.80, 0.78], "sgt": [0.9, 0.9, 0.9, 0.9]}
+ERROR = math.sqrt((2 * 0.02**2 / 3) / 4 * 2)  # of the difference of two such means
+
+
+def moved_by(plain: float = 0.0, sgt: float = 0.0) -> pd.DataFrame:
+    ours = {
+        "plain": [value + plain for value in THEIRS["plain"]],
+        "sgt": [value + sgt for value in THEIRS["sgt"]],
+    }
+    return verify.compare(runs(ours), runs(THEIRS))
+
+
+def test_equal_records_have_not_moved() -> None:
+    assert moved_by().empty
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_moved_by_more_than_four_standard_errors_is_named(sign: int) -> None:
+    assert 4 * ERROR > 0.01
+    moved = moved_by(plain=sign * 4.01 * ERROR)
+    assert len(moved) == 1
+    row = moved.iloc[0]
+    assert (row["dataset"], row["backbone"], row["method"], row["metric"]) == ("mnist", "net", "plain", "accuracy")
+    assert (row["committed"], row["ours"]) == pytest.approx((0.8, 0.8 + sign * 4.01 * ERROR))
+    assert row["standard_errors"] == pytest.approx(4.01)
+
+
+@pytest.mark.parametrize("shift", [3.99 * ERROR, -3.99 * ERROR, 0.5 * ERROR])
+def test_a_mean_within_four_standard_errors_is_accepted(shift: float) -> None:
+    assert moved_by(plain=shift).empty
+
+
+def test_without_any_spread_one_point_is_the_limit() -> None:
+    assert moved_by(sgt=0.0099).empty and moved_by(sgt=-0.0099).empty
+    moved = moved_by(sgt=0.0101)
+    assert moved["method"].tolist() == ["sgt"]
+    assert moved["standard_errors"].iloc[0] > 1e6
+
+
+def test_a_single_seed_has_no_spread_of_its_own() -> None:
+    one = {method: values[1:2] for method, values in THEIRS.items()}
+    assert verify.compare(runs(one), runs(one)).empty
+    error = ERROR / math.sqrt(2)  # of the four seeds alone
+    for shift, count in ((3.9, 0), (4.1, 1)):
+        ours = runs({"plain": [0.80 + shift * error], "sgt": [0.9]})
+        assert len(verify.compare(ours, runs(THEIRS))) == count
+
+
+def test_every_metric_of_every_cell_is_compared() -> None:
+    theirs, ours = runs(THEIRS, nll=[0.5, 0.6, 0.5, 0.6]), runs(THEIRS, nll=[1.5, 1.6, 1.5, 1.6])
+    moved = verify.compare(ours, theirs)
+    assert list(zip(moved["method"], moved["metric"], strict=True)) == [("plain", "nll"), ("sgt", "nll")]
+
+
+def test_an_undefined_metric_has_moved_if_it_was_defined() -> None:
+    undefined, defined = runs(THEIRS, relevance=[math.nan] * 4), runs(THEIRS, relevance=[0.5] * 4)
+    assert verify.compare(undefined, undefined).empty
+    for ours, theirs in ((undefined, defined), (defined, undefined)):
+        assert verify.compare(ours, theirs)["metric"].tolist() == ["relevance", "relevance"]
+    some = runs(THEIRS, relevance=[0.5, math.nan, 0.5, 0.5])
+    assert verify.compare(some, defined).empty
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        runs({"plain": THEIRS["plain"]}),
+        runs(THEIRS | {"smoot": THEIRS["sgt"]}),
+        runs(THEIRS, nll=[0.1] * 4),
+        runs({"plain": THEIRS["plain"], "sgt_improved": THEIRS["sgt"]}),
+    ],
+    ids=["a cell less", "a cell more", "a metric more", "another method"],
+)
+def test_other_cells_or_metrics_cannot_be_compared(other: pd.DataFrame) -> None:
+    for ours, theirs in itertools.permutations([other, runs(THEIRS)]):
+        with pytest.raises(ValueError, match="hold other cells or metrics: compare runs of the same parameters"):
+            verify.compare(ours, theirs)
+
+
+# -- through git
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+
+
+AXES = synthetic.Axes(methods=("plain", "sgt"))
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    """A repository with the records of two methods and three seeds committed, and nothing else."""
+    root = tmp_path / "repository"
+    grid = synthetic.lay_out(root, monkeypatch, AXES)
+    write(grid)
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "first")
+    return grid
+
+
+def write(grid: Grid, **metrics: float) -> None:
+    for cell in grid_cells(grid):
+        for seed in grid.seeds:
+            results.write_record(synthetic.run_record(cell, seed, **metrics if cell.method == "sgt" else {}))
+
+
+def test_committed_records_are_those_of_the_revision_and_not_of_the_folder(grid: Grid) -> None:
+    committed = results.read_records(grid)
+    write(grid, accuracy=0.5)
+    (paths.ROOT / "results" / "laptop" / "records" / "stray").mkdir()
+    found = verify.committed_records("laptop", "HEAD")
+    keys = ["method", "seed"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(keys, ignore_index=True), committed.sort_values(keys, ignore_index=True)
+    )
+    assert set(results.read_records(grid).query("method == 'sgt'")["accuracy"]) == {0.5}
+    git(paths.ROOT, "commit", "-aqm", "second")
+    assert set(verify.committed_records("laptop", "HEAD").query("method == 'sgt'")["accuracy"]) == {0.5}
+    pd.testing.assert_frame_equal(verify.committed_records("laptop", "HEAD~1"), found)
+
+
+@pytest.mark.parametrize(("profile", "revision"), [("laptop", "no-such-branch"), ("laptop", "HEAD~7")])
+def test_a_revision_that_does_not_exist_is_named(grid: Grid, profile: str, revision: str) -> None:
+    with pytest.raises(ValueError, match=f"no records of 'laptop' at '{revision}': "):
+        verify.committed_records(profile, revision)
+
+
+def test_a_profile_without_committed_records_is_named(grid: Grid) -> None:
+    folder = paths.ROOT / "paper"
+    folder.mkdir()
+    (folder / "params.yaml").write_text((paths.ROOT / "params.yaml").read_text())
+    with pytest.raises(ValueError, match="no records of 'paper' at 'HEAD': "):
+        verify.committed_records("paper", "HEAD")
+
+
+def test_the_command_says_that_nothing_moved(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([]) == 0
+    metrics = len(synthetic.run_record(Cell("laptop", "mnist", "two_conv_small", "sgt"), 0).metrics)
+    told = capsys.readouterr().out
+    assert told.startswith(f"{metrics} metrics in 2 cells, laptop against HEAD: all means within 4 standard errors")
+
+
+def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    write(grid, accuracy=0.5)
+    assert verify.main(["--profile", "laptop", "--revision", "HEAD"]) == 1
+    told = capsys.readouterr().out
+    assert "1 moved further than their spread over seeds explains" in told
+    (line,) = [line for line in told.splitlines() if "accuracy" in line]
+    assert line.split()[:4] == ["fashion_mnist", "resnet10_narrow", "sgt", "accuracy"]
+    assert "0.5" in line.split()
+    git(paths.ROOT, "commit", "-aqm", "second")
+    assert verify.main([]) == 0 and verify.main(["--revision", "HEAD~1"]) == 1
+
+
+def test_a_record_that_is_missing_here_is_named(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = Cell("laptop", "fashion_mnist", "resnet10_narrow", "sgt").record_path(2)
+    lost.unlink()
+    assert verify.main([]) == 2
+    assert "2.json is missing: `dvc repro evaluate@" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""Plain training: against a loop by hand, its draws, its end."""
+
+import copy
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_runs import same, weights
+from torch import Tensor, nn
+
+from workbench.training.plain import fit_plain
+
+
+@dataclass(frozen=True)
+class Settings:
+    epochs: int = 2
+    batch_size: int = 4
+    learning_rate: float = 0.05
+    weight_decay: float = 0.1
+
+
+def net(dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.Tanh(), nn.Dropout(dropout), nn.Linear(6, 2))
+
+
+def images(count: int = 10) -> tuple[Tensor, Tensor]:
+    source = torch.Generator().manual_seed(3)
+    pixels = torch.rand(count, 1, 2, 2, generator=source)
+    return pixels, (pixels[:, 0, 0, 0] > 0.5).long()
+
+
+def test_training_against_a_loop_by_hand() -> None:
+    pixels, labels = images()
+    found, expected = net(), net()
+    fit_plain(found, pixels, labels, Settings(), seed=11)
+    order, step = torch.Generator().manual_seed(11), 0
+    torch.randint(2**62, (1,), generator=order)  # the seed of the changes comes from the same source
+    optimizer = torch.optim.AdamW(expected.parameters(), lr=0.05, weight_decay=0.1)
+    for _ in range(2):
+        permutation = torch.randperm(10, generator=order)
+        for rows in (permutation[:4], permutation[4:8]):  # the last two are left out
+            optimizer.param_groups[0]["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * step / 4))
+            loss = F.cross_entropy(expected(pixels[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+    for name, tensor in weights(expected).items():
+        assert torch.allclose(weights(found)[name], tensor, atol=1e-6), name
+    assert not found.training
+
+
+def test_it_learns() -> None:
+    pixels, labels = images(64)
+    network = net()
+    losses: list[tuple[int, float]] = []
+    fit_plain(network, pixels, labels, Settings(30, 16, 0.05, 0.0), seed=1, report=lambda *row: losses.append(row))
+    assert [epoch for epoch, _ in losses] == list(range(1, 31))
+    assert losses[-1][1] < losses[0][1] / 2
+    assert (network(pixels).argmax(1) == labels).double().mean() > 0.9
+
+
+def test_the_seed_decides_order_and_dropout_whatever_was_drawn_before() -> None:
+    pixels, labels = images()
+    start, found = net(dropout=0.5), []
+    for seed, before in ((1, 1), (1, 2), (3, 1)):
+        network = copy.deepcopy(start)
+        torch.manual_seed(before)
+        state = torch.get_rng_state()
+        fit_plain(network, pixels, labels, Settings(), seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(weights(network))
+    assert same(found[0], found[1]) and not same(found[0], found[2])
+
+
+def test_images_change_before_the_network_sees_them() -> None:
+    pixels, labels = images()
+    seen: list[Tensor] = []
+    network = net()
+    network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+
+    def shifted(batch: Tensor, draws: torch.Generator) -> Tensor:
+        return batch + 1 + torch.rand(len(batch), 1, 1, 1, generator=draws)
+
+    fit_plain(network, pixels, labels, Settings(), seed=1, change=shifted)
+    assert len(seen) == 4 and all((batch >= 1).all() for batch in seen)
+    offsets = torch.cat([batch[:, 0, 0, 0] for batch in seen])
+    assert offsets.unique().numel() == 16
+
+
+def test_fewer_images_than_a_batch_are_one_batch() -> None:
+    pixels, labels = images(3)
+    network, before = net(), weights(net())
+    fit_plain(network, pixels, labels, Settings(epochs=1), seed=1)
+    assert not same(weights(network), before)
+
+
+def test_divergence_is_named() -> None:
+    pixels, labels = images()
+    with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is nan: .*learning rate, now 0\.05"):
+        fit_plain(net(), pixels * math.nan, labels, Settings(), seed=1)

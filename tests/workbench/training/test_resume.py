@@ -1,0 +1,144 @@
+"""A run that is ended in whatever way and started again gives what an uninterrupted run gives, to the last byte."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import crew, running, until
+from stopping import EPOCHS, STEPS, Checkout, Moment
+
+OPTIMISE = "workbench.training.guided._optimise"
+EPOCH = [f"0 epoch {number}" for number in range(EPOCHS + 1)]
+WHOLE = [*EPOCH[1:], "0 evaluation"]
+# Every moment lies in a process that goes on with what the one before left; then, what that process began.
+ENDS = {
+    "after the first checkpoint": (
+        Moment("train", "workbench.training.guided._save", after=True),
+        signal.SIGKILL,
+        EPOCH[1:2],
+    ),
+    "in the middle of the third epoch, by Ctrl-C": (
+        Moment("train", OPTIMISE, STEPS + STEPS // 2),
+        signal.SIGINT,
+        EPOCH[2:4],
+    ),
+    "in the middle of the fourth epoch": (
+        Moment("train", OPTIMISE, STEPS + STEPS // 2),
+        signal.SIGKILL,
+        EPOCH[3:5],
+    ),
+    "with a checkpoint written and not in place": (
+        Moment("train", "torch.save", after=True),
+        signal.SIGKILL,
+        EPOCH[4:5],
+    ),
+    "with weights and history written and the entry not finished": (
+        Moment("train", "workbench.runner.ledger.Entry.finish"),
+        signal.SIGKILL,
+        EPOCH[4:],
+    ),
+    "with the weights in place and the history not": (
+        Moment("parent", "workbench.config.files.copy_whole", 2),
+        signal.SIGKILL,
+        [],
+    ),
+    "with the record in the ledger and the samples not yet": (
+        Moment("evaluate", "numpy.savez_compressed", after=True),
+        signal.SIGKILL,
+        WHOLE[-1:],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """One seed that nothing interrupted; tests work on copies."""
+    checkout = Checkout.new(tmp_path_factory.mktemp("whole") / "root")
+    checkout.run(0)
+    assert checkout.ran == WHOLE
+    assert sorted(Path(name).name for name in checkout.outputs) == ["0.csv", "0.json", "0.safetensors", "samples.npz"]
+    record = next(content for name, content in checkout.outputs.items() if name.endswith(".json"))
+    assert json.loads(record)["history"]["best_epoch"] < EPOCHS  # so its weights must outlast what is ended later
+    yield checkout
+    checkout.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Checkout]:
+    """One where nothing was trained yet."""
+    fresh = Checkout.new(tmp_path / "root")
+    yield fresh
+    fresh.close()
+
+
+@pytest.fixture
+def finished(whole: Checkout, tmp_path: Path) -> Iterator[Checkout]:
+    """One where the seed is finished."""
+    copied = whole.copy(tmp_path / "root")
+    yield copied
+    copied.close()
+
+
+def test_ended_at_many_moments(whole: Checkout, checkout: Checkout) -> None:
+    for when, (moment, number, begun) in ENDS.items():
+        before = len(checkout.ran)
+        process = checkout.stop(0, at=moment)
+        members = crew(process)
+        os.killpg(process.pid, number)
+        assert process.wait(60) != 0, when
+        assert until(lambda members=members: not any(map(running, members)), 30), when
+        assert checkout.ran[before:] == begun, when
+        assert not any(name.endswith(".json") for name in checkout.outputs), when
+    assert checkout.told.read_text().count("KeyboardInterrupt") == 1
+    assert len(list(checkout.root.rglob("*.tmp"))) == 1  # the samples; the next claim removes it
+    checkout.run(0)
+    assert checkout.ran[-2:] == ["0 evaluation", "0 evaluation"]
+    assert checkout.outputs == whole.outputs
+    assert not list(checkout.root.rglob("*.tmp"))
+    assert checkout.epochs_kept == []
+
+
+def test_when_only_the_parent_is_killed_a_second_start_waits_for_what_is_left(
+    whole: Checkout, checkout: Checkout
+) -> None:
+    process = checkout.stop(0, last="train", at=Moment("train", OPTIMISE, 2 * STEPS + STEPS // 2))
+    (worker,) = checkout.stopped
+    os.kill(worker, signal.SIGSTOP)  # so that it stays until it has been waited for
+    process.kill()
+    process.wait()
+    try:
+        second = checkout.start(0, last="train")
+        assert until(lambda: "another process works on" in checkout.told.read_text(), 180)
+        time.sleep(0.3)
+        assert checkout.ran == EPOCH[1:4]
+        assert checkout.epochs_kept == [2]
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert until(lambda: not running(worker), 30)  # by itself, from the middle of its work
+    assert second.wait(120) == 0
+    assert checkout.ran == [*EPOCH[1:4], *EPOCH[3:]]
+    trained = {name: content for name, content in whole.outputs.items() if "records" not in name}
+    assert checkout.outputs == trained
+
+
+def test_finished_seeds_are_found_again_and_one_more_trains_alone(whole: Checkout, finished: Checkout) -> None:
+    for name in finished.outputs:
+        (finished.root / "runs" / "smoke" / name).unlink()
+    finished.run(0, 1)
+    assert finished.ran == [*WHOLE, *(line.replace("0", "1", 1) for line in WHOLE)]
+    added = {name: content for name, content in finished.outputs.items() if name not in whole.outputs}
+    assert finished.outputs == whole.outputs | added
+    assert sorted(Path(name).name for name in added) == ["1.csv", "1.json", "1.safetensors"]
+
+
+def test_without_the_ledger_the_same_comes_out_again(
+    whole: Checkout, finished: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMOOT_LEDGER", "off")
+    finished.run(0)
+    assert finished.ran == [*WHOLE, *WHOLE]
+    assert finished.outputs == whole.outputs

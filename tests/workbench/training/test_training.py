@@ -1,0 +1,664 @@
+"""Training: a loop written twice, random streams, and runs that are taken up again."""
+
+import inspect
+import itertools
+import json
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
+from torch import Tensor, nn
+
+from smoot.scheduler import Feedback, MaskPlan
+from smoot.step import guided_backward
+from workbench.config.files import HISTORY_COLUMNS
+from workbench.config.profile import RunConfig
+from workbench.data import sets as data
+from workbench.training import guided as training
+from workbench.training.guided import TrainingDiverged, TrainState, fit, train_epoch
+from workbench.training.models import create_backbone
+
+NETWORKS = ("two_conv_small", "resnet10_narrow")
+
+
+def epoch_of(config: RunConfig, state: TrainState, epoch: int = 1) -> dict[str, float]:
+    part = split(config)
+    return train_epoch(state, part.train_images, part.train_labels, config, epoch=epoch)
+
+
+# -- the loop, written a second time
+
+
+def reference(config: RunConfig) -> tuple[nn.Module, list[list[float]], list[float]]:
+    """Plain training as anyone would write it: the network, its losses by epoch, and the validation accuracies."""
+    settings, part = config.training, split(config)
+    torch.manual_seed(config.stream("initialisation"))
+    network = create_backbone(config.backbone, config.dataset, image_shape=(1, 8, 8), num_classes=10)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    losses: list[list[float]] = []
+    accuracies = []
+    steps, total = len(part.train_images) // settings.batch_size, settings.epochs
+    for epoch in range(1, total + 1):
+        network.train()
+        torch.manual_seed(config.stream("dropout", epoch))
+        order = torch.randperm(72, generator=torch.Generator().manual_seed(config.stream("order", epoch)))
+        losses.append([])
+        for step in range(steps):
+            done = ((epoch - 1) * steps + step) / (total * steps)
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * (0.5 * (1 + math.cos(math.pi * done)))
+            rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            loss = F.cross_entropy(network(part.train_images[rows]), part.train_labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(float(loss.detach()))
+        network.eval()
+        with torch.no_grad():
+            right = network(part.validation_images).argmax(1) == part.validation_labels
+        accuracies.append(int(right.sum()) / len(right))
+    return network, losses, accuracies
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_plain_training_is_the_loop_that_anyone_would_write(name: str, tmp_path: Path) -> None:
+    config = run("plain", name)
+    network, losses, accuracies = reference(config)
+    state = fitted(config, tmp_path / "checkpoint")
+    assert same(state.network.state_dict(), network.state_dict())
+    for row, values, accuracy in zip(state.history, losses, accuracies, strict=True):
+        assert len(values) == 72 // 16
+        assert row["total"] == row["classification"] == pytest.approx(sum(values) / len(values), rel=1e-9)
+        assert row["validation_accuracy"] == accuracy
+    assert losses[0][0] > losses[-1][-1]
+
+
+def test_a_run_repeated_is_the_same_run_and_another_seed_another(tmp_path: Path) -> None:
+    first = fitted(run("smoot"), tmp_path / "first")
+    torch.manual_seed(77)
+    again = fitted(run("smoot"), tmp_path / "again")
+    other = fitted(run("smoot", seed=1), tmp_path / "other")
+    assert same(first.network.state_dict(), again.network.state_dict())
+    assert json.dumps(first.history) == json.dumps(again.history) != json.dumps(other.history)
+
+
+def test_methods_train_different_networks(tmp_path: Path) -> None:
+    asked = {"epochs": 4}  # smoot masks its first images in the fourth
+    ends = [
+        fitted(run(method, "resnet10_narrow", training=asked), tmp_path / method).network.state_dict()
+        for method in METHODS
+    ]
+    assert not any(same(ends[a], ends[b]) for a in range(5) for b in range(a))
+
+
+# -- what methods share
+
+
+def test_all_methods_see_the_same_images_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    seen = {}
+    for method in METHODS:
+        spy.images.clear()
+        state = fresh(run(method))
+        for epoch in (1, 2):
+            epoch_of(run(method), state, epoch)
+        seen[method] = torch.stack(spy.images)
+        assert seen[method].shape == (8, 16, 1, 8, 8)
+    assert all(torch.equal(images, seen["plain"]) for images in seen.values())
+    assert not torch.equal(seen["plain"][:4], seen["plain"][4:])
+
+
+def test_the_first_answers_are_the_same_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    for method in METHODS:
+        epoch_of(run(method), fresh(run(method)))
+    first = [spy.losses[4 * index].logits for index in range(5)]
+    second = [spy.losses[4 * index + 1].logits for index in range(5)]
+    assert all(torch.equal(logits, first[0]) for logits in first)  # with dropout in training mode
+    assert all(not torch.equal(logits, second[0]) for logits in second[1:3])
+
+
+@pytest.mark.parametrize("change", [{"fill": "constant"}, {"fill": "worst_case"}, {"reduction": "signed_mean"}])
+def test_masks_and_fills_draw_nothing_from_dropouts_stream(change: dict[str, Any]) -> None:
+    ends = []
+    for method in ("sgt_improved", "random_mask"):
+        config = run(method)
+        guidance = replace(config.method.guidance, **change)
+        for each in (config, replace(config, method=replace(config.method, guidance=guidance))):
+            epoch_of(each, fresh(each))
+            ends.append(torch.get_rng_state())
+    assert all(torch.equal(end, ends[0]) for end in ends)
+    torch.manual_seed(run().stream("dropout", 1))
+    assert not torch.equal(torch.get_rng_state(), ends[0])  # dropout did draw
+
+
+def test_masks_are_drawn_anew_in_every_epoch_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def note(*arguments: Any, generator: torch.Generator, **named: Any) -> Any:
+        drawn.append(generator.initial_seed())
+        return guided_backward(*arguments, generator=generator, **named)
+
+    monkeypatch.setattr(training, "guided_backward", note)
+    for seed in (0, 1):
+        config = run("random_mask", seed=seed)
+        state = fresh(config)
+        for epoch in (1, 2):
+            epoch_of(config, state, epoch)
+    expected = [run(seed=seed).stream("masks", epoch) for seed in (0, 1) for epoch in (1, 2)]
+    assert drawn == [stream for stream in expected for _ in range(4)]
+
+
+def test_an_epoch_trains_in_training_mode_whatever_mode_the_network_was_in() -> None:
+    ends = []
+    for mode in (True, False):
+        state = fresh(run("sgt"))
+        state.network.train(mode)
+        epoch_of(run("sgt"), state)
+        assert all(module.training for module in state.network.modules())
+        ends.append(weights(state.network))
+    assert same(*ends)
+
+
+# -- batches
+
+
+def test_a_last_batch_that_is_not_full_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    config = run(dataset={"train_images": 70}, training={"batch_size": 32})
+    part, state = split(config), fresh(config)
+    counted = part.train_images * 0 + torch.arange(70.0).view(-1, 1, 1, 1) / 70  # every image tells its index
+    for epoch in (1, 2, 3):
+        spy.images.clear()
+        train_epoch(state, counted, part.train_labels, config, epoch=epoch)
+        assert [len(images) for images in spy.images] == [32, 32]
+        shown = (torch.cat(spy.images)[:, 0, 0, 0] * 70).round().int().tolist()
+        assert len(set(shown)) == 64 and shown != sorted(shown)
+    assert state.rate.last_epoch == 6
+
+
+def test_images_and_labels_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, part = Spy(monkeypatch), split(run())
+    epoch_of(run(), fresh(run()))
+    pairs = zip(part.train_images, part.train_labels, strict=True)
+    labels = {image.numpy().tobytes(): int(label) for image, label in pairs}
+    for images, shown in zip(spy.images, spy.labels, strict=True):
+        assert [labels[image.numpy().tobytes()] for image in images] == shown.tolist()
+
+
+def test_fewer_images_than_a_batch_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = Spy(monkeypatch)
+    config = run(dataset={"train_images": 20}, training={"batch_size": 64})
+    state = fresh(config)
+    epoch_of(config, state)
+    assert [len(images) for images in spy.images] == [20]
+    assert state.rate.last_epoch == 1
+
+
+# -- the learning rate
+
+
+@pytest.mark.parametrize(
+    ("warmup", "shares"),
+    [
+        (0, {0: 1.0, 2: (2 + math.sqrt(3)) / 4, 4: 0.75, 6: 0.5, 8: 0.25, 12: 0.0}),
+        (1, {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 6: (2 + math.sqrt(2)) / 4, 8: 0.5, 12: 0.0}),
+        (2, {0: 0.125, 3: 0.5, 7: 1.0, 8: 1.0, 10: 0.5, 12: 0.0}),
+    ],
+)
+def test_the_learning_rate_warms_up_and_follows_half_a_cosine(warmup: int, shares: dict[int, float]) -> None:
+    config = run(training={"warmup_epochs": warmup})  # 3 epochs of 72 // 16 = 4 steps
+    state = fresh(config)
+    rates = []
+    state.optimizer.register_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    for epoch in (1, 2, 3):
+        epoch_of(config, state, epoch)
+    rates.append(state.optimizer.param_groups[0]["lr"])  # the one after the last step
+    assert len(rates) == 13
+    assert {step: rates[step] for step in shares} == pytest.approx(
+        {step: 0.01 * share for step, share in shares.items()}, abs=1e-12
+    )
+
+
+# -- the schedule in the loop
+
+
+def test_smoots_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, config = Spy(monkeypatch), run("smoot", "resnet10_narrow", training={"epochs": 8})
+    state, rows = fresh(config), []
+    for epoch in range(1, 9):
+        rows.append(epoch_of(config, state, epoch))
+    weight = accuracy = entropy = 0.0
+    expected = []
+    for loss in spy.losses:
+        right, rest = (accuracy / weight, 1 - entropy / weight / math.log(10)) if weight else (0.0, 0.0)
+        expected.append(right * max(0.0, rest))
+        accuracy = 0.95 * accuracy + 0.05 * float(loss.feedback.accuracy)
+        entropy = 0.95 * entropy + 0.05 * float(loss.classification)
+        weight = 0.95 * weight + 0.05
+    assert [plan.image_fraction for plan in spy.plans] == pytest.approx(expected, rel=1e-9)
+    assert expected[0] == 0.0 and expected[-1] > 0.3
+    shares = [math.floor(16 * fraction + 0.5) / 16 for fraction in expected]
+    assert [float(loss.masked_share) for loss in spy.losses] == [share if share > 1 / 16 else 0.0 for share in shares]
+    for index, row in enumerate(rows):
+        assert row["competence"] == row["image_fraction"] == pytest.approx(sum(expected[4 * index :][:4]) / 4)
+    assert {plan.mass for plan in spy.plans} == {0.2}
+
+
+# -- the history
+
+
+def test_means_of_an_epoch_by_hand() -> None:
+    nan = math.nan
+    # total, classification, consistency, share | pixels, loss of information, flips, rise | accuracy
+    steps = torch.tensor(
+        [
+            [1.0, 1.0, 0.0, 0.0, nan, nan, nan, nan, 0.25],
+            [2.0, 1.5, 0.5, 0.25, 0.4, 1.0, 0.0, 2.0, 0.50],
+            [3.0, 2.0, 1.0, 0.75, 0.8, 3.0, 1.0, 4.0, 1.00],
+        ],
+        dtype=torch.float64,
+    )
+    row = training._epoch_row(steps, [(0.0, 0.1), (0.25, 0.2), (0.8, 0.6)], 4)
+    assert row == pytest.approx(
+        {
+            "epoch": 4.0,
+            "total": 2.0,
+            "classification": 1.5,
+            "consistency": 0.5,
+            "accuracy": 1.75 / 3,
+            "masked_share": 1 / 3,
+            "masked_pixels": 0.25 * 0.4 + 0.75 * 0.8,  # an image counts as much as any other
+            "information_loss": 2.5,
+            "flip_share": 0.75,
+            "cross_entropy_rise": 3.5,
+            "image_fraction": 0.35,
+            "competence": 0.3,
+        }
+    )
+
+
+def test_the_history_says_what_masking_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rows = {method: fitted(run(method), tmp_path / method).history[0] for method in METHODS}
+    did = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
+    assert all(math.isnan(rows["plain"][name]) for name in did)
+    assert (rows["plain"]["masked_share"], rows["plain"]["image_fraction"]) == (0.0, 0.0)
+    assert [method for method in METHODS if not math.isnan(rows[method]["competence"])] == ["smoot"]
+    for method in ("random_mask", "sgt", "sgt_improved"):
+        row = rows[method]
+        assert (row["masked_share"], row["image_fraction"], row["masked_pixels"]) == (1.0, 1.0, 0.5)
+        assert row["information_loss"] == pytest.approx(row["consistency"], rel=1e-5)
+        assert row["total"] == pytest.approx(row["classification"] + row["consistency"], rel=1e-5)
+        assert row["information_loss"] > 0 and 0 <= row["flip_share"] <= 1
+    assert set(rows["smoot"]) == set(rows["plain"]) == set(HISTORY_COLUMNS)
+
+
+# -- taking up again
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "settings"),
+    [
+        ("smoot", "resnet10_narrow", {}),
+        ("sgt_improved", "two_conv_small", {}),
+        ("sgt", "resnet10_narrow", {"channels_last": True, "warmup_epochs": 1}),
+        ("random_mask", "resnet10_narrow", {"precision": "bf16", "clip_norm": 0.5}),
+    ],
+)
+def test_a_run_taken_up_after_any_epoch_ends_the_same(
+    method: str, name: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = run(method, name, training={"epochs": 4, **settings})
+    kept: list[bytes] = []
+
+    def keep(step: int, **numbers: float) -> None:
+        kept.append((tmp_path / "whole").read_bytes())
+
+    whole = fitted(config, tmp_path / "whole", keep)
+    assert len(kept) == len(set(kept)) == 4
+    assert whole.history[-1]["masked_share"] > 0
+    for done, content in enumerate(kept, start=1):
+        checkpoint = tmp_path / f"after{done}"
+        checkpoint.write_bytes(content)
+        torch.manual_seed(1000 + done)  # a new process knows nothing of the old one's random state
+        reported: list[int] = []
+        resumed = fitted(config, checkpoint, lambda step, reported=reported, **_: reported.append(step))
+        assert reported == list(range(done + 1, 5))
+        assert same(resumed.network.state_dict(), whole.network.state_dict())
+        assert same(resumed.best, whole.best)
+        assert json.dumps(resumed.history) == json.dumps(whole.history)
+        assert resumed.schedule.state_dict() == whole.schedule.state_dict()
+
+
+def test_a_checkpoint_holds_plain_tensors_and_numbers_only(tmp_path: Path) -> None:
+    state = fitted(run("smoot"), tmp_path / "deep" / "checkpoint")
+    content = torch.load(tmp_path / "deep" / "checkpoint", weights_only=True)
+    assert set(content) == {"network", "optimizer", "rate", "schedule", "history", "best"}
+    assert same(content["network"], state.network.state_dict()) and same(content["best"], state.best)
+    assert json.dumps(content["history"]) == json.dumps(state.history)
+    assert content["rate"] == 12 and content["schedule"]["num_classes"] == 10
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["checkpoint"]
+
+
+def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, config, real = tmp_path / "checkpoint", run("sgt"), torch.save
+    written: list[bytes] = []
+
+    def full_disk(content: Any, file: Path) -> None:
+        if len(content["history"]) == 2:
+            file.write_bytes(b"half of it")
+            raise OSError("no space left")
+        real(content, file)
+        written.append(file.read_bytes())
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        fitted(config, checkpoint)
+    assert [checkpoint.read_bytes()] == written
+    assert list(tmp_path.iterdir()) == [checkpoint]
+    monkeypatch.setattr(torch, "save", real)
+    resumed, whole = fitted(config, checkpoint), fitted(config, tmp_path / "other")
+    assert same(resumed.network.state_dict(), whole.network.state_dict())
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    fitted(run(), tmp_path / "checkpoint")
+    with pytest.raises(RuntimeError, match="backbone"):
+        fitted(run(backbone="resnet10_narrow"), tmp_path / "checkpoint")
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path: Path) -> None:
+    fitted(run("smoot"), tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match="has no state"):
+        fitted(run("sgt"), tmp_path / "checkpoint")
+
+
+# -- the best epoch
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"), [([0.5, 0.8, 0.8], 2), ([0.9, 0.8, 0.9], 1), ([0.1, 0.2, 0.3], 3), ([0.0, 0.0, 0.0], 1)]
+)
+def test_the_best_epoch_is_the_first_of_highest_validation_accuracy(
+    accuracies: list[float], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after: list[dict[str, Tensor]] = []
+
+    def score(network: nn.Module, *_: Any) -> tuple[float, float]:
+        after.append(weights(network))
+        return accuracies[len(after) - 1], 1.0 / len(after)  # the loss falls all the time
+
+    monkeypatch.setattr(training, "_validate", score)
+    state = fitted(run(), tmp_path / "checkpoint")
+    assert [same(state.best, each) for each in after] == [epoch == best for epoch in (1, 2, 3)]
+
+
+def test_the_best_weights_do_on_validation_what_the_history_says(tmp_path: Path) -> None:
+    config = run("random_mask", "resnet10_narrow", training={"epochs": 4, "learning_rate": 0.05})
+    state, part = fitted(config, tmp_path / "checkpoint"), split(config)
+    accuracies = [row["validation_accuracy"] for row in state.history]
+    assert len(set(accuracies)) > 1
+    state.network.load_state_dict(state.best)
+    with torch.no_grad():
+        logits = state.network.eval()(part.validation_images)
+    assert int((logits.argmax(1) == part.validation_labels).sum()) / 40 == max(accuracies)
+    row = state.history[accuracies.index(max(accuracies))]
+    assert row["validation_loss"] == pytest.approx(float(F.cross_entropy(logits, part.validation_labels)), rel=1e-5)
+
+
+def test_validation_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run("plain", "resnet10_narrow")
+    state, part = fresh(config), split(config)
+    state.network.train()
+    before, random = weights(state.network), torch.get_rng_state()
+    training._validate(state.network, part.validation_images, part.validation_labels, config)
+    assert same(before, weights(state.network)) and torch.equal(random, torch.get_rng_state())
+    assert all(module.training for module in state.network.modules())
+    assert all(parameter.grad is None for parameter in state.network.parameters())
+
+
+def test_validation_in_parts_is_validation_at_once() -> None:
+    part, state = split(run()), fresh(run())
+    whole, parts = (
+        training._validate(
+            state.network, part.validation_images, part.validation_labels, run(evaluation={"batch_size": size})
+        )
+        for size in (40, 7)
+    )
+    assert parts == pytest.approx(whole, rel=1e-6)
+
+
+def test_the_test_split_is_not_in_reach() -> None:
+    assert list(inspect.signature(fit).parameters) == ["config", "split", "num_classes", "checkpoint", "report"]
+    assert not [field.name for field in fields(data.Split) if "test" in field.name]
+    part, images = split(run()), digits()
+    test = {image.numpy().tobytes() for image in images.test_images}
+    learned = {image.numpy().tobytes() for image in torch.cat([part.train_images, part.validation_images])}
+    assert len(learned) == 72 + 40 and not learned & test
+
+
+# -- divergence
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_far_too_large_a_learning_rate_stops_the_run_before_any_checkpoint(method: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged) as caught:
+        fitted(run(method, training={"learning_rate": 1e30}), tmp_path / "checkpoint")
+    told = f"digits/two_conv_small/{method}, seed 0, epoch 1, step 1: the "
+    first = "network's answers are not finite" if "sgt" in method else "loss is nan"  # saliency comes before the loss
+    assert str(caught.value).startswith(told + first)
+    assert str(caught.value).endswith("; there is no checkpoint yet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_no_divergence_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run("sgt")
+    by_mass = replace(config.method, plan=replace(config.method.plan, pixels="mass"))
+    with pytest.raises(ValueError, match="needs a non-negative saliency"):
+        epoch_of(replace(config, method=by_mass), fresh(replace(config, method=by_mass)))
+
+
+def test_losses_of_an_epoch_are_looked_at_once_more_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    real = training._check_finite
+
+    def note(totals: Tensor, epoch: int, first: int = 0) -> None:
+        seen.append((len(totals), epoch, first))
+        real(totals, epoch, first)
+
+    monkeypatch.setattr(training, "_check_finite", note)
+    epoch_of(run("sgt"), fresh(run("sgt")), 3)
+    assert seen == [(1, 3, 0), (1, 3, 1), (1, 3, 2), (1, 3, 3), (4, 3, 0)]
+    real(torch.tensor([1.0, 2.0]), 3)
+    with pytest.raises(TrainingDiverged, match="epoch 3, step 6: the loss is inf"):
+        real(torch.tensor([1.0, math.inf, math.nan]), 3, 5)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_names_its_step_and_the_last_checkpoint(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def poisoned(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        loss = guided_backward(*arguments, **named)
+        return replace(loss, total=loss.total * value) if len(calls) == 2 * 4 + 3 else loss
+
+    monkeypatch.setattr(training, "guided_backward", poisoned)
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(TrainingDiverged) as caught:
+        fitted(run("smoot"), checkpoint)
+    told = f"digits/two_conv_small/smoot, seed 0, epoch 3, step 2: the loss is {value}; {checkpoint} holds epoch 2"
+    assert str(caught.value) == told
+    content = torch.load(checkpoint, weights_only=True)
+    assert [row["epoch"] for row in content["history"]] == [1.0, 2.0]
+    assert all(torch.isfinite(tensor).all() for tensor in content["network"].values())
+
+
+@dataclass
+class Suspicious:
+    """A schedule that does not believe its second feedback."""
+
+    plan: MaskPlan
+    steps: int = 0
+
+    def step(self, feedback: Feedback) -> MaskPlan:
+        self.steps += 1
+        if self.steps == 2:
+            raise FloatingPointError("feedback is nonsense")
+        return self.plan
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        raise AssertionError
+
+
+def test_a_schedule_that_refuses_its_feedback_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "create_schedule", lambda config, num_steps: Suspicious(config.method.plan))
+    with pytest.raises(TrainingDiverged, match="epoch 1, step 1: feedback is nonsense; there is no checkpoint yet"):
+        fitted(run(), tmp_path / "checkpoint")
+
+
+# -- what the configuration asks for
+
+
+def test_bf16_computes_in_half_precision_and_keeps_float_weights(tmp_path: Path) -> None:
+    config = run("sgt", training={"precision": "bf16"})
+    state = fresh(config)
+    seen: list[torch.dtype] = []
+    linear = next(module for module in state.network.modules() if isinstance(module, nn.Linear))
+    linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    row = epoch_of(config, state)
+    # Clean, saliency and masked pass of four steps; the probe after them is exact.
+    assert set(seen[:12]) == {torch.bfloat16} and set(seen[12:]) == {torch.float32}
+    assert {parameter.dtype for parameter in state.network.parameters()} == {torch.float32}
+    exact = epoch_of(run("sgt"), fresh(run("sgt")))
+    assert row["total"] != exact["total"] and row["total"] == pytest.approx(exact["total"], rel=0.1)
+    assert math.isfinite(fitted(config, tmp_path / "checkpoint").history[-1]["validation_loss"])
+
+
+def test_channels_last_changes_the_layout_and_not_the_mathematics() -> None:
+    rows = []
+    for asked in (True, False):
+        config = run("sgt_improved", "resnet10_narrow", training={"channels_last": asked})
+        state = fresh(config)
+        kernels = [p for p in state.network.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+        rows.append(epoch_of(config, state))
+        assert len(kernels) > 5
+        assert all(kernel.is_contiguous(memory_format=torch.channels_last) == asked for kernel in kernels)
+    assert rows[0]["total"] == pytest.approx(rows[1]["total"], rel=0.05)
+
+
+def test_the_gradient_is_clipped_to_the_norm_asked_for() -> None:
+    norms: dict[float | None, list[float]] = {None: [], 0.3: [], 1e6: []}
+    for clip, found in norms.items():
+        config = run(training={"clip_norm": clip})
+        state = fresh(config)
+        state.optimizer.register_step_pre_hook(lambda optimizer, *_, found=found: found.append(norm_in(optimizer)))
+        epoch_of(config, state)
+    assert min(norms[None]) > 0.3
+    assert norms[0.3] == pytest.approx([0.3] * 4, rel=1e-4)
+    assert norms[1e6] == norms[None]
+
+
+def norm_in(optimizer: torch.optim.Optimizer) -> float:
+    gradients = [parameter.grad.flatten() for parameter in optimizer.param_groups[0]["params"]]
+    return float(torch.cat(gradients).norm())
+
+
+def test_only_the_module_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[nn.Module] = []
+
+    def compile(module: nn.Module) -> None:
+        compiled.append(module)
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    fresh(run())
+    assert compiled == []
+    state = fresh(run(training={"compile": True}))
+    assert compiled == [state.network]
+    assert not [name for name in state.network.state_dict() if "_orig_mod" in name]
+
+
+def test_fit_reports_every_epoch(tmp_path: Path) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    state = fitted(run("sgt"), tmp_path / "checkpoint", lambda step, **numbers: told.append((step, numbers)))
+    assert [step for step, _ in told] == [1, 2, 3]
+    for (_, numbers), row in zip(told, state.history, strict=True):
+        expected = {"loss": row["total"], "accuracy": row["validation_accuracy"], "masked": row["masked_share"]}
+        assert numbers == expected
+
+
+@pytest.mark.parametrize("labels", [torch.full((72,), 10), torch.full((72,), -1)])
+def test_labels_out_of_range_stop_before_the_first_step(labels: Tensor, tmp_path: Path) -> None:
+    part = replace(split(run()), train_labels=labels)
+    with pytest.raises(ValueError, match=r"labels go from .*: expected 0 to 9 for 10 classes"):
+        fit(run(), part, 10, tmp_path / "checkpoint", silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: not enough memory")]
+)
+def test_a_batch_that_does_not_fit_names_its_size_and_the_remedy(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(training, "guided_backward", full)
+    config = run()
+    with pytest.raises(training.BatchTooLarge) as caught:
+        epoch_of(config, fresh(config))
+    assert str(caught.value) == (
+        "a step with 16 images of 1x8x8 does not fit into the memory of cpu: lower training.batch_size, now 16, "
+        "to 8 or less, or set training.precision to bf16"
+    )
+    assert caught.value.__suppress_context__
+
+
+def test_other_errors_of_a_step_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any, **named: Any) -> Any:
+        raise RuntimeError("expected scalar type Float")
+
+    monkeypatch.setattr(training, "guided_backward", broken)
+    config = run()
+    with pytest.raises(RuntimeError, match="expected scalar type Float") as caught:
+        epoch_of(config, fresh(config))
+    assert type(caught.value) is RuntimeError
+
+
+def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -> None:
+    config = run("smoot")
+    assert config.method.adaptive is not None
+    adaptive = replace(config.method.adaptive, feedback="validation", decay=0.0)
+    state = fitted(replace(config, method=replace(config.method, adaptive=adaptive)), tmp_path / "checkpoint")
+    assert state.history[0]["image_fraction"] == state.history[0]["masked_share"] == 0.0
+    for before, row in itertools.pairwise(state.history):
+        competence = before["validation_accuracy"] * max(0.0, 1 - before["validation_loss"] / math.log(10))
+        assert row["image_fraction"] == row["competence"] == pytest.approx(competence, rel=1e-9)
+
+
+def test_erased_training_images_change_the_run_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    monkeypatch.setattr(training, "erase", lambda images, **asked: seen.append(images) or images)
+    same_as_plain = epoch_of(run("plain", training={"erase_probability": 0.5}), fresh(run("plain")))
+    assert len(seen) == 4 and same_as_plain == pytest.approx(epoch_of(run("plain"), fresh(run("plain"))), nan_ok=True)
+    monkeypatch.undo()
+    erased = epoch_of(run("plain", training={"erase_probability": 0.5}), fresh(run("plain")))
+    assert erased["total"] != same_as_plain["total"]
+
+
+def test_the_history_says_how_masks_change_answers_to_first_order(tmp_path: Path) -> None:
+    rows = {method: fitted(run(method), tmp_path / method).history[-1] for method in METHODS}
+    assert math.isnan(rows["plain"]["first_order_change"])
+    assert all(math.isfinite(rows[method]["first_order_change"]) for method in ("random_mask", "sgt", "sgt_improved"))

@@ -1,0 +1,1 @@
+"""What is asked for: profiles, runs, paths and files."""

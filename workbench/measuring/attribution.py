@@ -1,0 +1,143 @@
+"""Attribution methods by name: what the input gradient is compared with, and two controls.
+
+Every method gives non-negative maps ``(N, H, W)``: the mean over channels of the attribution's magnitude. What is
+attributed is the log-odds of the target, as in :func:`smoot.saliency.target_score`.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smoot.checks import check_choice, check_logits
+from smoot.modes import evaluation_mode
+from smoot.saliency import input_gradient, saliency_map, target_score
+from workbench.training.randomness import drawn_seed, seeded
+
+Attribution = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+SMOOTH_STD = 0.15  # of SmoothGrad's noise; pixels are in [0, 1]
+SMOOTH_SAMPLES = 25
+INTEGRATION_STEPS = 32
+
+
+def attribution_map(
+    name: str,
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Maps of one attribution method.
+
+    Args:
+        name: a key of `ATTRIBUTIONS`.
+        network: maps pixels to logits; explained in eval mode and left as it was.
+        images: ``(N, C, H, W)`` in [0, 1].
+        targets: ``(N,)`` int64, the class that is explained.
+        batch_size: images at a time.
+        generator: source of all draws, on the images' device.
+
+    Returns:
+        ``(N, H, W)``, non-negative, detached.
+
+    Raises:
+        ValueError: for an unknown name; else as :func:`smoot.saliency.input_gradient`.
+    """
+    check_choice("name", name, ATTRIBUTIONS)
+    parts = zip(images.split(batch_size), targets.split(batch_size), strict=True)
+    return torch.cat([ATTRIBUTIONS[name](network, *part, generator) for part in parts])
+
+
+def gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Magnitude of the input gradient (Simonyan et al. 2014)."""
+    return saliency_map(input_gradient(network, images, targets))
+
+
+def input_x_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Input times gradient (Shrikumar et al. 2017): zero wherever the image is black, whatever the network."""
+    from captum.attr import InputXGradient
+
+    with evaluation_mode(network):
+        variable = images.detach().clone().requires_grad_()
+        product = InputXGradient(_scored(network)).attribute(variable, additional_forward_args=(targets,))
+    return saliency_map(product.detach())
+
+
+def smooth_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """SmoothGrad (Smilkov et al. 2017): the mean gradient under noise of `SMOOTH_STD`, its magnitude."""
+    return saliency_map(noisy_gradient(network, images, targets, generator, noise_std=SMOOTH_STD))
+
+
+def noisy_gradient(
+    network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, *, noise_std: float
+) -> Tensor:
+    """Mean input gradient ``(N, C, H, W)`` over `SMOOTH_SAMPLES` copies of each image under Gaussian noise."""
+    from captum.attr import NoiseTunnel, Saliency
+
+    with evaluation_mode(network), seeded(drawn_seed(generator), images.device):
+        mean: Tensor = NoiseTunnel(Saliency(_scored(network))).attribute(
+            images.detach().clone().requires_grad_(),
+            nt_type="smoothgrad",
+            nt_samples=SMOOTH_SAMPLES,
+            nt_samples_batch_size=1,
+            stdevs=float(noise_std),
+            additional_forward_args=(targets,),
+            abs=False,
+        )
+    return mean.detach()
+
+
+def integrated_gradients(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Integrated gradients (Sundararajan et al. 2017) from a black image, their magnitude."""
+    return saliency_map(path_integral(network, images, targets))
+
+
+def path_integral(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Signed integrated gradients ``(N, C, H, W)`` from a black image; they add up to the change of the log-odds."""
+    from captum.attr import IntegratedGradients
+
+    with evaluation_mode(network):
+        integral: Tensor = IntegratedGradients(_scored(network)).attribute(
+            images.detach().clone().requires_grad_(),
+            baselines=0.0,
+            n_steps=INTEGRATION_STEPS,
+            internal_batch_size=len(images),
+            additional_forward_args=(targets,),
+        )
+    return integral.detach().to(images.dtype)
+
+
+def random(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Control: uniform noise, which knows neither the network nor the image."""
+    return torch.rand(images[:, 0].shape, generator=generator, device=images.device)
+
+
+def edges(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Control: magnitude of the Sobel filter, which knows the image but not the network (Adebayo et al. 2018)."""
+    slope, smooth = images.new_tensor([-1.0, 0.0, 1.0]), images.new_tensor([1.0, 2.0, 1.0])
+    down, across = torch.outer(slope, smooth), torch.outer(smooth, slope)
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
+    slopes = F.conv2d(padded, torch.stack([down, across]).unsqueeze(1))
+    return slopes.square().sum(1).sqrt().view_as(images).mean(1)
+
+
+ATTRIBUTIONS: dict[str, Attribution] = {
+    "gradient": gradient,
+    "input_x_gradient": input_x_gradient,
+    "smooth_gradient": smooth_gradient,
+    "integrated_gradients": integrated_gradients,
+    "random": random,
+    "edges": edges,
+}
+
+
+def _scored(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """The log-odds ``(N,)`` of the targets as a function of images and targets, as captum wants it."""
+
+    def score(images: Tensor, targets: Tensor) -> Tensor:
+        return target_score(check_logits(network(images), targets), targets)
+
+    return score

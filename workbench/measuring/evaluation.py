@@ -1,0 +1,169 @@
+"""Evaluation: how right a trained network is, and how good its saliency.
+
+Accuracy, likelihood and calibration on the whole test split; everything else on its first images: robustness,
+faithfulness to the network and to a judge, localisation, sparseness and stability of the input gradient, and for
+listed cells the same of other attribution methods. Everything is measured in eval mode, and saliency is that of
+the predicted class, as a user would ask for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from smoot.saliency import input_gradient, saliency_map
+from workbench.config.files import Samples
+from workbench.config.run import RunConfig
+from workbench.data.formats import ImageData
+from workbench.measuring.attribution_quality import attribution_metrics, attribution_samples, explained_in_every_way
+from workbench.measuring.faithfulness import curve_settings
+from workbench.measuring.localisation import grid_pointing
+from workbench.measuring.map_quality import Subject, map_quality, named_maps, place_and_shape
+from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from workbench.training.answers import answers, share_right
+
+GRADIENT_EDGES = np.linspace(-8.0, 3.0, 67)  # log10 of the gradient's magnitude per unit of pixel value
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What :func:`evaluate_network` measures; the names are those of a run record."""
+
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Any]
+    samples: Samples
+    attributions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sanity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, judge: nn.Module) -> Evaluation:
+    """Measures a trained network.
+
+    Args:
+        network: maps pixels in [0, 1] to logits; on the device to be used.
+        images: the data set; only its test split is touched, or what stands in its place.
+        config: what to measure, and the seed of every draw.
+        judge: the data set's judge, on the same device.
+
+    Returns:
+        Metrics (fractions in [0, 1], nll in nats, stability in [-1, 1]; NaN where nothing could be measured),
+        perturbation curves, sample images, and for listed cells the quality and sanity of other attributions.
+    """
+    device = next(network.parameters()).device
+    pixels, labels = images.test_images.to(device), images.test_labels.to(device)
+    metrics = _classification(network, pixels, labels, config) | _robustness(network, pixels, labels, config)
+    subject = _subject(network, judge, images, config, device)
+    gradient = _gradient(subject)
+    saliency = saliency_map(gradient)
+    quality = map_quality(subject, saliency, named_maps("gradient", subject))
+    metrics |= quality.metrics
+    metrics["grid_pointing"] = _grid_pointing(subject)
+    metrics |= _control(subject)
+    listed = explained_in_every_way(config)
+    attributions, sanity = attribution_metrics(subject) if listed else ({}, {})
+    curves = {"fraction": list(curve_settings(config).fractions), **quality.curves}
+    samples = _samples(subject, gradient, saliency, images.num_classes, attributed=listed)
+    return Evaluation(metrics, curves, samples, attributions, sanity)
+
+
+def _classification(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:
+    """Accuracy, negative log-likelihood and calibration error."""
+    settings = config.evaluation
+    logits = answers(network, pixels, batch_size=settings.batch_size)
+    calibration = multiclass_calibration_error(
+        logits.softmax(1), labels, num_classes=logits.shape[1], n_bins=settings.ece_bins
+    )
+    return {
+        "accuracy": share_right(logits, labels),
+        "nll": float(F.cross_entropy(logits, labels)),
+        "ece": float(calibration),
+    }
+
+
+def _robustness(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:
+    """Accuracy on the first images under noise, blur and attack."""
+    settings, size = config.evaluation.robustness, config.evaluation.batch_size
+    disturbed = pixels[: settings.images], labels[: settings.images]
+    attacked = pixels[: settings.pgd_images], labels[: settings.pgd_images]
+    noise, start = (
+        torch.Generator(pixels.device).manual_seed(config.stream(purpose)) for purpose in ("noise", "attack")
+    )
+    return {
+        "accuracy_noise": noise_accuracy(
+            network, *disturbed, noise_std=settings.noise_std, batch_size=size, generator=noise
+        ),
+        "accuracy_blur": blur_accuracy(network, *disturbed, sigma=settings.blur_sigma, batch_size=size),
+        "accuracy_pgd": pgd_accuracy(
+            network,
+            *attacked,
+            epsilon=settings.pgd_epsilon,
+            steps=settings.pgd_steps,
+            batch_size=size,
+            generator=start,
+        ),
+    }
+
+
+def _subject(
+    network: nn.Module, judge: nn.Module, images: ImageData, config: RunConfig, device: torch.device
+) -> Subject:
+    """The first ``curve_images`` images with the network's answers and their regions."""
+    first = slice(config.evaluation.curve_images)
+    pixels, labels = images.test_images[first].to(device), images.test_labels[first].to(device)
+    predictions = answers(network, pixels, batch_size=config.evaluation.batch_size).argmax(1)
+    if images.test_regions is None:
+        regions = pixels.mean(1) > config.dataset.foreground_threshold
+    else:
+        regions = images.test_regions[first].to(device)
+    return Subject(network, judge, pixels, labels, predictions, regions, config)
+
+
+def _gradient(subject: Subject) -> Tensor:
+    """Input gradients ``(N, C, H, W)`` of the answers."""
+    size = subject.config.evaluation.batch_size
+    parts = zip(subject.images.split(size), subject.predictions.split(size), strict=True)
+    return torch.cat([input_gradient(subject.network, *part) for part in parts])
+
+
+def _grid_pointing(subject: Subject) -> float:
+    settings = subject.config.evaluation
+    return grid_pointing(
+        subject.network,
+        subject.images,
+        subject.labels,
+        count=settings.mosaics,
+        batch_size=settings.batch_size,
+        generator=subject.draws("mosaics"),
+    )
+
+
+def _control(subject: Subject) -> dict[str, float]:
+    """Localisation and sparseness of random maps; chance in the grid pointing game is 0.25."""
+    shape, draws = subject.regions.shape, subject.draws("random map")
+    random = place_and_shape(subject, torch.rand(shape, generator=draws, device=draws.device))
+    return {f"random_{name}": value for name, value in random.items()}
+
+
+def _samples(subject: Subject, gradient: Tensor, saliency: Tensor, num_classes: int, *, attributed: bool) -> Samples:
+    """The first image of each class: the same images for every method, chosen by rule."""
+    labels = subject.labels.cpu()
+    first = [int((labels == label).nonzero()[0]) for label in range(num_classes) if (labels == label).any()]
+    magnitude = gradient.abs().flatten().double().clamp(min=10.0 ** GRADIENT_EDGES[0])
+    exponents = magnitude.log10().clamp(max=GRADIENT_EDGES[-1])
+    counts, _ = np.histogram(exponents.cpu().numpy(), bins=GRADIENT_EDGES)
+    names = subject.config.evaluation.attributions.names if attributed else ()
+    return Samples(
+        images=subject.images[first].cpu().numpy(),
+        labels=labels[first].numpy(),
+        predictions=subject.predictions[first].cpu().numpy(),
+        saliency=saliency[first].cpu().numpy(),
+        gradient_edges=GRADIENT_EDGES,
+        gradient_counts=counts.astype(np.int64),
+        attribution_names=np.array(names, dtype=np.str_),
+        attributions=attribution_samples(subject, names, first),
+    )

@@ -1,0 +1,144 @@
+"""What every caption has to say of the runs behind it, read from their records and the data's manifest."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from workbench.config import files as storage
+from workbench.config import paths
+from workbench.config.cells import Cell
+from workbench.config.profile import load_dataset, read_profile
+from workbench.reporting.questions import Study, remarks
+from workbench.reporting.words import Measurement, Setting
+from workbench.results.records import RunRecord
+
+OWN = ("train_images", "epochs")  # what a method may set otherwise than the rest
+JUDGED = (
+    "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images; the "
+    "judge's gap on all images errs the other way, since maps of wrong answers count."
+)
+
+
+def setting(records: Sequence[RunRecord]) -> Setting:
+    """The common setting of the records of one data set and backbone.
+
+    Training images and epochs are those of the methods that leave them as they are, or else the profile's own.
+
+    Raises:
+        FileNotFoundError: if the data set has no manifest.
+        ValueError: if the records do not share their setting, lack a part of it, or were made with other data
+            than the manifest's.
+    """
+    cell = records[0].cell
+    own = [record for record in records if not _deviates(record)]
+    first = _facts(own[0]) if own else _facts(records[0]) | _of_profile(cell)
+    for record in records:
+        found = _facts(record)
+        found |= {key: first[key] for key in OWN if _deviates(record)}
+        if found != first:
+            raise ValueError(f"record {record.keys} was run with {found}: expected {first} as the others")
+    folders = paths.ProfilePaths(cell.profile)
+    manifest = _manifest(records[0])
+    shared = dict(first)
+    train_images = shared.pop("train_images")
+    del shared["data"]
+    return Setting(
+        dataset=cell.dataset,
+        backbone=cell.backbone,
+        region=manifest["region"],
+        train_images=manifest["train_images"] if train_images is None else train_images,
+        train_total=manifest["train_images"],
+        test_images=shared.pop("development") or manifest["test_images"],
+        measured_on="development" if first["development"] else "test",
+        deviations=len(own) < len(records),
+        seeds=len({record.seed for record in records}),
+        code_versions=len({record.code for record in records}),
+        source=(folders.records / cell.dataset / cell.backbone).relative_to(paths.ROOT).as_posix(),
+        **shared,
+    )
+
+
+def of_setting(frame: pd.DataFrame, about: Setting) -> pd.DataFrame:
+    """The rows of one data set and backbone."""
+    return frame[(frame["dataset"] == about.dataset) & (frame["backbone"] == about.backbone)]
+
+
+def ending(study: Study, records: Sequence[RunRecord], about: Setting, shown: Iterable[str]) -> str:
+    """How the caption of a study's exhibit ends: its remarks, what the judge's gap counts, how much was measured.
+
+    Args:
+        study, records, about: of the exhibit.
+        shown: the metrics that it shows.
+    """
+    judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
+    maps, attacked = about.measured.curve_images, about.measured.pgd_images
+    facts = f"{about.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
+    return " ".join(part for part in (remarks(study, records, about.train_total), judged, facts) if part)
+
+
+def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:
+    """The records of each data set and backbone with their setting, in the records' order."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.cell.dataset, record.cell.backbone), []).append(record)
+    return [(setting(group), group) for group in groups.values()]
+
+
+def _deviates(record: RunRecord) -> bool:
+    """Whether the record's method sets the training or the data otherwise than its profile."""
+    method = record.config.get("method", {})
+    return bool(method.get("training") or method.get("dataset"))
+
+
+def _of_profile(cell: Cell) -> dict[str, Any]:
+    """What the profile says of `OWN`."""
+    epochs = read_profile(cell.profile)["training"]["epochs"]
+    return dict(zip(OWN, (load_dataset(cell.dataset, cell.profile).train_images, epochs), strict=True))
+
+
+def _facts(record: RunRecord) -> dict[str, Any]:
+    """What the record's configuration says, by name."""
+    config = record.config
+    try:
+        return {
+            "data": record.data,
+            "train_images": config["dataset"]["train_images"],
+            "validation_images": config["dataset"]["validation_images"],
+            "development": config["dataset"].get("development_images", 0),
+            "epochs": config["training"]["epochs"],
+            "measured": _measurement(config["evaluation"]),
+        }
+    except KeyError as error:
+        raise ValueError(f"record {record.keys}: its configuration has no {error}; captions need it") from None
+
+
+def _measurement(evaluation: Mapping[str, Any]) -> Measurement:
+    """The part of the evaluation's configuration that captions tell."""
+    robustness = evaluation["robustness"]
+    whole = {name: evaluation[name] for name in ("curve_images", "stability_std", "pointing_tolerance", "mosaics")}
+    names = ("noise_std", "blur_sigma", "pgd_images", "pgd_epsilon", "pgd_steps")
+    return Measurement(
+        **whole,
+        **{name: robustness[name] for name in names},
+        robustness_images=robustness["images"],
+        attribution_images=evaluation["attributions"]["images"],
+    )
+
+
+def _manifest(record: RunRecord) -> dict[str, Any]:
+    """The data set's manifest, if it is of the data that the record was made with."""
+    cell = record.cell
+    path = paths.ProfilePaths(cell.profile).manifest / f"{cell.dataset}.json"
+    command = f"`python -m workbench.data.sets manifest {cell.dataset} --profile {cell.profile}`"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: {command} makes it")
+    manifest = storage.read_json(path)
+    if "region" not in manifest:
+        raise ValueError(f"{path}: key region is missing: {command} writes it again")
+    if manifest["sha256"] != record.data:
+        raise ValueError(
+            f"record {record.keys} was made with data {record.data}, "
+            f"but {path} describes {manifest['sha256']}: run the cell again"
+        )
+    return manifest

@@ -1,0 +1,165 @@
+"""What a study shows: the block ``study`` of a profile's parameters, as frozen dataclasses.
+
+A study is a profile whose methods are the variants of a question. The block says which exhibits answer it;
+``null`` in ordinary profiles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from smoot.checks import check_between
+from workbench.config.paths import params_file
+from workbench.config.profile import load_grid, read_profile
+from workbench.config.schema import build
+from workbench.results.records import RunRecord
+
+Exhibit: TypeAlias = Literal["factorial", "oracle", "sweep", "comparison", "choice", "conditions"]
+PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
+DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The rule that a method is chosen by, written before the runs that it is applied to.
+
+    Attributes:
+        candidates: methods that can be chosen; the first of equals is.
+        accuracy: the metric of the runs' records that must not fall.
+        margin: how far a candidate may be below the most accurate one, in that metric's unit.
+        faithfulness: the metrics that decide among the rest; higher is better in all.
+    """
+
+    candidates: tuple[str, ...]
+    accuracy: str
+    margin: float
+    faithfulness: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_list("candidates", self.candidates)
+        _check_list("faithfulness", self.faithfulness)
+        check_between("margin", self.margin, 0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One level of a condition under which methods were trained, such as 500 training images.
+
+    Attributes:
+        axis: what is varied, as figures name it.
+        level: as figures name it; a number if it reads as one.
+        methods: for each base method the profile's method that is it at this level.
+    """
+
+    axis: str
+    level: str
+    methods: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("methods is {}: expected at least one base method and the profile's method for it")
+        for base, method in self.methods.items():
+            if not isinstance(method, str):
+                raise ValueError(f"methods.{base} is {method!r}: expected a method's name")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The block ``study``.
+
+    Attributes:
+        title: of the study.
+        exhibits: the tables and figures that answer it.
+        reference: the method that differences are taken to.
+        note: a sentence or more for captions; may be empty.
+        compared: the methods of exhibit ``comparison`` in order; all if empty.
+        choice: the rule of exhibit ``choice``.
+        conditions: of exhibit ``conditions``, level by level; the reference is a base method of each.
+    """
+
+    title: str
+    exhibits: tuple[Exhibit, ...]
+    reference: str
+    note: str = ""
+    compared: tuple[str, ...] = ()
+    choice: Choice | None = None
+    conditions: tuple[Condition, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_list("exhibits", self.exhibits)
+        if self.compared:
+            _check_list("compared", self.compared)
+        for exhibit, found in {"choice": self.choice is not None, "conditions": bool(self.conditions)}.items():
+            if (exhibit in self.exhibits) != found:
+                raise ValueError(
+                    f"exhibits is {list(self.exhibits)}: {exhibit!r} and the key {exhibit} need each other"
+                )
+        for condition in self.conditions:
+            if self.reference not in condition.methods:
+                where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
+                raise ValueError(f"{where} has the base methods {known}: expected the reference {self.reference!r} too")
+
+    @property
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """The methods that each key names."""
+        conditions = [method for condition in self.conditions for method in condition.methods.values()]
+        return {
+            "reference": (self.reference,),
+            "compared": self.compared,
+            "choice.candidates": self.choice.candidates if self.choice else (),
+            "conditions": tuple(conditions),
+        }
+
+    def shown(self, methods: Sequence[str]) -> tuple[str, ...]:
+        """The methods of exhibit ``comparison``, of all those of the grid."""
+        return self.compared or tuple(methods)
+
+
+def load_study(profile: str) -> Study | None:
+    """The study of a profile; None if it is none.
+
+    Raises:
+        ValueError: for an unknown or missing key, a wrong type, a value out of range, a method that is not one of
+            the grid's, or a condition without the reference.
+    """
+    values = read_profile(profile)["study"]
+    if values is None:
+        return None
+    where = f"{params_file(profile).name}: study"
+    study: Study = build(Study, values, where)
+    methods = load_grid(profile).methods
+    for key, named in study.named.items():
+        for method in named:
+            if method not in methods:
+                raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
+    return study
+
+
+def remarks(study: Study, records: Sequence[RunRecord], train_total: int | None = None) -> str:
+    """What every caption of a study says: its note, and on which images was measured if not on the test split.
+
+    Args:
+        study: whose note it is.
+        records: that the caption is about.
+        train_total: images of the training split that judge and development images are drawn from, if it is one.
+    """
+    said = [study.note.strip()]
+    if any(record.config["dataset"].get("development_images") for record in records):
+        said += [DEVELOPMENT, _seen_by_judge(records[0].cell.profile, train_total)]
+    return " ".join(part for part in said if part)
+
+
+def _seen_by_judge(profile: str, train_total: int | None) -> str:
+    """How many of the development images the judge was trained on, which draws from the same split."""
+    part = "Some"
+    if train_total is not None:
+        share = read_profile(profile)["judge"]["train_images"] / train_total
+        whole = round(1 / share)
+        near = whole in PARTS and abs(whole * share - 1) < 0.1
+        part = f"About {PARTS[whole] if near else f'{100 * share:.0f} %'}"
+    return f"{part} of them were among the judge's training images."
+
+
+def _check_list(name: str, values: Sequence[str]) -> None:
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{name} is {list(values)}: expected at least one, and none of them twice")

@@ -1,0 +1,195 @@
+"""Figures drawn from samples: saliency maps side by side, the distribution of gradient magnitudes."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from workbench.config.files import Samples
+from workbench.reporting.style import INK, WIDTH, colours, finish, legend, markers, panels, styled
+from workbench.reporting.words import display_name, in_order
+
+FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
+SLANTED = 0.8  # inches for names above narrower columns
+ROWS = 6  # sample images in the figure
+CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
+VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
+WRONG = "#b3001b"
+
+
+def relative_saliency(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Maps (K, H, W) in multiples of each map's own mean; a map without any saliency stays 0.
+
+    Methods differ in the size of their gradients by orders of magnitude; this is what one scale can show.
+    """
+    maps = saliency.astype(np.float64)
+    mean = maps.mean(axis=(1, 2), keepdims=True)
+    return maps / np.where(mean > 0, mean, 1.0)
+
+
+def _rows(samples: Samples) -> list[int]:
+    """Which samples are shown: all, or `ROWS` (fewer if they are tall) evenly spaced from first to last."""
+    count, _, height, width = samples.images.shape
+    most = max(1, round(ROWS * min(1.0, width / height)))
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(most, count))})
+
+
+@styled
+def saliency_maps(samples: Mapping[str, Samples]) -> Figure:
+    """The same images in every row, one column per method, one colour scale for all maps.
+
+    Below each map: whether the model's answer is right, and the answer if it is wrong.
+
+    Args:
+        samples: of each method, of the same images.
+    """
+    first = next(iter(samples.values()))
+    rows = _rows(first)
+    maps = {method: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
+    figure, grid = _maps(first, rows, maps)
+    for method, axes in zip(samples, zip(*(line[1:] for line in grid), strict=True), strict=True):
+        for line, index in zip(axes, rows, strict=True):
+            _mark(line, int(samples[method].labels[index]), int(samples[method].predictions[index]))
+    return figure
+
+
+@styled
+def attribution_maps(samples: Samples) -> Figure:
+    """The same images in every row, one column per attribution of one network, one colour scale for all maps.
+
+    Args:
+        samples: with at least one attribution.
+    """
+    rows = _rows(samples)
+    order = in_order(samples.attribution_names.tolist())
+    places = [samples.attribution_names.tolist().index(name) for name in order]
+    maps = {
+        name: relative_saliency(samples.attributions[place][rows]) for name, place in zip(order, places, strict=True)
+    }
+    figure, grid = _maps(samples, rows, maps)
+    for line, index in zip(grid, rows, strict=True):
+        label = int(samples.labels[index])
+        _mark(line[0], label, int(samples.predictions[index]), f"class {label} ")
+        for axes in line[1:]:
+            axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def _maps(
+    samples: Samples, rows: Sequence[int], maps: Mapping[str, npt.NDArray[np.float64]]
+) -> tuple[Figure, list[list[Axes]]]:
+    """The inputs of some rows, beside each the named maps (K, H, W) of the same rows, on one scale."""
+    scale = Normalize(0, max(1.0, float(np.percentile(np.stack(list(maps.values())), CLIPPED))))
+    height, width = samples.images.shape[2:]
+    columns = len(maps) + 1
+    side = (WIDTH - 0.75) / columns
+    crowded = columns > CROWDED
+    wrapped = [textwrap.fill(display_name(name), 11 if FULL < columns <= CROWDED else 99) for name in maps]
+    above = SLANTED if crowded else 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
+    figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + above)
+    top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
+    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0, rect=(0, 0, 1, top))
+    for place, index in enumerate(rows):
+        _input(grid[place][0], samples, index)
+        for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
+            axes.imshow(shown[place], cmap="magma", norm=scale, interpolation="nearest")
+    for axes, title in zip(grid[0], ["Input", *wrapped], strict=True):
+        if crowded:
+            _slanted(axes, title)
+        else:
+            axes.set_title(title)
+    bar = figure.colorbar(
+        ScalarMappable(scale, "magma"), ax=list(chain(*grid)), extend="max", shrink=0.6, aspect=40, pad=0.01
+    )
+    bar.set_label("Saliency in multiples of the map's mean")
+    bar.outline.set_visible(False)
+    return figure, grid
+
+
+def _slanted(axes: Axes, title: str) -> None:
+    """A title that takes no room from its neighbours."""
+    name = axes.text(0.5, 1.1, title, transform=axes.transAxes, rotation=45, rotation_mode="anchor", fontsize=7.5)
+    name.set_in_layout(False)
+
+
+def _input(axes: Axes, samples: Samples, index: int) -> None:
+    """An input image with its class."""
+    image = np.moveaxis(samples.images[index], 0, -1)
+    grey = image.shape[-1] == 1
+    axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xlabel(f"class {samples.labels[index]}", fontsize=8, labelpad=2)
+    axes.set(xticks=[], yticks=[])
+
+
+def _mark(axes: Axes, label: int, prediction: int, before: str = "") -> None:
+    """Says below a picture whether the answer is right; a wrong one also gets a frame."""
+    right = label == prediction
+    axes.set(xticks=[], yticks=[])
+    colour = INK if right else WRONG
+    axes.set_xlabel(before + ("✓" if right else f"✗ {prediction}"), fontsize=8, labelpad=2, color=colour)
+    axes.spines[:].set(color=colour, linewidth=0.5 if right else 1.8)
+
+
+def gradient_density(samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Bin middles (E,) in log10, density per decade (E,) and the median of log10 |gradient|."""
+    edges, counts = samples.gradient_edges, samples.gradient_counts.astype(np.float64)
+    density = counts / counts.sum() / np.diff(edges)
+    share = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+    return (edges[:-1] + edges[1:]) / 2, density, float(np.interp(0.5, share, edges))
+
+
+@styled
+def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
+    """Density of log10 |input gradient| over pixels, one line per method, medians marked at the bottom.
+
+    The lowest bin holds what is zero or as good as zero, such as the border that a strided convolution never
+    reads: it is left out of lines and medians, and its share is in the legend if it is a per cent or more.
+
+    Args:
+        samples: of each method.
+    """
+    colour, marker = colours(samples), markers(samples)
+    zeros = {m: sample.gradient_counts[0] / sample.gradient_counts.sum() for m, sample in samples.items()}
+    samples = {m: _without_zeros(sample) for m, sample in samples.items()}
+    figure, grid = panels(1, 1, 3.2)
+    axes = grid[0][0]
+    handles = []
+    for method, sample in samples.items():
+        middle, density, median = gradient_density(sample)
+        axes.plot(middle, density, color=colour[method])
+        axes.plot(median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3)
+        zero = f", {zeros[method]:.0%} zero" if zeros[method] >= 0.01 else ""
+        label = f"{display_name(method)} (median {_power(median)}{zero})"
+        handles.append(Line2D([], [], color=colour[method], marker=marker[method], label=label))
+    axes.set_xlim(_range(list(samples.values())))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))
+    finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
+    legend(figure, handles, columns=2 if max(zeros.values()) >= 0.01 else 3)
+    return figure
+
+
+def _without_zeros(sample: Samples) -> Samples:
+    """The sample without the lowest bin of its gradients."""
+    return replace(sample, gradient_edges=sample.gradient_edges[1:], gradient_counts=sample.gradient_counts[1:])
+
+
+def _range(samples: list[Samples]) -> tuple[float, float]:
+    """Where the bins are whose share, summed from either end, is visible for at least one method."""
+    counts = np.stack([sample.gradient_counts / sample.gradient_counts.sum() for sample in samples])
+    from_left, from_right = counts.cumsum(1), counts[:, ::-1].cumsum(1)[:, ::-1]
+    used = np.flatnonzero(((from_left > VISIBLE) & (from_right > VISIBLE)).any(0))
+    return float(samples[0].gradient_edges[used[0]]), float(samples[0].gradient_edges[used[-1] + 1])
+
+
+def _power(exponent: float, digits: int = 1) -> str:
+    """``10^-1.3`` as mathematics."""
+    return f"$10^{{{exponent:.{digits}f}}}$"

@@ -1,0 +1,1 @@
+"""Many jobs, each finished once."""

@@ -1,0 +1,230 @@
+"""Notebooks as pipeline steps: run one with parameters, extract its code, refresh it in place.
+
+``run SOURCE TARGET -p NAME VALUE`` executes with papermill. Unlike papermill's own command it reads the
+values as YAML, refuses a parameter that the notebook does not have, runs in the notebook's folder, streams
+what the kernel prints, and puts TARGET in place only when every cell succeeded.
+``code NOTEBOOK... --into FOLDER`` writes the code cells as ``STEM.py``: what a stage depends on, so that
+saving a notebook without changing its code makes nothing stale.
+``refresh NOTEBOOK...`` executes notebooks that are committed with their outputs, in place and byte-stably.
+"""
+
+import argparse
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from workbench.config.paths import FAILED, ROOT, replacing
+
+# One thread a process: faster than two on shared cores, and thread counts change the trained weights.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1"}
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+# A busy machine may start a kernel and deliver a finished cell's output late; a bar is stored as its end; the
+# kernel ends at once with whatever it started, because a stage's results are on disk by then.
+PATIENCE = {"start_timeout": 300, "iopub_timeout": 60}
+STABLE = {"progress_bar": False, "coalesce_streams": True}
+ENDING = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
+# Optional for jsonschema, which nbformat and papermill validate with: a grammar of internationalised addresses
+# that takes as long to build as all else they import. No notebook's schema asks for such an address.
+UNUSED = "rfc3987_syntax"
+
+
+class NotebookError(RuntimeError):
+    """A notebook stopped; the message names cell, error and where the notebook was kept."""
+
+
+def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Parameters from ``NAME VALUE`` texts, the values as YAML (``1e-3`` is a number here too).
+
+    Raises:
+        ValueError: if a value is no YAML or a name comes twice.
+    """
+    parameters: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in parameters:
+            raise ValueError(f"parameter {name} is given twice, the second time as {text}")
+        try:
+            parameters[name] = float(text) if NUMBER.fullmatch(text) else yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"parameter {name} is {text!r}, which is not YAML: quote it") from error
+    return parameters
+
+
+@contextmanager
+def absent(module: str) -> Iterator[None]:
+    """Inside the block an import of this module fails as if it were not installed; one that was made stays."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+def read(source: Path) -> Any:
+    """The notebook without injected parameters, on the kernel of the environment that is running."""
+    with absent(UNUSED):
+        import nbformat
+
+    if not source.is_file():
+        raise FileNotFoundError(f"no notebook {source}: expected the path of an .ipynb file")
+    book = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+    book.cells = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    book.metadata.update(KERNEL)
+    return book
+
+
+def write(book: Any, target: Path) -> None:
+    """Put a notebook in place, whole."""
+    with absent(UNUSED):
+        import nbformat
+
+    with replacing(target) as temporary:
+        nbformat.write(book, temporary)  # type: ignore[no-untyped-call]
+
+
+def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
+    """The notebook after running every cell; ``target`` only names it, nothing is written there.
+
+    Raises:
+        ValueError: if the notebook has no parameter of that name.
+        NotebookError: if a cell failed or the kernel died; the notebook so far is kept in ``logs/failed``.
+    """
+    with absent(UNUSED):
+        import papermill
+
+    for logger in ("papermill", "asyncio"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)  # what matters is raised
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # The kernel imports the package that is running here, whatever else is installed.
+    package = str(Path(__file__).parents[2])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "cwd": source.resolve().parent}
+    with tempfile.TemporaryDirectory(prefix="smoot-notebook-") as scratch:
+        before, after = Path(scratch, "before.ipynb"), Path(scratch, "after.ipynb")
+        write(read(source), before)
+        known = list(papermill.inspect_notebook(before))
+        if unknown := [name for name in parameters if name not in known]:
+            names = ", ".join(known) or "none, for it has no cell tagged `parameters`"
+            raise ValueError(f"{source} has no parameter {', '.join(unknown)}: expected one of {names}")
+        try:
+            options = PATIENCE | STABLE | ENDING | streams
+            book = papermill.execute_notebook(before, after, dict(parameters), **options)
+        except (papermill.PapermillExecutionError, RuntimeError) as error:
+            _keep_failed(source, target, after, error)
+    book.metadata.papermill.update(input_path=str(source), output_path=str(target))
+    return book
+
+
+def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> NoReturn:
+    """Keep the notebook as far as it went, and say in one error what happened and where to look."""
+    target = target.resolve()
+    kept = FAILED / (target.relative_to(ROOT) if target.is_relative_to(ROOT) else target.name)
+    with replacing(kept) as temporary:
+        shutil.copyfile(copy, temporary)
+    cells = [cell for cell in read(copy).cells if cell.cell_type == "code"]
+    started = [cell for cell in cells if cell.metadata.papermill.start_time]
+    errors = [output for cell in started for output in cell.outputs if output.output_type == "error"]
+    what = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else f"{error} (killed or out of memory?)"
+    line = started[-1].source.strip().partition("\n")[0] if started else "before the first cell"
+    where = f"cell [{started[-1].execution_count or len(started)}] ({line})" if started else line
+    raise NotebookError(f"{source}: {where}: {what}\nthe notebook is kept in {kept}")
+
+
+def run(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute ``source`` with the parameters and write it to ``target`` if every cell succeeded."""
+    if source.resolve() == target.resolve():
+        raise ValueError(f"{target} is the source itself: name another target, or use `refresh`")
+    if sys.stdout.isatty():
+        os.environ.setdefault("SMOOT_PROGRESS", "1")
+        os.environ.setdefault("COLUMNS", str(shutil.get_terminal_size().columns))
+    write(execute(source, target, parameters), target)
+
+
+def refresh(notebook: Path, parameters: Mapping[str, Any]) -> None:
+    """Execute ``notebook`` in place and drop what differs between two executions."""
+    os.environ["SMOOT_PROGRESS"] = "0"
+    book = execute(notebook, notebook, parameters)
+    for part in (book, *book.cells):
+        for key in ("papermill", "execution", "widgets"):
+            part.metadata.pop(key, None)
+        if part.metadata.get("tags") == []:
+            del part.metadata["tags"]
+        if part.metadata.get("tags") == ["injected-parameters"]:
+            part["id"] = "injected-parameters"
+    book.metadata.update(KERNEL)
+    write(book, notebook)
+
+
+def code(notebook: Path) -> str:
+    """The notebook's code cells as one text, whatever its outputs, counts and metadata."""
+    cells = [cell.source for cell in read(notebook).cells if cell.cell_type == "code" and cell.source.strip()]
+    lines = "\n\n".join(f"# %%\n{source}" for source in cells).splitlines()
+    return "\n".join([f"# The code cells of {notebook.name}", "", *(line.rstrip() for line in lines), ""])
+
+
+def write_code(notebook: Path, folder: Path) -> None:
+    """Write the notebook's code to ``folder``; an identical file is left alone."""
+    target, text = folder / f"{notebook.stem}.py", code(notebook)
+    if not target.is_file() or target.read_text(encoding="utf-8") != text:
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workbench.stages.notebook", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in ("run", "code", "refresh"):
+        sub = commands.add_parser(command)
+        sub.add_argument("notebooks", type=Path, nargs=1 if command == "run" else "+", metavar="NOTEBOOK")
+        if command == "run":
+            sub.add_argument("target", type=Path, metavar="TARGET")
+        if command == "code":
+            sub.add_argument("--into", type=Path, required=True, metavar="FOLDER")
+        else:
+            sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; see the module's first lines."""
+    given = _arguments(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, lambda n, _: sys.exit(128 + n))
+    try:
+        for notebook in given.notebooks:
+            if given.command == "code":
+                write_code(notebook, given.into)
+            elif given.command == "run":
+                run(notebook, given.target, parse_parameters(given.p))
+            else:
+                refresh(notebook, parse_parameters(given.p))
+    except (NotebookError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

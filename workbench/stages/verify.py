@@ -1,0 +1,105 @@
+"""Compares regenerated tables with the committed ones: the same study on another machine.
+
+On one machine the tables are equal byte for byte. Across machines and versions the last bits of arithmetic
+differ, training amplifies them, and a network differs as if it had another seed. So a mean over seeds is held
+against its own spread: it may differ by at most ``TOLERANCE`` standard errors of the difference of two means.
+"""
+
+import argparse
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from workbench.config import paths
+from workbench.config.profile import load_grid
+from workbench.results import records as results
+
+TOLERANCE = 4.0
+FLOOR = 0.01  # differences of means below one point (or 0.01 nats) are never an alarm
+CELL = ["dataset", "backbone", "method"]
+
+
+def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of every cell whose mean moved further than its spread explains.
+
+    Args:
+        ours, theirs: one row a run: dataset, backbone, method, seed and metrics, as ``results.metrics_frame``.
+
+    Returns:
+        One row a deviation: cell, metric, both means, and the difference in standard errors; empty if none.
+
+    Raises:
+        ValueError: if the two do not hold the same cells and metrics.
+    """
+    both = _means(ours).add_suffix("_ours").join(_means(theirs).add_suffix("_committed"), how="outer")
+    if both["count_ours"].isna().any() or both["count_committed"].isna().any():
+        raise ValueError("the two sets of records hold other cells or metrics: compare runs of the same parameters")
+    difference = (both["mean_ours"] - both["mean_committed"]).abs()
+    error = (both["error_ours"] ** 2 + both["error_committed"] ** 2) ** 0.5
+    undefined = both["mean_ours"].isna() != both["mean_committed"].isna()
+    moved = undefined | (difference > FLOOR) & (difference > TOLERANCE * error)
+    columns = {
+        "ours": both["mean_ours"],
+        "committed": both["mean_committed"],
+        "standard_errors": difference / error,
+    }
+    return pd.DataFrame(columns)[moved].reset_index()
+
+
+def _means(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every cell."""
+    long = frame.drop(columns="seed").melt(id_vars=CELL, var_name="metric")
+    means = long.groupby([*CELL, "metric"])["value"].agg(["mean", "sem", "count"])
+    return means.rename(columns={"sem": "error"}).fillna({"error": 0.0})
+
+
+def committed_records(profile: str, revision: str) -> pd.DataFrame:
+    """The metrics of a profile's records at a revision of this repository.
+
+    Raises:
+        ValueError: if the revision or the records in it do not exist.
+    """
+    folder = paths.ProfilePaths(profile).records.relative_to(paths.ROOT).as_posix()
+    command = ["git", "-C", str(paths.ROOT), "archive", "--format=zip", revision, folder]
+    archive = subprocess.run(command, capture_output=True, check=False)
+    if archive.returncode:
+        raise ValueError(f"no records of {profile!r} at {revision!r}: {archive.stderr.decode().strip()}")
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
+        files.extractall(scratch)
+        found = sorted(Path(scratch, folder).glob("*/*/*/*.json"))
+        return results.metrics_frame([results.read_record(path) for path in found])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints what moved; the exit code is 1 if anything did, 2 if there is nothing to compare."""
+    parser = argparse.ArgumentParser(description="Compare this machine's records with the committed ones.")
+    parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--revision", default="HEAD", help="commit to compare with")
+    asked = parser.parse_args(arguments)
+    try:
+        ours = results.read_records(load_grid(asked.profile))
+        moved = compare(ours, committed_records(asked.profile, asked.revision))
+    except (FileNotFoundError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    metrics = len(ours.columns) - len(CELL) - 1
+    print(
+        f"{metrics} metrics in {len(ours.groupby(CELL))} cells, {asked.profile} against {asked.revision}: ",
+        end="",
+    )
+    if moved.empty:
+        print(f"all means within {TOLERANCE:g} standard errors (or {FLOOR:g}).")
+        return 0
+    print(f"{len(moved)} moved further than their spread over seeds explains.")
+    print(moved.round(4).to_string(index=False))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

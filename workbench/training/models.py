@@ -1,0 +1,167 @@
+"""Backbones: any timm model made fit for small images, and the two-convolution net of the SGT paper."""
+
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from workbench.config import paths
+from workbench.config.profile import DatasetConfig, ModelConfig
+
+SMALL_IMAGE = 40  # pixels; beyond it a 3x3 stem of stride 1 is refused as too expensive
+
+
+class Normalize(nn.Module):
+    """Standardises ``(N, C, H, W)`` pixels in [0, 1] by per-channel mean and standard deviation.
+
+    It is part of the network, so that saliency, masks and fills all live in pixel units.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardised images of the same shape."""
+        return (images - self.mean) / self.std
+
+
+def create_backbone(
+    config: ModelConfig, dataset: DatasetConfig, *, image_shape: tuple[int, int, int], num_classes: int
+) -> nn.Module:
+    """A network from pixels in [0, 1] to logits.
+
+    Args:
+        config: architecture (``two_conv``, ``two_conv_small`` or a timm name), stem and options.
+        dataset: gives mean and standard deviation for the first layer.
+        image_shape: ``(C, H, W)``.
+        num_classes: number of logits, at least 2.
+
+    Returns:
+        Module mapping ``(N, C, H, W)`` to ``(N, num_classes)``, initialised from torch's global generator.
+
+    Raises:
+        ValueError: for an unknown architecture, options it does not take, or a stem that cannot be made small.
+    """
+    channels = image_shape[0]
+    if len(dataset.mean) != channels or len(dataset.std) != channels:
+        raise ValueError(
+            f"datasets.{dataset.name}: mean and std have {len(dataset.mean)} and {len(dataset.std)} numbers: "
+            f"expected {channels}, one a channel"
+        )
+    if config.architecture in TWO_CONV:
+        if config.options or config.pretrained or config.stem != "original":
+            raise ValueError(f"backbones.{config.name}: {config.architecture} takes no options, stem or weights")
+        network = _two_conv(image_shape, num_classes, **TWO_CONV[config.architecture])
+    else:
+        network = _timm_network(config, image_shape, num_classes)
+    return nn.Sequential(OrderedDict(normalize=Normalize(dataset.mean, dataset.std), backbone=network))
+
+
+# Widths of the two convolutions and of the hidden layer, and the stride of the convolutions. `two_conv` is
+# the net of the SGT paper's MNIST experiments; `two_conv_small` is ours: strided and narrower, for a CPU.
+TWO_CONV: dict[str, dict[str, Any]] = {
+    "two_conv": {"widths": (32, 64), "hidden": 128, "stride": 1, "pool": 2},
+    "two_conv_small": {"widths": (16, 32), "hidden": 64, "stride": 2, "pool": 1},
+}
+
+
+def _two_conv(
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    widths: tuple[int, int],
+    hidden: int,
+    stride: int,
+    pool: int,
+) -> nn.Module:
+    """Two 3x3 convolutions, two linear layers, dropout 0.25 and 0.5 (Ismail et al. 2021, section 4.1)."""
+    channels, *size = image_shape
+    for _ in widths:
+        size = [(length - 3) // stride + 1 for length in size]
+    features = widths[1] * math.prod(length // pool for length in size)
+    if min(size) < pool:
+        raise ValueError(f"images of {image_shape[1]}x{image_shape[2]} pixels are too small for two 3x3 convolutions")
+    return nn.Sequential(
+        nn.Conv2d(channels, widths[0], 3, stride),
+        nn.ReLU(),
+        nn.Conv2d(widths[0], widths[1], 3, stride),
+        nn.ReLU(),
+        nn.MaxPool2d(pool),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(features, hidden),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(hidden, num_classes),
+    )
+
+
+def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    import timm  # takes seconds, and not every backbone needs it
+
+    if not timm.is_model(config.architecture):
+        near = timm.list_models(f"*{config.architecture.split('_')[0]}*")[:5]
+        raise ValueError(
+            f"unknown architecture {config.architecture!r}: expected {', '.join(TWO_CONV)} or a timm model"
+            + (f" such as {', '.join(near)}" if near else "")
+        )
+    options = dict(config.options)
+    known = timm.get_pretrained_cfg(config.architecture)
+    if known is not None and known.fixed_input_size:  # ViTs, Swin, MLP-Mixer and the like
+        options.setdefault("img_size", image_shape[1:])
+    try:
+        network = timm.create_model(
+            config.architecture,
+            pretrained=config.pretrained,
+            in_chans=image_shape[0],
+            num_classes=num_classes,
+            **options,
+        )
+    except (TypeError, AttributeError, AssertionError, LookupError) as error:
+        raise ValueError(f"backbones.{config.name}: options {options} do not fit: {error}") from None
+    return _small_stem(network, config, image_shape) if config.stem == "small" else network
+
+
+def _small_stem(network: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int]) -> nn.Module:
+    """Replaces a ResNet's stem by one 3x3 convolution of stride 1 without max-pooling (He et al. 2016, CIFAR)."""
+    if max(image_shape[1:]) > SMALL_IMAGE:
+        raise ValueError(
+            f"stem 'small' is for images up to {SMALL_IMAGE} pixels, got {image_shape[1:]}: use 'original'"
+        )
+    if not (hasattr(network, "conv1") and hasattr(network, "maxpool")):
+        raise ValueError(
+            f"backbones.{config.name}: stem 'small' is known for timm's ResNets only, not {config.architecture}: "
+            "use 'original' (a ViT takes its patch_size in options)"
+        )
+    width = network.get_parameter("bn1.weight").numel()
+    conv = nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1 = conv
+    network.maxpool = nn.Identity()
+    return network
+
+
+def save_weights(state: dict[str, Tensor], target: Path) -> None:
+    """Writes a state dict as safetensors, whole or not at all."""
+    with paths.replacing(target) as temporary:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, temporary)
+
+
+def load_weights(network: nn.Module, source: Path) -> None:
+    """Loads weights that :func:`save_weights` wrote; every name and shape must fit.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        RuntimeError: if a name or shape does not fit the network.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"{source} is missing: run the training of this cell first (notebook 01_train)")
+    network.load_state_dict(load_file(source))
