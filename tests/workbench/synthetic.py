@@ -17,7 +17,7 @@ from workbench.config import paths
 from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import Grid, load_grid, load_run
 from workbench.config.protocol import load_retraining
-from workbench.reporting import pipeline_tables
+from workbench.reporting.captions import Measurement, Setting
 from workbench.results import records as results
 from workbench.results.costs import COSTS, GROWTH
 
@@ -43,6 +43,33 @@ ATTRIBUTIONS = {
 }
 LAYERS = ("fc", "layer4.0.conv2", "layer4.0.conv1", "layer3.0.conv2", "layer2.0.conv1", "conv1.0")
 FILLS = {"mean": 1.0, "black": 0.6}  # how strongly a gap shows with each
+
+SETTING = Setting(
+    dataset="fashion_mnist",
+    backbone="resnet10_narrow",
+    region="foreground",
+    train_images=2000,
+    train_total=60000,
+    validation_images=1000,
+    test_images=10000,
+    epochs=10,
+    seeds=5,
+    code_versions=1,
+    source="results/laptop/records/fashion_mnist/resnet10_narrow",
+    measured=Measurement(
+        curve_images=500,
+        stability_std=0.05,
+        pointing_tolerance=1,
+        mosaics=100,
+        robustness_images=1000,
+        noise_std=0.3,
+        blur_sigma=1.0,
+        pgd_images=400,
+        pgd_epsilon=0.03,
+        pgd_steps=5,
+        attribution_images=100,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -282,21 +309,6 @@ def growth() -> pd.DataFrame:
     return pd.DataFrame(rows)[list(GROWTH)]
 
 
-def pipeline_costs() -> pd.DataFrame:
-    """Times of the pipeline's stages as the benchmark writes them."""
-    about = {"profile": "laptop", "workers": 2, "device": "2 × Some CPU"}
-    lines = [
-        {"stage": stage, "commands": 1 + number % 3, "fixed_seconds": 2.0 + number, "work_seconds": 10.0 * number}
-        for number, stage in enumerate(pipeline_tables.STAGES)
-    ]
-    return pipeline_tables.with_shares([{**line, **about} for line in lines])
-
-
-def start_costs() -> pd.DataFrame:
-    """Times of single starts as the benchmark writes them."""
-    return pd.DataFrame([("python", 0.02), ("import torch", 1.1)], columns=pipeline_tables.STARTS)
-
-
 def write_manifests(grid: Grid) -> None:
     """What each data set consists of."""
     for dataset in grid.datasets:
@@ -340,8 +352,6 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
     write_studies(grid)
     storage.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     storage.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
-    storage.write_csv(pipeline_costs(), paths.BENCHMARKS / "pipeline_cost.csv")
-    storage.write_csv(start_costs(), paths.BENCHMARKS / "start_cost.csv")
     for cell in grid_cells(grid):
         if pictures:
             storage.write_samples(samples(cell, images), cell.samples_path)

@@ -71,6 +71,13 @@ def check_keys(content: Mapping[str, Any], expected: set[str], path: Path, where
         raise ValueError(f"{path}: unknown key {where}{key}: expected {', '.join(sorted(expected))}")
 
 
+def write_text(text: str, path: Path) -> Path:
+    """Write text, whole or not at all, with the same line ends on every system."""
+    with paths.replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
+    return path
+
+
 def write_json(content: Mapping[str, Any], path: Path) -> Path:
     """Write plain JSON with sorted keys."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,6 +1,7 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from workbench.config import paths
 from workbench.config.cells import Cell
 from workbench.config.profile import load_dataset, read_profile
 from workbench.reporting.questions import Study, remarks
-from workbench.reporting.words import Measurement, Setting
+from workbench.reporting.words import display_name
 from workbench.results.records import RunRecord
 
 OWN = ("train_images", "epochs")  # what a method may set otherwise than the rest
@@ -18,6 +19,91 @@ JUDGED = (
     "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images; the "
     "judge's gap on all images errs the other way, since maps of wrong answers count."
 )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How runs were measured; images are the first of the test split, standard deviations in [0, 1] pixels."""
+
+    curve_images: int
+    stability_std: float
+    pointing_tolerance: int
+    mosaics: int
+    robustness_images: int
+    noise_std: float
+    blur_sigma: float
+    pgd_images: int
+    pgd_epsilon: float
+    pgd_steps: int
+    attribution_images: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every caption has to say of the runs behind it: those of one data set and backbone.
+
+    ``region`` is what the saliency should be on: ``foreground`` (the object), ``block`` (the half of the image
+    with the digit) or ``shortcut`` (the patch, on which it should not be). ``test_images`` are those that were
+    measured on, of the ``test`` split or ``development`` images; ``deviations`` says that some methods set training
+    images or epochs otherwise.
+    """
+
+    dataset: str
+    backbone: str
+    region: str
+    train_images: int
+    train_total: int
+    validation_images: int
+    test_images: int
+    epochs: int
+    seeds: int
+    code_versions: int
+    source: str
+    measured: Measurement
+    measured_on: str = "test"
+    deviations: bool = False
+
+    @property
+    def key(self) -> str:
+        """``DATASET-BACKBONE``, as in parameters and stages."""
+        return f"{self.dataset}-{self.backbone}"
+
+    @property
+    def place(self) -> str:
+        """What stands at the end of a file's name."""
+        return f"{self.dataset}_{self.backbone}"
+
+    @property
+    def name(self) -> str:
+        return f"{display_name(self.dataset)}, {display_name(self.backbone)}"
+
+    @property
+    def facts(self) -> str:
+        """``2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images``."""
+        seeds = f"n = {self.seeds} seed{'s' if self.seeds != 1 else ''}"
+        images = f"{self.train_images:,} of {self.train_total:,}"
+        if self.train_images == self.train_total:
+            images = f"all {self.train_total:,}"
+        training = f"{images} training images, {self.epochs} epoch{'s' if self.epochs != 1 else ''}"
+        training += " where a method does not say otherwise" if self.deviations else ""
+        return f"{training}, {seeds}, {self.test_images:,} {self.measured_on} images"
+
+    @property
+    def origin(self) -> str:
+        """Where the numbers come from, and whether one version of the code made them."""
+        mixed = f"; they come from {self.code_versions} versions of the code" if self.code_versions > 1 else ""
+        return f"Source: run records in `{self.source}`{mixed}."
+
+
+def all_facts(settings: Sequence[Setting]) -> str:
+    """The facts of several settings, said once for each data set where its backbones share them."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for setting in settings:
+        names.setdefault((setting.dataset, setting.facts), []).append(display_name(setting.backbone))
+    return " ".join(
+        f"{display_name(dataset)} with {' and '.join(backbones)}: {facts}."
+        for (dataset, facts), backbones in names.items()
+    )
 
 
 def setting(records: Sequence[RunRecord]) -> Setting:
@@ -59,22 +145,22 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     )
 
 
-def of_setting(frame: pd.DataFrame, about: Setting) -> pd.DataFrame:
+def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     """The rows of one data set and backbone."""
-    return frame[(frame["dataset"] == about.dataset) & (frame["backbone"] == about.backbone)]
+    return frame[(frame["dataset"] == setting.dataset) & (frame["backbone"] == setting.backbone)]
 
 
-def ending(study: Study, records: Sequence[RunRecord], about: Setting, shown: Iterable[str]) -> str:
+def ending(study: Study, records: Sequence[RunRecord], setting: Setting, shown: Iterable[str]) -> str:
     """How the caption of a study's exhibit ends: its remarks, what the judge's gap counts, how much was measured.
 
     Args:
-        study, records, about: of the exhibit.
+        study, records, setting: of the exhibit.
         shown: the metrics that it shows.
     """
     judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
-    maps, attacked = about.measured.curve_images, about.measured.pgd_images
-    facts = f"{about.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
-    return " ".join(part for part in (remarks(study, records, about.train_total), judged, facts) if part)
+    maps, attacked = setting.measured.curve_images, setting.measured.pgd_images
+    facts = f"{setting.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
+    return " ".join(part for part in (remarks(study, records, setting.train_total), judged, facts) if part)
 
 
 def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:

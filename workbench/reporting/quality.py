@@ -7,17 +7,28 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from workbench.reporting.measures import ACCURACY, PLACES, Measures, faithfulness, judged_fill, localisation, quality
+from workbench.reporting.captions import Setting, all_facts
+from workbench.reporting.metrics import (
+    ACCURACY,
+    MASKING,
+    PLACES,
+    Metrics,
+    faithfulness,
+    judged_fill,
+    localisation,
+    quality,
+)
 from workbench.reporting.table import (
     SPREAD,
     Row,
+    Table,
     difference_text,
     differences,
     grid_rows,
     summarised,
     table,
 )
-from workbench.reporting.words import NOTHING, Setting, Table, all_facts, display_name
+from workbench.reporting.words import NOTHING, display_name
 from workbench.results.statistics import REFERENCES
 
 CHANCE = 0.25  # grid pointing of a map that knows nothing: one tile of four
@@ -30,14 +41,14 @@ REGIONS = {
 }
 
 
-def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequence[str], about: Setting) -> Table:
+def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequence[str], setting: Setting) -> Table:
     """Accuracy, calibration and robustness on one data set and backbone, with paired differences.
 
     Args:
-        frame: the metrics `measures.ACCURACY` for each method and seed.
+        frame: the metrics `metrics.ACCURACY` for each method and seed.
         comparisons: of ``accuracy``, from `statistics.comparisons_frame`.
         methods: rows, in order.
-        about: what the caption says of the runs.
+        setting: what the caption says of the runs.
     """
     references = [reference for reference in REFERENCES if reference in set(comparisons["reference"])]
     rows = []
@@ -45,77 +56,77 @@ def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequ
         numbers, texts = _line(frame, method, ACCURACY)
         paired, paired_texts = differences(method, comparisons, references, ACCURACY["accuracy"])
         rows.append((numbers | paired, texts | paired_texts))
-    measured = about.measured
+    measured = setting.measured
     caption = (
-        f"{about.facts}; the best epoch is chosen on {about.validation_images:,} other training images; {SPREAD}. "
+        f"{setting.facts}; the best epoch is chosen on {setting.validation_images:,} other training images; {SPREAD}. "
         f"Noise: Gaussian, sd {measured.noise_std:g}; blur: Gaussian, sd {measured.blur_sigma:g} px; both on "
         f"{measured.robustness_images:,} test images. PGD: {measured.pgd_steps} steps against the label, no pixel "
         f"changed by more than {measured.pgd_epsilon:g}, on {measured.pgd_images:,} test images. Pixels are in "
         "[0, 1]. Last columns: accuracy minus that of the method named, in points, paired by seed, with 95 % "
         f"confidence interval; p: paired t-test, Holm-adjusted over all {len(comparisons)} pairs of methods. "
-        f"{about.origin}"
+        f"{setting.origin}"
     )
-    return table(f"accuracy_{about.place}", f"Accuracy, {about.name}", caption, rows)
+    return table(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
 
 
-def faithfulness_table(frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], about: Setting) -> Table:
+def faithfulness_table(frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], setting: Setting) -> Table:
     """Areas of the deletion and insertion curves on one data set and backbone.
 
     Args:
-        frame: the metrics `measures.faithfulness` for each method and seed.
+        frame: the metrics `metrics.faithfulness` for each method and seed.
         methods: rows, in order.
         fills: what removed pixels were replaced by, in order.
-        about: what the caption says of the runs.
+        setting: what the caption says of the runs.
     """
     measures = faithfulness(fills)
     bare = [metric for metric in measures if "gap" not in metric]
     rows = [_line(frame, method, measures, bare) for method in methods]
     caption = (
-        f"{about.facts}, curves on {about.measured.curve_images:,} of them; means over seeds, "
+        f"{setting.facts}, curves on {setting.measured.curve_images:,} of them; means over seeds, "
         f"{SPREAD}. Gap: insertion minus deletion, the areas under the accuracy curve while the most salient "
         f"pixels are shown or removed first and the others filled ({' or '.join(fills)}). Random: the area "
         "for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of one "
         "network, the same for all methods and seeds, that was trained on erased images and sees only which pixels a "
         "method calls salient. Maps explain the predicted class, curves score the true one: a wrong answer has a map "
-        f"of another class, so that a less accurate network has less to gain. {about.origin}"
+        f"of another class, so that a less accurate network has less to gain. {setting.origin}"
     )
-    return table(f"faithfulness_{about.place}", f"Faithfulness, {about.name}", caption, rows)
+    return table(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
 
 
-def localisation_table(frame: pd.DataFrame, methods: Sequence[str], about: Setting) -> Table:
+def localisation_table(frame: pd.DataFrame, methods: Sequence[str], setting: Setting) -> Table:
     """Where the saliency is on one data set and backbone, with a random map as control.
 
     Args:
-        frame: the metrics `measures.localisation`, and those of a random map, for each method and seed.
+        frame: the metrics `metrics.localisation`, and those of a random map, for each method and seed.
         methods: rows, in order.
-        about: what the caption says of the runs.
+        setting: what the caption says of the runs.
     """
-    measures = localisation([about.region])
+    measures = localisation([setting.region])
     rows = [_line(frame, method, measures) for method in methods]
     control, texts = _line(_control(frame, measures), "control", measures)
     rows.append((control, texts | {"Method": "Random map (control)"}))
-    measured = about.measured
+    measured = setting.measured
     caption = (
-        f"{about.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
-        f"{REGIONS.get(about.region, about.region)}. Relevance: share of the saliency (mass), and of as many most "
+        f"{setting.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
+        f"{REGIONS.get(setting.region, setting.region)}. Relevance: share of the saliency (mass), and of as many most "
         "salient pixels as the region has (rank), inside it. Pointing game: images whose most salient pixel is at most "
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
         f"{NOTHING} where the network takes one image size only. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
-        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {about.origin}"
+        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {setting.origin}"
     )
-    return table(f"localisation_{about.place}", f"Localisation, {about.name}", caption, rows)
+    return table(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
 
 
-def _line(frame: pd.DataFrame, method: str, measures: Measures, bare: Sequence[str] = ()) -> Row:
+def _line(frame: pd.DataFrame, method: str, measures: Metrics, bare: Sequence[str] = ()) -> Row:
     """One method's numbers with its name and the number of its runs."""
     own = frame[frame["method"] == method]
     numbers, texts = summarised(own, measures, bare)
     return {"method": method, "n": len(own)} | numbers, {"Method": display_name(method), "n": str(len(own))} | texts
 
 
-def _control(frame: pd.DataFrame, measures: Measures) -> pd.DataFrame:
+def _control(frame: pd.DataFrame, measures: Metrics) -> pd.DataFrame:
     """The metrics of a random map, one row per seed; grid pointing is chance where it was measured at all."""
     names = {f"random_{metric}": metric for metric in CONTROLLED}
     by_seed = frame.groupby("seed")[list(names)].mean().rename(columns=names).reset_index()
@@ -124,7 +135,7 @@ def _control(frame: pd.DataFrame, measures: Measures) -> pd.DataFrame:
 
 
 def comparisons_table(
-    comparisons: Mapping[str, pd.DataFrame], subject: str, fills: Sequence[str], about: Setting
+    comparisons: Mapping[str, pd.DataFrame], subject: str, fills: Sequence[str], setting: Setting
 ) -> Table:
     """Every metric of one data set and backbone: the subject against each reference, all pairs as numbers.
 
@@ -132,12 +143,12 @@ def comparisons_table(
         comparisons: for each metric the rows of `statistics.comparisons_frame`; none where it was not measured.
         subject: the method whose differences are shown.
         fills: what removed pixels were replaced by, in order.
-        about: what the caption says of the runs.
+        setting: what the caption says of the runs.
     """
     lines, numbers = [], []
     known = {reference for found in comparisons.values() for reference in found["reference"]}
     references = [reference for reference in REFERENCES if reference in known]
-    for metric, measure in quality(fills, [about.region]).items():
+    for metric, measure in quality(fills, [setting.region]).items():
         found = comparisons[metric]
         texts = {f"Minus {display_name(reference)}": NOTHING for reference in references}
         for pair in found[found["method"] == subject].to_dict("records"):
@@ -148,11 +159,11 @@ def comparisons_table(
     caption = (
         f"{display_name(subject)} minus the method named, paired by seed, with 95 % confidence interval; arrows: "
         "which sign is better. p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the "
-        f"CSV file holds all of them. {about.facts}. {about.origin}"
+        f"CSV file holds all of them. {setting.facts}. {setting.origin}"
     )
     data = pd.concat(numbers, ignore_index=True)
     data = data[["metric", *(name for name in data.columns if name != "metric")]]
-    name, title = f"comparisons_{about.place}", f"Paired differences, {about.name}"
+    name, title = f"comparisons_{setting.place}", f"Paired differences, {setting.name}"
     return Table(name, title, caption, data, pd.DataFrame(lines))
 
 
@@ -163,7 +174,7 @@ def _scaled(comparisons: pd.DataFrame, factor: float) -> pd.DataFrame:
 
 
 def summary_table(
-    frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], abouts: Sequence[Setting]
+    frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], settings: Sequence[Setting]
 ) -> Table:
     """The whole grid at a glance: one line per data set, backbone and method.
 
@@ -171,18 +182,36 @@ def summary_table(
         frame: all metrics of all records.
         methods: lines within each data set and backbone, in order.
         fills: what removed pixels were replaced by, in order.
-        abouts: the data sets and backbones, in order.
+        settings: the data sets and backbones, in order.
     """
-    regions = [about.region for about in abouts]
+    regions = [setting.region for setting in settings]
     available = quality(fills, regions)
     gaps = [f"gap_{fill}" for fill in fills]
     judged = f"judge_gap_{judged_fill(fills)}"
     shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, judged, "relevance_mass", "stability"]
     measures = {metric: available[metric] for metric in shown}
-    places = dict.fromkeys(f"{PLACES[about.region]} ({display_name(about.dataset)})" for about in abouts)
+    places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
     caption = (
         f"{SPREAD[0].upper()}{SPREAD[1:]}. Gap: insertion minus deletion area for each fill; the judge's: of one "
         f"independent network on the same maps. Relevance mass: share of the saliency on the {', '.join(places)}. "
-        f"{all_facts(abouts)}"
+        f"{all_facts(settings)}"
     )
-    return table("summary", "All results", caption, grid_rows(frame, methods, abouts, measures))
+    return table("summary", "All results", caption, grid_rows(frame, methods, settings, measures))
+
+
+def masking_table(histories: pd.DataFrame, methods: Sequence[str], settings: Sequence[Setting]) -> Table:
+    """What masking did during training: means over epochs, then over seeds.
+
+    Args:
+        histories: one row per epoch of every run; NaN where nothing was masked.
+        methods: lines within each data set and backbone, in order; those that never mask are left out.
+        settings: the data sets and backbones, in order.
+    """
+    keys = ["dataset", "backbone", "method", "seed"]
+    by_seed = histories.groupby(keys)[list(MASKING)].mean().reset_index()
+    masking = [m for m in methods if by_seed[by_seed["method"] == m]["masked_share"].max() > 0]
+    caption = (
+        f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
+        f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(settings)}"
+    )
+    return table("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))

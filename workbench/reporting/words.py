@@ -1,15 +1,7 @@
-"""Words and numbers as tables, captions and figures show them; the table as Markdown, HTML and CSV."""
+"""Names and numbers as tables, captions and figures show them."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
-
-import pandas as pd
-
-from workbench.config import files as storage
-from workbench.config import paths
+from collections.abc import Iterable
 
 NAMES = {
     "plain": "Plain",
@@ -46,28 +38,26 @@ NAMES = {
     "random": "Random",
     "edges": "Edges",
 }
+MEASURED = {  # networks and methods of the cost benchmark alone
+    "sgt_reference": "SGT as published",
+    "smoot_reuse": "SMOOT, reused forward",
+    "smoot_loss": "SMOOT, loss gradient",
+    "smoot_budget": "SMOOT, budget",
+    "vit": "ViT (6 blocks)",
+    "resnet50": "ResNet-50",
+}
 ATTRIBUTIONS = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
 NOTHING = "–"
-# Columns of words; all others are numbers.
-WORDS = (
-    "Data",
-    "Backbone",
-    "Method",
-    "Network",
-    "Attribution",
-    "Measure",
-    "Claim",
-    "Family",
-    "Verdict",
-    "Stage",
-    "Part",
-    "Factor",
-)
 
 
 def display_name(key: str) -> str:
     """The name that text and figures use; a key without one stands for itself."""
     return NAMES.get(key, key)
+
+
+def cost_name(key: str) -> str:
+    """The name of a network or of a line of the benchmark."""
+    return MEASURED.get(key) or display_name(key)
 
 
 def fixed(value: float, digits: int = 2, *, sign: bool = False) -> str:
@@ -101,142 +91,3 @@ def probability(p: float) -> str:
 def in_order(attributions: Iterable[str]) -> list[str]:
     """Attributions as tables and figures list them: those of `ATTRIBUTIONS` first, others by name."""
     return sorted(attributions, key=lambda name: (ATTRIBUTIONS.index(name) if name in ATTRIBUTIONS else 99, name))
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """How runs were measured; images are the first of the test split, standard deviations in [0, 1] pixels."""
-
-    curve_images: int
-    stability_std: float
-    pointing_tolerance: int
-    mosaics: int
-    robustness_images: int
-    noise_std: float
-    blur_sigma: float
-    pgd_images: int
-    pgd_epsilon: float
-    pgd_steps: int
-    attribution_images: int
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every caption has to say of the runs behind it: those of one data set and backbone.
-
-    ``region`` is what the saliency should be on: ``foreground`` (the object), ``block`` (the half of the image
-    with the digit) or ``shortcut`` (the patch, on which it should not be). ``test_images`` are those that were
-    measured on, of the ``test`` split or ``development`` images; ``deviations`` says that some methods set training
-    images or epochs otherwise.
-    """
-
-    dataset: str
-    backbone: str
-    region: str
-    train_images: int
-    train_total: int
-    validation_images: int
-    test_images: int
-    epochs: int
-    seeds: int
-    code_versions: int
-    source: str
-    measured: Measurement
-    measured_on: str = "test"
-    deviations: bool = False
-
-    @property
-    def key(self) -> str:
-        """``DATASET-BACKBONE``, as in parameters and stages."""
-        return f"{self.dataset}-{self.backbone}"
-
-    @property
-    def place(self) -> str:
-        """What stands at the end of a file's name."""
-        return f"{self.dataset}_{self.backbone}"
-
-    @property
-    def name(self) -> str:
-        return f"{display_name(self.dataset)}, {display_name(self.backbone)}"
-
-    @property
-    def facts(self) -> str:
-        """``2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images``."""
-        seeds = f"n = {self.seeds} seed{'s' if self.seeds != 1 else ''}"
-        images = f"{self.train_images:,} of {self.train_total:,}"
-        if self.train_images == self.train_total:
-            images = f"all {self.train_total:,}"
-        training = f"{images} training images, {self.epochs} epoch{'s' if self.epochs != 1 else ''}"
-        training += " where a method does not say otherwise" if self.deviations else ""
-        return f"{training}, {seeds}, {self.test_images:,} {self.measured_on} images"
-
-    @property
-    def origin(self) -> str:
-        """Where the numbers come from, and whether one version of the code made them."""
-        mixed = f"; they come from {self.code_versions} versions of the code" if self.code_versions > 1 else ""
-        return f"Source: run records in `{self.source}`{mixed}."
-
-
-def all_facts(settings: Sequence[Setting]) -> str:
-    """The facts of several settings, said once for each data set where its backbones share them."""
-    names: dict[tuple[str, str], list[str]] = {}
-    for about in settings:
-        names.setdefault((about.dataset, about.facts), []).append(display_name(about.backbone))
-    return " ".join(
-        f"{display_name(dataset)} with {' and '.join(backbones)}: {facts}."
-        for (dataset, facts), backbones in names.items()
-    )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: numbers for machines, the same as text for readers, and the caption that goes with it.
-
-    Attributes:
-        name: the stem of its files.
-        title: what it shows, without a final stop.
-        caption: one paragraph of Markdown.
-        data: numbers, one row per line of the table.
-        display: text, headers included, as it is shown.
-    """
-
-    name: str
-    title: str
-    caption: str
-    data: pd.DataFrame
-    display: pd.DataFrame
-
-    @property
-    def markdown(self) -> str:
-        """Title and caption, then the table with its numbers flush right."""
-        columns = [str(column) for column in self.display.columns]
-        rule = ["---" if column in WORDS else "--:" for column in columns]
-        rows = [columns, rule, *self.display.astype(str).to_numpy().tolist()]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return f"**{self.title}.** {self.caption}\n\n{lines}\n"
-
-    @property
-    def html(self) -> str:
-        """The table alone, without title and caption; cells with words have the class ``text``."""
-        columns = [str(column) for column in self.display.columns]
-        kinds = [' class="text"' if column in WORDS else "" for column in columns]
-
-        def line(tag: str, cells: Sequence[object]) -> str:
-            pairs = zip(kinds, cells, strict=True)
-            return "".join(f"<{tag}{kind}>{escape(str(cell))}</{tag}>" for kind, cell in pairs)
-
-        rows = [f"<tr>{line('td', row)}</tr>" for row in self.display.to_numpy().tolist()]
-        head = f"<thead>\n<tr>{line('th', columns)}</tr>\n</thead>"
-        return "\n".join(["<table>", head, "<tbody>", *rows, "</tbody>", "</table>"])
-
-    def write(self, folder: Path) -> None:
-        """Write ``NAME.md`` and ``NAME.csv``, rounded, so that the same records give the same bytes."""
-        write_text(self.markdown, folder / f"{self.name}.md")
-        storage.write_csv(self.data, folder / f"{self.name}.csv")
-
-
-def write_text(text: str, path: Path) -> Path:
-    """Write text, whole or not at all, with the same line ends on every system."""
-    with paths.replacing(path) as temporary:
-        temporary.write_bytes(text.encode())
-    return path

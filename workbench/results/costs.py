@@ -7,7 +7,6 @@ import pandas as pd
 
 from workbench.config import files as storage
 from workbench.config import paths
-from workbench.reporting.words import display_name
 
 COSTS = (
     "network",
@@ -28,19 +27,6 @@ COSTS = (
 )
 GROWTH = ("axis", "value", "method", "ms", "memory_mb", "exponent", "memory_exponent", "network", "device", "rounds")
 KEYS = ["network", "device", "batch_size", "precision", "compiled"]
-NAMES = {  # of what is only ever measured
-    "sgt_reference": "SGT as published",
-    "smoot_reuse": "SMOOT, reused forward",
-    "smoot_loss": "SMOOT, loss gradient",
-    "smoot_budget": "SMOOT, budget",
-    "vit": "ViT (6 blocks)",
-    "resnet50": "ResNet-50",
-}
-
-
-def cost_name(key: str) -> str:
-    """The name of a network or of a line of the benchmark."""
-    return NAMES.get(key) or display_name(key)
 
 
 def read_costs() -> pd.DataFrame:

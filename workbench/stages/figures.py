@@ -17,10 +17,11 @@ from workbench.config import paths
 from workbench.config.profile import load_grid
 from workbench.reporting import captions, charts, cost_charts
 from workbench.reporting import saliency_maps as pictures
-from workbench.reporting.measures import ACCURACY, judged_fill
+from workbench.reporting.captions import Setting, all_facts
+from workbench.reporting.metrics import ACCURACY, judged_fill
 from workbench.reporting.questions import load_study
 from workbench.reporting.style import save
-from workbench.reporting.words import Setting, all_facts, display_name, fixed
+from workbench.reporting.words import display_name, fixed
 from workbench.results import costs
 from workbench.results import records as results
 from workbench.results.records import RunRecord
@@ -71,13 +72,13 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     histories = results.read_histories(grid)
     study = load_study(profile)
     if study is not None:
-        for draw, (about, records) in product((effect_charts.draw, schedule_charts.draw), groups):
-            yield from (Drawn(*drawn) for drawn in draw(study, records, histories, about))
+        for draw, (setting, records) in product((effect_charts.draw, schedule_charts.draw), groups):
+            yield from (Drawn(*drawn) for drawn in draw(study, records, histories, setting))
         return
-    for about, records in groups:
-        yield from _of_samples(results.read_samples(grid, about.dataset, about.backbone), about, grid.seeds[0])
-        here = (histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)
-        yield from _of_runs(records, histories[here], grid.methods, about)
+    for setting, records in groups:
+        yield from _of_samples(results.read_samples(grid, setting.dataset, setting.backbone), setting, grid.seeds[0])
+        here = (histories["dataset"] == setting.dataset) & (histories["backbone"] == setting.backbone)
+        yield from _of_runs(records, histories[here], grid.methods, setting)
     yield from _sanity(groups)
     if REFERENCE in grid.methods and len(grid.methods) > 1:
         for name, metric in {"accuracy_differences": "accuracy", "robustness_differences": "accuracy_pgd"}.items():
@@ -86,66 +87,66 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     yield _growth()
 
 
-def _of_samples(samples: dict[str, storage.Samples], about: Setting, seed: int) -> Iterator[Drawn]:
-    place = about.place
+def _of_samples(samples: dict[str, storage.Samples], setting: Setting, seed: int) -> Iterator[Drawn]:
+    place = setting.place
     yield Drawn(
         f"saliency_maps_{place}",
-        f"Saliency of the predicted class, {about.name}: in each row the first test image of a class, in "
+        f"Saliency of the predicted class, {setting.name}: in each row the first test image of a class, in "
         f"each column one model (seed {seed}); all maps in multiples of their mean, on one scale. ✓ right "
-        f"answer, ✗ wrong one. {about.facts}.",
+        f"answer, ✗ wrong one. {setting.facts}.",
         pictures.saliency_maps(samples),
         vector=False,
     )
     yield Drawn(
         f"gradient_magnitudes_{place}",
-        f"Magnitude of the input gradient over the pixels of {about.measured.curve_images:,} test images, "
-        f"{about.name}: its distribution for one model of each method (seed {seed}); pixels "
-        f"without any gradient are left out. {about.facts}.",
+        f"Magnitude of the input gradient over the pixels of {setting.measured.curve_images:,} test images, "
+        f"{setting.name}: its distribution for one model of each method (seed {seed}); pixels "
+        f"without any gradient are left out. {setting.facts}.",
         pictures.gradient_magnitudes(samples),
     )
     for method, sample in samples.items():
         if len(sample.attribution_names):
             yield Drawn(
                 f"attribution_maps_{place}_{method}",
-                f"Attributions of the predicted class by one network, {about.name}, {display_name(method)} (seed "
+                f"Attributions of the predicted class by one network, {setting.name}, {display_name(method)} (seed "
                 f"{seed}): in each row the first test image of a class; all maps in multiples of their mean, on one "
                 f"scale; Random and Edges do not look at the network. Below each image: ✓ right answer, ✗ wrong one. "
-                f"{about.facts}.",
+                f"{setting.facts}.",
                 pictures.attribution_maps(sample),
                 vector=False,
             )
 
 
 def _of_runs(
-    records: Sequence[RunRecord], histories: pd.DataFrame, methods: Sequence[str], about: Setting
+    records: Sequence[RunRecord], histories: pd.DataFrame, methods: Sequence[str], setting: Setting
 ) -> Iterator[Drawn]:
-    place, fills = about.place, records[0].config["evaluation"]["fills"]
+    place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
-    images = f"on {about.measured.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
+    images = f"on {setting.measured.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
     yield Drawn(
         f"curves_{place}",
-        f"Deletion and insertion curves of the input gradient, {about.name}, {images}. {about.facts}.",
+        f"Deletion and insertion curves of the input gradient, {setting.name}, {images}. {setting.facts}.",
         charts.perturbation_curves(curves, methods, fills),
     )
     yield Drawn(
         f"judge_curves_{place}",
-        f"Deletion and insertion curves of one independent judge network on the maps of each method, {about.name}, "
-        f"{images}. {about.facts}.",
+        f"Deletion and insertion curves of one independent judge network on the maps of each method, {setting.name}, "
+        f"{images}. {setting.facts}.",
         charts.perturbation_curves(curves, methods, fills, judge=True),
     )
     yield Drawn(
         f"schedule_{place}",
-        f"What was masked during training, what masking cost in information, and how training went, {about.name}; "
-        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. {about.facts}.",
+        f"What was masked during training, what masking cost in information, and how training went, {setting.name}; "
+        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. {setting.facts}.",
         charts.training_schedule(histories, methods),
     )
     judged = judged_fill(fills)
     gaps = {f"gap_{fill}": f"{fill.capitalize()} fill" for fill in fills}
     yield Drawn(
         f"accuracy_faithfulness_{place}",
-        f"Test accuracy and insertion − deletion gap, {about.name}: of the network itself with each fill, and of "
+        f"Test accuracy and insertion − deletion gap, {setting.name}: of the network itself with each fill, and of "
         "one independent judge network on the same maps; small marks are seeds, large ones means with 95 % "
-        f"confidence intervals. {about.facts}.",
+        f"confidence intervals. {setting.facts}.",
         comparison_charts.accuracy_faithfulness(
             frame, methods, gaps | {f"judge_gap_{judged}": f"Judge, {judged} fill"}
         ),
@@ -154,10 +155,10 @@ def _of_runs(
 
 def _sanity(groups: Sequence[tuple[Setting, list[RunRecord]]]) -> Iterator[Drawn]:
     """The cascades of all networks that were explained in every way, one panel each."""
-    explained = [(about, record) for about, records in groups for record in records if record.sanity]
+    explained = [(setting, record) for setting, records in groups for record in records if record.sanity]
     if not explained:
         return
-    names = [f"{display_name(about.dataset)}, {display_name(about.backbone)}" for about, _ in explained]
+    names = [f"{display_name(setting.dataset)}, {display_name(setting.backbone)}" for setting, _ in explained]
     titles = [f"{name}, {display_name(record.cell.method)}" for name, (_, record) in zip(names, explained, strict=True)]
     seeds = sorted({record.seed for _, record in explained})
     if len(seeds) > 1:
@@ -167,7 +168,7 @@ def _sanity(groups: Sequence[tuple[Setting, list[RunRecord]]]) -> Iterator[Drawn
         "layers are randomised one after the other, from the output to the input (Adebayo et al., 2018), on "
         f"{explained[0][0].measured.attribution_images:,} test images; one network a panel (seed "
         f"{', '.join(map(str, seeds))}). Random and Edges do not look at the network and stay at 1. "
-        f"{all_facts([replace(about, seeds=len(seeds)) for about in dict.fromkeys(about for about, _ in explained)])}"
+        f"{all_facts([replace(one, seeds=len(seeds)) for one in dict.fromkeys(setting for setting, _ in explained)])}"
     )
     cascades = {title: record.sanity for title, (_, record) in zip(titles, explained, strict=True)}
     yield Drawn("sanity", caption, charts.sanity_cascades(cascades))
@@ -178,15 +179,16 @@ def _differences(
 ) -> Iterator[Drawn]:
     """The forest of one metric; nothing where it was not measured."""
     found = {
-        about: compared_frame(results.metrics_frame(records), metric, methods, [REFERENCE]) for about, records in groups
+        setting: compared_frame(results.metrics_frame(records), metric, methods, [REFERENCE])
+        for setting, records in groups
     }
-    differences = {about.name: frame for about, frame in found.items() if len(frame)}
+    differences = {setting.name: frame for setting, frame in found.items() if len(frame)}
     if not differences:
         return
     label = ACCURACY[metric].label
     caption = (
         f"{label} on the test split minus that of {display_name(REFERENCE)}, paired by seed, with 95 % confidence "
-        f"intervals (not adjusted for the number of comparisons). {all_facts([about for about, _ in groups])}"
+        f"intervals (not adjusted for the number of comparisons). {all_facts([setting for setting, _ in groups])}"
     )
     yield Drawn(name, caption, comparison_charts.difference_forest(differences, REFERENCE, label))
 
@@ -197,11 +199,11 @@ def _run_cost(
     """The cost of every epoch on the networks whose steps were measured; nothing if there are none."""
     measured = costs.read_costs()
     found: dict[Setting, pd.DataFrame] = {}
-    for about, records in groups:
-        own = histories[(histories["dataset"] == about.dataset) & (histories["backbone"] == about.backbone)]
-        computed = costs.run_cost(measured, own, about.backbone, records[0].config["training"]["batch_size"])
+    for setting, records in groups:
+        own = histories[(histories["dataset"] == setting.dataset) & (histories["backbone"] == setting.backbone)]
+        computed = costs.run_cost(measured, own, setting.backbone, records[0].config["training"]["batch_size"])
         if len(computed):
-            found[about] = computed
+            found[setting] = computed
     if not found:
         return
     caption = (
@@ -210,7 +212,9 @@ def _run_cost(
         f"share of images masked; dotted: the arithmetic limit; {BANDS}. {_whole_runs(list(found.values()))}"
         f"{all_facts(list(found))}"
     )
-    yield Drawn("run_cost", caption, cost_charts.run_cost({about.name: own for about, own in found.items()}, methods))
+    yield Drawn(
+        "run_cost", caption, cost_charts.run_cost({setting.name: own for setting, own in found.items()}, methods)
+    )
 
 
 def _whole_runs(computed: Sequence[pd.DataFrame]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from workbench.config import files as storage
 from workbench.config import paths
-from workbench.reporting.words import write_text
+from workbench.config.files import write_text
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
 MARKER = re.compile(r"<!-- (begin|end) ([\w/]+) -->")

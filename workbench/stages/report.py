@@ -14,7 +14,8 @@ from pathlib import Path
 
 from workbench.config import files as storage
 from workbench.config import paths
-from workbench.reporting.words import Table, write_text
+from workbench.config.files import write_text
+from workbench.reporting.table import Table
 from workbench.stages import tables
 
 STYLE = """

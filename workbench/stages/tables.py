@@ -10,23 +10,22 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import paths
+from workbench.config.files import write_text
 from workbench.config.profile import load_grid
 from workbench.config.protocol import Claim, load_claims
-from workbench.reporting import attribution_tables, captions, pipeline_tables, training_tables
+from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as quality_tables
-from workbench.reporting.claims import judge_claims
-from workbench.reporting.measures import Measure, judged_fill, quality
+from workbench.reporting.captions import Setting
+from workbench.reporting.metrics import Metric, judged_fill, quality
 from workbench.reporting.questions import Study, load_study, remarks
-from workbench.reporting.table import difference_text
-from workbench.reporting.words import Setting, Table, display_name, write_text
+from workbench.reporting.table import Table, difference_text
+from workbench.reporting.words import display_name
 from workbench.results import records as results
-from workbench.results.costs import read_benchmark, read_costs
+from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import REFERENCES, compared_frame
-from workbench.studies import comparison_tables as study_tables
-from workbench.studies import effect_tables
+from workbench.studies import compare
 from workbench.studies import index as studies
-from workbench.studies import sweep_tables as schedule_tables
 
 SUBJECT = "smoot"  # whose verdict it is
 LEVEL = 0.05
@@ -49,8 +48,6 @@ class Results:
         attributions: one row per attribution of the networks that are explained in every way; may be empty.
         histories: one row per epoch of every run.
         costs: one row per network, setting, method and share of masked images.
-        pipeline: one row per stage of the pipeline.
-        starts: one row per part of what starting a command takes.
         judges: one row per data set.
         retraining: one row per method, seed and level of the settings that were retrained; may be empty.
         claims: of the profile.
@@ -62,15 +59,13 @@ class Results:
     attributions: pd.DataFrame
     histories: pd.DataFrame
     costs: pd.DataFrame
-    pipeline: pd.DataFrame
-    starts: pd.DataFrame
     judges: pd.DataFrame
     retraining: pd.DataFrame
     claims: Sequence[Claim]
 
     @property
-    def abouts(self) -> list[Setting]:
-        return [about for about, _ in self.groups]
+    def settings(self) -> list[Setting]:
+        return [setting for setting, _ in self.groups]
 
     @property
     def everything(self) -> pd.DataFrame:
@@ -90,12 +85,10 @@ def load(profile: str) -> Results:
     return Results(
         methods=grid.methods,
         fills=tuple(records[0].config["evaluation"]["fills"]),
-        groups=[(about, _metrics(group)) for about, group in captions.by_setting(records)],
+        groups=[(setting, _metrics(group)) for setting, group in captions.by_setting(records)],
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
         costs=read_costs(),
-        pipeline=read_benchmark("pipeline_cost", pipeline_tables.PIPELINE),
-        starts=read_benchmark("start_cost", pipeline_tables.STARTS),
         judges=studies.read_judges(grid),
         retraining=studies.read_retraining(profile),
         claims=load_claims(profile),
@@ -115,15 +108,13 @@ def build_all(profile: str) -> dict[str, Table]:
         return {table.name: table for table in _of_study(study, profile)}
     loaded = load(profile)
     built = [
-        quality_tables.summary_table(loaded.everything, loaded.methods, loaded.fills, loaded.abouts),
+        quality_tables.summary_table(loaded.everything, loaded.methods, loaded.fills, loaded.settings),
         *_claims(loaded),
         *_of_settings(loaded),
         *_of_attributions(loaded),
         *_of_studies(loaded),
-        training_tables.masking_table(loaded.histories, loaded.methods, loaded.abouts),
-        training_tables.cost_table(loaded.costs),
-        pipeline_tables.pipeline_table(loaded.pipeline),
-        pipeline_tables.starts_table(loaded.starts),
+        quality_tables.masking_table(loaded.histories, loaded.methods, loaded.settings),
+        cost.cost_table(loaded.costs),
     ]
     return {table.name: table for table in built}
 
@@ -132,53 +123,52 @@ def _of_study(study: Study, profile: str) -> Iterator[Table]:
     """The tables that answer a study's question, for each data set and backbone."""
     grid = load_grid(profile)
     histories = results.read_histories(grid)
-    for about, records in captions.by_setting(results.load_records(grid)):
-        yield from effect_tables.build(study, records, histories, about)
-        yield from schedule_tables.build(study, records, histories, about)
+    for setting, records in captions.by_setting(results.load_records(grid)):
+        yield from compare.tables(study, records, histories, setting)
 
 
 def _claims(loaded: Results) -> Iterator[Table]:
-    judged = judge_claims(loaded.claims, loaded.groups)
+    judged = claims.judge_claims(loaded.claims, loaded.groups)
     if len(judged):
-        yield study_tables.claims_overview(judged, loaded.fills, loaded.abouts)
-        yield study_tables.claims_table(judged, loaded.fills, loaded.abouts)
+        yield claims.claims_overview(judged, loaded.fills, loaded.settings)
+        yield claims.claims_table(judged, loaded.fills, loaded.settings)
 
 
 def _of_settings(loaded: Results) -> Iterator[Table]:
     """The four tables of each data set and backbone, kind by kind."""
     methods, fills = loaded.methods, loaded.fills
-    compared = [_comparisons(frame, loaded, about) for about, frame in loaded.groups]
-    for (about, frame), found in zip(loaded.groups, compared, strict=True):
-        yield quality_tables.accuracy_table(frame, found["accuracy"], methods, about)
-    for about, frame in loaded.groups:
-        yield quality_tables.faithfulness_table(frame, methods, fills, about)
-    for about, frame in loaded.groups:
-        yield quality_tables.localisation_table(frame, methods, about)
-    for about, found in zip(loaded.abouts, compared, strict=True):
+    compared = [_comparisons(frame, loaded, setting) for setting, frame in loaded.groups]
+    for (setting, frame), found in zip(loaded.groups, compared, strict=True):
+        yield quality_tables.accuracy_table(frame, found["accuracy"], methods, setting)
+    for setting, frame in loaded.groups:
+        yield quality_tables.faithfulness_table(frame, methods, fills, setting)
+    for setting, frame in loaded.groups:
+        yield quality_tables.localisation_table(frame, methods, setting)
+    for setting, found in zip(loaded.settings, compared, strict=True):
         if len(found["accuracy"]):
-            yield quality_tables.comparisons_table(found, SUBJECT, fills, about)
+            yield quality_tables.comparisons_table(found, SUBJECT, fills, setting)
 
 
-def _comparisons(frame: pd.DataFrame, loaded: Results, about: Setting) -> dict[str, pd.DataFrame]:
+def _comparisons(frame: pd.DataFrame, loaded: Results, setting: Setting) -> dict[str, pd.DataFrame]:
     """All pairs of methods in every metric; without rows where it was not measured."""
-    return {metric: compared_frame(frame, metric, loaded.methods) for metric in quality(loaded.fills, [about.region])}
+    return {metric: compared_frame(frame, metric, loaded.methods) for metric in quality(loaded.fills, [setting.region])}
 
 
 def _of_attributions(loaded: Results) -> Iterator[Table]:
     if len(loaded.attributions):
-        yield attribution_tables.attributions_table(loaded.attributions, loaded.fills, loaded.abouts)
-        yield attribution_tables.sanity_table(loaded.attributions, loaded.abouts)
+        yield controls.attributions_table(loaded.attributions, loaded.fills, loaded.settings)
+        yield controls.sanity_table(loaded.attributions, loaded.settings)
 
 
 def _of_studies(loaded: Results) -> Iterator[Table]:
-    abouts = [about for about in loaded.abouts if about.region == "shortcut"]
-    if abouts:
-        yield study_tables.shortcut_table(loaded.everything, loaded.methods, abouts)
-    yield study_tables.judges_table(loaded.judges)
+    settings = [setting for setting in loaded.settings if setting.region == "shortcut"]
+    if settings:
+        yield controls.shortcut_table(loaded.everything, loaded.methods, settings)
+    yield controls.judges_table(loaded.judges)
     if len(loaded.retraining):
         present = set(zip(loaded.retraining["dataset"], loaded.retraining["backbone"], strict=True))
-        retrained = [about for about in loaded.abouts if (about.dataset, about.backbone) in present]
-        yield study_tables.retraining_table(loaded.retraining, loaded.methods, retrained)
+        retrained = [setting for setting in loaded.settings if (setting.dataset, setting.backbone) in present]
+        yield controls.retraining_table(loaded.retraining, loaded.methods, retrained)
 
 
 def write_all(profile: str) -> dict[str, Table]:
@@ -202,16 +192,16 @@ def verdict(profile: str) -> str:
     loaded = load(profile)
     paragraphs = [RULE]
     metrics = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
-    for about, frame in loaded.groups:
-        lines = [f"**{about.name}** ({about.facts}):", ""]
+    for setting, frame in loaded.groups:
+        lines = [f"**{setting.name}** ({setting.facts}):", ""]
         for metric in metrics:
-            measure = quality(loaded.fills, [about.region])[metric]
+            measure = quality(loaded.fills, [setting.region])[metric]
             lines.append(verdict_line(measure, compared_frame(frame, metric, loaded.methods)))
         paragraphs.append("\n".join(lines))
     return "\n\n".join(paragraphs) + "\n"
 
 
-def verdict_line(measure: Measure, comparisons: pd.DataFrame) -> str:
+def verdict_line(measure: Metric, comparisons: pd.DataFrame) -> str:
     """One bullet: the subject against each reference in one measure where higher is better."""
     own = comparisons[(comparisons["method"] == SUBJECT) & comparisons["reference"].isin(REFERENCES)]
     if own.empty:
@@ -220,7 +210,7 @@ def verdict_line(measure: Measure, comparisons: pd.DataFrame) -> str:
     return f"- {measure.label}: {display_name(SUBJECT)} is {judged}."
 
 
-def _judged(pair: Mapping[Any, Any], measure: Measure) -> str:
+def _judged(pair: Mapping[Any, Any], measure: Metric) -> str:
     """``better than Plain (+0.86 [+0.35, +1.37], p = 0.008)``."""
     reference, evidence = display_name(pair["reference"]), difference_text(pair, measure)
     if pair["n"] < 2:

@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from workbench.reporting.charts import method_handles
-from workbench.reporting.measures import Measures
+from workbench.reporting.metrics import Metrics
 from workbench.reporting.style import INK, colours, finish, legend, markers, panels, room, styled
 from workbench.reporting.words import display_name
 
 
 @styled
-def gains_figure(gains: pd.DataFrame, reference: str, measures: Measures) -> Figure:
+def gains_figure(gains: pd.DataFrame, reference: str, measures: Metrics) -> Figure:
     """One row of panels per condition, one column per measure.
 
     Levels that are numbers are drawn as a line, on a logarithmic axis if all are above zero; others as a forest.

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from workbench.reporting.measures import Measures, judged_fill, quality
-from workbench.reporting.words import Setting
+from workbench.reporting.captions import Setting
+from workbench.reporting.metrics import Metrics, judged_fill, quality
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import PairedComparison, compare
 
@@ -37,30 +37,30 @@ class Oracle:
     held_out: Mapping[int, str]
 
 
-def headline(records: Sequence[RunRecord], about: Setting) -> Measures:
+def headline(records: Sequence[RunRecord], setting: Setting) -> Metrics:
     """Accuracy and the judge's gap on rightly answered images.
 
     Raises:
         ValueError: if a record lacks one of them.
     """
     fill = judged_fill(records[0].config["evaluation"]["fills"])
-    return shown(("accuracy", f"judge_gap_right_{fill}"), records, about)
+    return shown(("accuracy", f"judge_gap_right_{fill}"), records, setting)
 
 
-def shown(metrics: Sequence[str], records: Sequence[RunRecord], about: Setting) -> Measures:
+def shown(metrics: Sequence[str], records: Sequence[RunRecord], setting: Setting) -> Metrics:
     """How the metrics that an exhibit needs are shown, in order.
 
     Raises:
         ValueError: if a record lacks one of them.
     """
     check_measured(metrics_frame(records), metrics)
-    known = known_measures(records, about)
+    known = known_measures(records, setting)
     return {metric: known[metric] for metric in metrics}
 
 
-def known_measures(records: Sequence[RunRecord], about: Setting) -> Measures:
+def known_measures(records: Sequence[RunRecord], setting: Setting) -> Metrics:
     """How the metrics of these records are shown."""
-    return quality(records[0].config["evaluation"]["fills"], [about.region])
+    return quality(records[0].config["evaluation"]["fills"], [setting.region])
 
 
 def check_measured(frame: pd.DataFrame, metrics: Iterable[str]) -> None:

@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workbench.reporting.measures import Measure, Measures
-from workbench.reporting.words import Setting
+from workbench.reporting.captions import Setting
+from workbench.reporting.metrics import Metric, Metrics
 from workbench.results.costs import run_cost
 from workbench.results.records import RunRecord
 from workbench.studies.oracle import Config, method_configs, scheduled_methods
 
-PRICES: Measures = {
-    "masked_share": Measure("Images masked", better=""),
-    "passes": Measure("Cost of the run (×)", "", 2, "lower"),
-    "relative": Measure("A step, measured (×)", "", 2, "lower"),
+PRICES: Metrics = {
+    "masked_share": Metric("Images masked", better=""),
+    "passes": Metric("Cost of the run (×)", "", 2, "lower"),
+    "relative": Metric("A step, measured (×)", "", 2, "lower"),
 }
 SALIENCY = {"random_mask": 0, "smoot_loss": 0, "sgt": 2, "smoot": 1}  # passes for it, by line of the benchmark
 
@@ -88,12 +88,12 @@ def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.floa
 
 
 def run_prices(
-    records: Sequence[RunRecord], histories: pd.DataFrame, costs: pd.DataFrame, reference: str, about: Setting
+    records: Sequence[RunRecord], histories: pd.DataFrame, costs: pd.DataFrame, reference: str, setting: Setting
 ) -> pd.DataFrame:
     """What each run paid: ``method``, ``seed`` and the columns `PRICES`.
 
     Args:
-        records, histories, about: of one data set and backbone.
+        records, histories, setting: of one data set and backbone.
         costs: as from `costs.read_costs`.
         reference: whose epochs, in number and size, count as 1.
 
@@ -105,20 +105,20 @@ def run_prices(
     first = {record.cell.method: record for record in reversed(records)}
     size = first[reference].config["training"]["batch_size"]
     alike = [name for name, record in first.items() if record.config["training"]["batch_size"] == size]
-    relative = run_cost(costs, histories[histories["method"].isin(alike)], about.backbone, size)
+    relative = run_cost(costs, histories[histories["method"].isin(alike)], setting.backbone, size)
     epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
-    plain = epochs * _epoch_images(first[reference], about)
+    plain = epochs * _epoch_images(first[reference], setting)
     rows = []
     for (method, seed), own in histories.groupby(["method", "seed"]):
         record = first[str(method)]
         passes = counted_cost(record.config["method"], own["image_fraction"].tolist()).sum()
-        rows.append((method, seed, own["masked_share"].mean(), passes * _epoch_images(record, about) / plain))
+        rows.append((method, seed, own["masked_share"].mean(), passes * _epoch_images(record, setting) / plain))
     found = pd.DataFrame(rows, columns=["method", "seed", "masked_share", "passes"])
     return found.join(relative.groupby(["method", "seed"])["relative"].mean(), on=["method", "seed"])
 
 
-def _epoch_images(record: RunRecord, about: Setting) -> int:
+def _epoch_images(record: RunRecord, setting: Setting) -> int:
     """Images that the steps of one epoch see: a last batch that is not full is left out, unless it is the only one."""
     drawn, size = record.config["dataset"]["train_images"], record.config["training"]["batch_size"]
-    images = about.train_total - about.validation_images if drawn is None else drawn
+    images = setting.train_total - setting.validation_images if drawn is None else drawn
     return images // size * size or images

@@ -17,10 +17,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from workbench.reporting import captions
-from workbench.reporting.measures import Measure, Measures
+from workbench.reporting.captions import Setting
+from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.questions import Choice, Study
 from workbench.reporting.style import INK, colours, finish, markers, panels, styled
-from workbench.reporting.words import Setting, display_name, fixed
+from workbench.reporting.words import display_name, fixed
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import mean_interval
 from workbench.studies import choice, oracle
@@ -41,51 +42,51 @@ WORDS = {
 
 
 def draw(
-    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, about: Setting
+    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting
 ) -> Iterator[tuple[str, str, Figure]]:
     """The figures that a study asks of this module, for one data set and backbone: name, caption, figure.
 
     Args:
-        study, records, histories, about: as for `schedule_tables.build`.
+        study, records, histories, setting: as for `schedule_tables.build`.
 
     Raises:
         ValueError: as `schedule_tables.build`.
     """
-    frame, measures, configs = metrics_frame(records), oracle.headline(records, about), oracle.method_configs(records)
-    end = captions.ending(study, records, about, measures)
-    own, shown = captions.of_setting(histories, about), study.shown(list(configs))
+    frame, measures, configs = metrics_frame(records), oracle.headline(records, setting), oracle.method_configs(records)
+    end = captions.ending(study, records, setting, measures)
+    own, shown = captions.of_setting(histories, setting), study.shown(list(configs))
     paths = oracle.trajectories(own, [method for method in oracle.scheduled_methods(configs) if method in shown])
     if "oracle" in study.exhibits:
         yield (
-            f"oracle_{about.place}",
-            f"Constant plans, {about.name}: means over seeds where this share of the images and of their pixels is "
+            f"oracle_{setting.place}",
+            f"Constant plans, {setting.name}: means over seeds where this share of the images and of their pixels is "
             "masked, the best one framed. Lines: what the methods whose masking changes masked, epoch by epoch "
             f"from the small dot to the large mark, mean over seeds. {end}",
             oracle_map(oracle.read_grid(configs), frame, paths, measures, study.reference),
         )
     if "sweep" in study.exhibits:
         yield (
-            f"sweep_{about.place}",
-            f"One constant swept while all else stays, {about.name}; {BANDS}; all panels of a column have the same "
+            f"sweep_{setting.place}",
+            f"One constant swept while all else stays, {setting.name}; {BANDS}; all panels of a column have the same "
             "height axis. SGT masks the share on the axis of every image; methods whose masking changes stand beside "
             f"it at the mean share of pixels of each masked image, with 95 % confidence intervals. {end}",
             sweep_lines(choice.sweeps(configs), frame, paths, measures),
         )
     if study.choice is not None:
-        known, rule = oracle.known_measures(records, about), study.choice
+        known, rule = oracle.known_measures(records, setting), study.choice
         named = "; ".join(known[metric].label if metric in known else metric for metric in rule.faithfulness)
         yield (
-            f"choice_{about.place}",
-            f"The choice, {about.name}: accuracy and faithfulness score (mean z-score; {named}) of each candidate; "
+            f"choice_{setting.place}",
+            f"The choice, {setting.name}: accuracy and faithfulness score (mean z-score; {named}) of each candidate; "
             "dots are seeds, rings means with 95 % confidence intervals. Grey, left of the dashed line: not accurate "
             f"enough to be chosen. Filled: the choice. {end}",
-            choice_ranking(frame, rule, known.get(rule.accuracy, Measure(rule.accuracy, "", 3))),
+            choice_ranking(frame, rule, known.get(rule.accuracy, Metric(rule.accuracy, "", 3))),
         )
     if study.conditions:
         gains = choice.condition_gains(frame, study.conditions, study.reference, list(measures))
         yield (
-            f"conditions_{about.place}",
-            f"Gain over {display_name(study.reference)} under the same condition, {about.name}, paired by seed, with "
+            f"conditions_{setting.place}",
+            f"Gain over {display_name(study.reference)} under the same condition, {setting.name}, paired by seed, with "
             f"95 % confidence intervals (not adjusted). {end}",
             gains_figure(gains, study.reference, measures),
         )
@@ -93,7 +94,7 @@ def draw(
 
 @styled
 def oracle_map(
-    cells: pd.DataFrame, frame: pd.DataFrame, paths: pd.DataFrame, measures: Measures, reference: str
+    cells: pd.DataFrame, frame: pd.DataFrame, paths: pd.DataFrame, measures: Metrics, reference: str
 ) -> Figure:
     """A heat map of the grid for each measure, with what the scheduled methods masked drawn on it.
 
@@ -157,7 +158,7 @@ def _path(axes: Axes, path: pd.DataFrame, method: str, methods: Sequence[str]) -
 
 
 @styled
-def sweep_lines(members: pd.DataFrame, frame: pd.DataFrame, paths: pd.DataFrame, measures: Measures) -> Figure:
+def sweep_lines(members: pd.DataFrame, frame: pd.DataFrame, paths: pd.DataFrame, measures: Metrics) -> Figure:
     """Each measure (columns) against each constant (rows), all on the same scale.
 
     Args:
@@ -211,7 +212,7 @@ def _beside(axes: Axes, paths: pd.DataFrame, values: pd.DataFrame, methods: Sequ
 
 
 @styled
-def choice_ranking(frame: pd.DataFrame, rule: Choice, accuracy: Measure) -> Figure:
+def choice_ranking(frame: pd.DataFrame, rule: Choice, accuracy: Metric) -> Figure:
     """Accuracy and faithfulness score of every candidate, the highest score on top, and what the rule chooses.
 
     Args:

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from workbench.reporting import captions
-from workbench.reporting.measures import Measure, Measures
+from workbench.reporting.captions import Setting
+from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.questions import Study
-from workbench.reporting.table import SPREAD, Row, blank_repeats, difference_text, summarised
-from workbench.reporting.words import NOTHING, Setting, Table, display_name, fixed, interval, plus_minus
+from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, difference_text, summarised
+from workbench.reporting.words import NOTHING, display_name, fixed, interval, plus_minus
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.studies import choice, oracle
@@ -33,40 +34,40 @@ COUNTED = (
 UNCLEAR, WORSE = " ○", " ✗"  # behind a gain that is not one
 
 
-def build(study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, about: Setting) -> Iterator[Table]:
+def build(study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting) -> Iterator[Table]:
     """The tables that a study asks of this module, for one data set and backbone.
 
     Args:
         study: which exhibits, and what gains are taken to.
         records: of this data set and backbone.
         histories: one row per epoch; those of other settings are left out.
-        about: what the captions say of the runs.
+        setting: what the captions say of the runs.
 
     Raises:
         ValueError: if a record lacks a metric that a table needs, or the methods are not what an exhibit asks for.
     """
-    frame, measures, configs = metrics_frame(records), oracle.headline(records, about), oracle.method_configs(records)
-    end = f"{captions.ending(study, records, about, measures)} {about.origin}"
+    frame, measures, configs = metrics_frame(records), oracle.headline(records, setting), oracle.method_configs(records)
+    end = f"{captions.ending(study, records, setting, measures)} {setting.origin}"
     if "oracle" in study.exhibits:
         cells = oracle.read_grid(configs)
         scheduled = oracle.scheduled_methods(configs)
         (judged,) = (metric.replace("_right", "") for metric in measures if metric.startswith("judge_gap_right"))
-        beside = oracle.shown((judged,), records, about)
+        beside = oracle.shown((judged,), records, setting)
         lines = oracle.standings(cells, scheduled, frame, list(measures), study.reference, (judged,))
-        prices = read_prices(records, captions.of_setting(histories, about), read_costs(), cells)
-        yield oracle_table(lines, cells, prices, {**measures, **beside}, about, end)
+        prices = read_prices(records, captions.of_setting(histories, setting), read_costs(), cells)
+        yield oracle_table(lines, cells, prices, {**measures, **beside}, setting, end)
     if "sweep" in study.exhibits:
-        yield sweep_table(choice.sweeps(configs), frame, measures, about, end)
+        yield sweep_table(choice.sweeps(configs), frame, measures, setting, end)
     if study.choice is not None:
-        known = oracle.known_measures(records, about)
-        yield choice_table(frame, study.choice, study.reference, known, about, end)
+        known = oracle.known_measures(records, setting)
+        yield choice_table(frame, study.choice, study.reference, known, setting, end)
     if study.conditions:
         gains = choice.condition_gains(frame, study.conditions, study.reference, list(measures))
-        yield conditions_table(gains, study.reference, measures, about, end)
+        yield conditions_table(gains, study.reference, measures, setting, end)
 
 
 def oracle_table(
-    lines: pd.DataFrame, cells: pd.DataFrame, prices: Prices, measures: Measures, about: Setting, end: str
+    lines: pd.DataFrame, cells: pd.DataFrame, prices: Prices, measures: Metrics, setting: Setting, end: str
 ) -> Table:
     """The reference, the best constant plans in hindsight, and what schedules reach of them.
 
@@ -75,7 +76,7 @@ def oracle_table(
         cells: as from `oracle.read_grid`.
         prices: what training them costs.
         measures: what is shown, in order, also of those that no oracle is sought for.
-        about: names the data set and backbone.
+        setting: names the data set and backbone.
         end: of the caption.
     """
     shares, seeds = cells.set_index("method"), int(lines["n"].iloc[0])
@@ -104,11 +105,11 @@ def oracle_table(
     )
     data = scaled(lines, measures).merge(cells, on="method", how="left")
     cost = [_price(row["kind"], row["method"], seeds, prices) for row in lines.to_dict("records")]
-    name, title = f"oracle_{about.place}", f"The best constant plan and the schedules, {about.name}"
+    name, title = f"oracle_{setting.place}", f"The best constant plan and the schedules, {setting.name}"
     return Table(name, title, caption, data.assign(cost=cost), pd.DataFrame(shown))
 
 
-def _small(measure: Measure) -> str:
+def _small(measure: Metric) -> str:
     return measure.label[0].lower() + measure.label[1:]
 
 
@@ -124,7 +125,7 @@ def _plan(shares: pd.DataFrame, method: str) -> str:
     return f"{images:g} % of images, {pixels:g} % of pixels"
 
 
-def _standing(row: Mapping[Hashable, Any], measure: Measure, *, sought: bool) -> dict[str, str]:
+def _standing(row: Mapping[Hashable, Any], measure: Metric, *, sought: bool) -> dict[str, str]:
     """Value, gain and, if an oracle was sought for it, share of the held-out gain in one measure."""
     values = {name: measure.factor * row[name] for name in SCALED}
     gain = interval(values["difference"], values["low"], values["high"], measure.digits)
@@ -142,13 +143,13 @@ def _price(kind: str, method: str, seeds: int, prices: Prices) -> float:
     return fixed_prices.get(kind, prices.methods.get(method, math.nan))
 
 
-def sweep_table(members: pd.DataFrame, frame: pd.DataFrame, measures: Measures, about: Setting, end: str) -> Table:
+def sweep_table(members: pd.DataFrame, frame: pd.DataFrame, measures: Metrics, setting: Setting, end: str) -> Table:
     """How much each constant matters; the numbers hold every method of the sweeps.
 
     Args:
         members: as from `choice.sweeps`.
         frame: the metrics for each method and seed.
-        measures, about, end: as for `oracle_table`.
+        measures, setting, end: as for `oracle_table`.
     """
     found = choice.sensitivity(members, frame, list(measures))
     lines = []
@@ -171,21 +172,21 @@ def sweep_table(members: pd.DataFrame, frame: pd.DataFrame, measures: Measures, 
         "saliency that may be masked; kmax: largest share of pixels; κ: budget of lost information; β: memory of the "
         f"running means; λ: weight of the consistency. The CSV file holds every value's mean ± sd. {end}"
     )
-    title = f"How much each constant matters, {about.name}"
-    return Table(f"sweep_{about.place}", title, caption, pd.DataFrame(numbers), pd.DataFrame(lines))
+    title = f"How much each constant matters, {setting.name}"
+    return Table(f"sweep_{setting.place}", title, caption, pd.DataFrame(numbers), pd.DataFrame(lines))
 
 
 def _values(row: Mapping[Hashable, Any]) -> str:
     return f"{row['values']} from {row['smallest']:g} to {row['largest']:g}"
 
 
-def conditions_table(gains: pd.DataFrame, reference: str, measures: Measures, about: Setting, end: str) -> Table:
+def conditions_table(gains: pd.DataFrame, reference: str, measures: Metrics, setting: Setting, end: str) -> Table:
     """What methods gain over the reference at each level of each condition, gains that are none included.
 
     Args:
         gains: as from `choice.condition_gains`.
         reference: what gains are taken to.
-        measures, about, end: as for `oracle_table`.
+        measures, setting, end: as for `oracle_table`.
     """
     rows: list[Row] = []
     for (axis, level, method), own in gains.groupby(["axis", "level", "method"], sort=False):
@@ -204,7 +205,7 @@ def conditions_table(gains: pd.DataFrame, reference: str, measures: Measures, ab
         f"{UNCLEAR}: the interval is not above zero;{WORSE}: it lies below zero. {SPREAD[0].upper()}{SPREAD[1:]}. {end}"
     )
     display = pd.DataFrame([texts for _, texts in blank_repeats(rows, ("Condition", "Level"))])
-    name, title = f"conditions_{about.place}", f"Gains under other conditions, {about.name}"
+    name, title = f"conditions_{setting.place}", f"Gains under other conditions, {setting.name}"
     return Table(name, title, caption, scaled(gains, measures), display)
 
 

@@ -11,8 +11,8 @@ from synthetic import Axes, lay_out, run_record, write_manifests
 from test_charts import CELL
 
 from workbench.reporting import captions
+from workbench.reporting.captions import Setting
 from workbench.reporting.questions import Study
-from workbench.reporting.words import Setting
 from workbench.results.records import RunRecord
 
 USUAL = "2,000 of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images"
@@ -39,10 +39,10 @@ def own(record: RunRecord, **blocks: dict[str, Any]) -> RunRecord:
 
 
 def test_runs_of_one_setting() -> None:
-    about = captions.setting([*runs(), *runs("smoot")])
-    assert about.facts == USUAL
-    assert (about.measured_on, about.deviations, about.seeds, about.region) == ("test", False, 2, "foreground")
-    assert about.source == "results/laptop/records/fashion_mnist/resnet10_narrow"
+    setting = captions.setting([*runs(), *runs("smoot")])
+    assert setting.facts == USUAL
+    assert (setting.measured_on, setting.deviations, setting.seeds, setting.region) == ("test", False, 2, "foreground")
+    assert setting.source == "results/laptop/records/fashion_mnist/resnet10_narrow"
 
 
 def test_all_training_images() -> None:
@@ -54,9 +54,9 @@ def test_all_training_images() -> None:
 @pytest.mark.parametrize("first", [True, False])
 def test_a_method_of_its_own_is_told_wherever_it_comes(blocks: dict[str, Any], first: bool) -> None:
     usual, long = runs(), [own(record, **blocks) for record in runs("smoot")]
-    about = captions.setting([*long, *usual] if first else [*usual, *long])
-    assert (about.train_images, about.epochs, about.deviations) == (2000, 10, True)
-    assert about.facts == USUAL.replace("10 epochs", "10 epochs where a method does not say otherwise")
+    setting = captions.setting([*long, *usual] if first else [*usual, *long])
+    assert (setting.train_images, setting.epochs, setting.deviations) == (2000, 10, True)
+    assert setting.facts == USUAL.replace("10 epochs", "10 epochs where a method does not say otherwise")
 
 
 def test_other_overrides_are_told_too() -> None:
@@ -81,9 +81,9 @@ def test_what_no_method_may_change_is_an_error_in_its_own_training_too(block: st
 
 def test_development_images_stand_in_for_the_test_images() -> None:
     records = [changed(record, dataset={"development_images": 5000}) for record in runs()]
-    about = captions.setting(records)
-    assert (about.measured_on, about.test_images) == ("development", 5000)
-    assert about.facts == USUAL.replace("10,000 test images", "5,000 development images")
+    setting = captions.setting(records)
+    assert (setting.measured_on, setting.test_images) == ("development", 5000)
+    assert setting.facts == USUAL.replace("10,000 test images", "5,000 development images")
     with pytest.raises(ValueError, match=r"'development': 0.*expected .*'development': 5000"):
         captions.setting([*records, *runs("smoot")])
 
@@ -99,31 +99,34 @@ def test_records_from_before_there_were_development_images() -> None:
 def test_groups_come_in_the_records_order() -> None:
     other = [run_record(replace(CELL, dataset="mnist"), seed) for seed in (0, 1, 2)]
     groups = captions.by_setting([other[0], *runs(), *other[1:]])
-    told: list[tuple[Setting, int]] = [(about, len(group)) for about, group in groups]
-    assert [(about.dataset, about.seeds, count) for about, count in told] == [("mnist", 3, 3), ("fashion_mnist", 2, 2)]
+    told: list[tuple[Setting, int]] = [(setting, len(group)) for setting, group in groups]
+    assert [(setting.dataset, setting.seeds, count) for setting, count in told] == [
+        ("mnist", 3, 3),
+        ("fashion_mnist", 2, 2),
+    ]
 
 
 def test_where_every_method_says_otherwise_the_profile_is_told() -> None:
     long = [own(record, training={"epochs": 25}) for record in runs()]
     few = [own(record, dataset={"train_images": 500}) for record in runs("smoot")]
-    about = captions.setting([*long, *few])
-    assert (about.train_images, about.epochs, about.deviations) == (2000, 10, True)
+    setting = captions.setting([*long, *few])
+    assert (setting.train_images, setting.epochs, setting.deviations) == (2000, 10, True)
 
 
 def test_rows_of_a_setting() -> None:
-    about = captions.setting(runs())
+    setting = captions.setting(runs())
     rows = [("fashion_mnist", "resnet10_narrow", 1), ("mnist", "resnet10_narrow", 2), ("fashion_mnist", "two_conv", 3)]
     frame = pd.DataFrame(rows, columns=["dataset", "backbone", "value"])
-    assert captions.of_setting(frame, about)["value"].tolist() == [1]
+    assert captions.of_setting(frame, setting)["value"].tolist() == [1]
 
 
 def test_a_studys_captions_say_what_was_measured_on_how_many_images() -> None:
     study, records = Study("t", ("comparison",), "plain", note="Ten seeds."), runs()
-    about = captions.setting(records)
-    about = replace(about, measured=replace(about.measured, curve_images=1500, pgd_images=250))
+    setting = captions.setting(records)
+    setting = replace(setting, measured=replace(setting.measured, curve_images=1500, pgd_images=250))
     facts = f"{USUAL}; maps on the first 1,500 of them, PGD on the first 250."
-    assert captions.ending(study, records, about, ["accuracy", "judge_gap_mean"]) == f"Ten seeds. {facts}"
-    said = captions.ending(study, records, about, ["accuracy", "judge_gap_right_black"])
+    assert captions.ending(study, records, setting, ["accuracy", "judge_gap_mean"]) == f"Ten seeds. {facts}"
+    said = captions.ending(study, records, setting, ["accuracy", "judge_gap_right_black"])
     assert said == f"Ten seeds. {captions.JUDGED} {facts}"
 
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from test_typesetting import ABOUT
+from synthetic import SETTING
 
 from workbench.config.protocol import Claim
+from workbench.reporting.captions import Setting
 from workbench.reporting.claims import judge_claims, verdict
-from workbench.reporting.words import Setting
 from workbench.results.statistics import holm, shifted
 
 PLAIN = [0.80, 0.81, 0.82]
@@ -21,8 +21,8 @@ def frame(smoot: list[float], plain: list[float] = PLAIN, metric: str = "accurac
     return pd.DataFrame(rows, columns=["method", "seed", metric])
 
 
-def judged(smoot: list[float], claim: Claim = CLAIM, about: Setting = ABOUT) -> pd.Series:
-    return judge_claims([claim], [(about, frame(smoot))]).iloc[0]
+def judged(smoot: list[float], claim: Claim = CLAIM, setting: Setting = SETTING) -> pd.Series:
+    return judge_claims([claim], [(setting, frame(smoot))]).iloc[0]
 
 
 def by_hand(differences: list[float], margin: float) -> tuple[float, float, float]:
@@ -76,7 +76,7 @@ def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
 
 
 def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> None:
-    one = judge_claims([CLAIM], [(ABOUT, frame([0.9], [0.8]))]).iloc[0]
+    one = judge_claims([CLAIM], [(SETTING, frame([0.9], [0.8]))]).iloc[0]
     assert (one["verdict"], one["n"]) == ("inconclusive", 1) and math.isnan(one["p_holm"])
     assert judged([value + 0.01 for value in PLAIN])["verdict"] == "supported"
     assert judged([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
@@ -86,7 +86,7 @@ def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> N
 def test_what_is_undefined_or_absent_is_not_measured() -> None:
     undefined = frame([0.8, math.nan, 0.9])
     absent = replace(CLAIM, name="r", reference="sgt")
-    found = judge_claims([CLAIM, absent], [(ABOUT, undefined)])
+    found = judge_claims([CLAIM, absent], [(SETTING, undefined)])
     assert found["verdict"].tolist() == ["not measured"] * 2
     assert found["n"].tolist() == [0] * 2 and found["p_holm"].isna().all() and found["effect"].isna().all()
     assert verdict(CLAIM, None) == "not measured"
@@ -95,19 +95,19 @@ def test_what_is_undefined_or_absent_is_not_measured() -> None:
 def test_a_metric_that_nobody_measures_is_a_mistake() -> None:
     wrong = replace(CLAIM, metric="acuracy")
     with pytest.raises(ValueError, match="no record has the metric 'acuracy': correct its name"):
-        judge_claims([wrong], [(ABOUT, frame([0.8, 0.9, 0.9]))])
+        judge_claims([wrong], [(SETTING, frame([0.8, 0.9, 0.9]))])
 
 
 def test_undefined_runs_of_another_method_do_not_matter() -> None:
     other = pd.DataFrame([("sgt", 0, math.nan)], columns=["method", "seed", "accuracy"])
     smoot = [value + d for value, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
-    found = judge_claims([CLAIM], [(ABOUT, pd.concat([frame(smoot), other]))])
+    found = judge_claims([CLAIM], [(SETTING, pd.concat([frame(smoot), other]))])
     assert found["verdict"].tolist() == ["supported"]
 
 
 def test_seeds_that_are_not_shared_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"cannot judge 'not worse than plain': .* do not share the seeds \[2\]"):
-        judge_claims([CLAIM], [(ABOUT, frame([0.8, 0.9]))])
+        judge_claims([CLAIM], [(SETTING, frame([0.8, 0.9]))])
 
 
 def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
@@ -117,8 +117,8 @@ def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
     margins = (0.0, 0.01, 0.004)
     claims = [replace(CLAIM, name=str(margin), margin=margin) for margin in margins]
     claims.append(replace(CLAIM, name="alone", family="secondary"))
-    two = replace(ABOUT, backbone="two_conv_small")
-    found = judge_claims(claims, [(ABOUT, frame(smoot)), (two, frame(other))])
+    two = replace(SETTING, backbone="two_conv_small")
+    found = judge_claims(claims, [(SETTING, frame(smoot)), (two, frame(other))])
 
     assert found["claim"].tolist() == [name for name in ("0.0", "0.01", "0.004", "alone") for _ in range(2)]
     for backbone, values in (("resnet10_narrow", smoot), ("two_conv_small", other)):
@@ -135,8 +135,8 @@ def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
 
 
 def test_a_claim_is_judged_on_its_own_settings() -> None:
-    two = replace(ABOUT, backbone="two_conv_small")
-    groups = [(ABOUT, frame(PLAIN)), (two, frame(PLAIN))]
+    two = replace(SETTING, backbone="two_conv_small")
+    groups = [(SETTING, frame(PLAIN)), (two, frame(PLAIN))]
     claims = [replace(CLAIM, settings=("fashion_mnist-two_conv_small",)), replace(CLAIM, name="all")]
     found = judge_claims(claims, groups)
     assert found[["claim", "backbone"]].to_numpy().tolist() == [

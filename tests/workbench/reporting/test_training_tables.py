@@ -1,9 +1,9 @@
 import math
 
 import pandas as pd
-from test_typesetting import ABOUT
+from synthetic import SETTING
 
-from workbench.reporting import training_tables
+from workbench.reporting import cost, quality
 from workbench.results.costs import COSTS
 
 
@@ -16,7 +16,7 @@ def test_masking_means_over_epochs_then_seeds() -> None:
             names = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
             rows.append(row | {"method": "smoot", "masked_share": share} | dict.fromkeys(names, lost))
             rows.append(row | {"method": "plain", "masked_share": 0.0} | dict.fromkeys(names, math.nan))
-    table = training_tables.masking_table(pd.DataFrame(rows), ("plain", "smoot"), [ABOUT])
+    table = quality.masking_table(pd.DataFrame(rows), ("plain", "smoot"), [SETTING])
 
     assert table.display["Method"].tolist() == ["SMOOT"]  # plain masks nothing
     shown = table.display.iloc[0]
@@ -37,7 +37,7 @@ def test_costs() -> None:
         | {"relative_to_plain": 2.5, "limit": 8 / 3, "achieved": 16 / 15, "memory_mb": 33.0, "relative_memory": 1.1}
         | {"batch_size": 512, "precision": "bf16", "compiled": True, "mask_overlap": 0.987, "rounds": 5},
     ]
-    table = training_tables.cost_table(pd.DataFrame(lines))
+    table = cost.cost_table(pd.DataFrame(lines))
     assert table.display.to_numpy().tolist() == [
         ["ResNet-10 (narrow)", "Plain", "64", "CPU", "fp32", "0", "20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"],
         [
@@ -48,5 +48,5 @@ def test_costs() -> None:
     assert tuple(table.data.columns) == COSTS
     assert table.data["limit"].tolist() == [1, 8 / 3]
     assert "results/benchmarks/step_cost.csv" in table.caption
-    without = training_tables.cost_table(pd.DataFrame(lines[:1]))
+    without = cost.cost_table(pd.DataFrame(lines[:1]))
     assert list(without.display.columns) == list(table.display.columns)[:-1]  # no masks were compared

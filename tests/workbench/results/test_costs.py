@@ -53,9 +53,3 @@ def test_rows_keep_their_place_whatever_the_index() -> None:
     found = costs.run_cost(step_costs(), runs, "two_conv_small", 64)
     assert found["relative"].to_dict() == pytest.approx({40: 1.6, 7: 2.2})
     assert np.isfinite(found["limit"]).all() and not math.isnan(found["relative"].sum())
-
-
-def test_names() -> None:
-    assert costs.cost_name("sgt_reference") == "SGT as published"
-    assert costs.cost_name("smoot") == "SMOOT"
-    assert costs.cost_name("something") == "something"

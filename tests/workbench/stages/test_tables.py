@@ -11,7 +11,7 @@ from workbench.config import files as storage
 from workbench.config import paths
 from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import Grid
-from workbench.reporting.measures import ACCURACY
+from workbench.reporting.metrics import ACCURACY
 from workbench.results import records as results
 from workbench.results.statistics import comparisons_frame
 from workbench.stages import tables
@@ -43,8 +43,6 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
         "retraining",
         "masking",
         "cost",
-        "pipeline",
-        "starts",
     ]
     assert list(written) == names
     assert set(first) == {f"{name}.{kind}" for name in names for kind in ("md", "csv")} | {"verdict.md"}
@@ -71,9 +69,7 @@ def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
     ("path", "message"),
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
-        ("results/benchmarks/pipeline_cost.csv", "`make bench` makes it"),
-        ("results/benchmarks/start_cost.csv", "`make bench` makes it"),
-        ("data/manifest/laptop/mnist.json", r"`python -m smoot\.workbench\.data manifest mnist --profile laptop`"),
+        ("data/manifest/laptop/mnist.json", r"`python -m workbench\.data\.sets manifest mnist --profile laptop`"),
         ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
         ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),
         ("results/laptop/retraining/mnist/two_conv_small/sgt/1.json", "`dvc repro retrain` makes it"),
@@ -116,7 +112,7 @@ def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
 def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
     storage.write_json({key: value for key, value in storage.read_json(path).items() if key != "region"}, path)
-    with pytest.raises(ValueError, match=r"key region is missing: `python -m smoot\.workbench\.data manifest mnist"):
+    with pytest.raises(ValueError, match=r"key region is missing: `python -m workbench\.data\.sets manifest mnist"):
         tables.build_all("laptop")
 
 

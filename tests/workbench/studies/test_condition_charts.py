@@ -5,11 +5,11 @@ import pytest
 from matplotlib.colors import to_hex
 from test_charts import unlabelled
 
-from workbench.reporting.measures import Measure
+from workbench.reporting.metrics import Metric
 from workbench.reporting.style import RC, colours, panels
 from workbench.studies.conditions import broad_legend, gains_figure, legend_height, level_number
 
-MEASURES = {"accuracy": Measure("Accuracy", digits=2), "nll": Measure("NLL", "nats", 3, "lower")}
+MEASURES = {"accuracy": Metric("Accuracy", digits=2), "nll": Metric("NLL", "nats", 3, "lower")}
 METHODS = ["smoot", "sgt"]
 
 

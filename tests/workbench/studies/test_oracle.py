@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import history, run_record
+from synthetic import SETTING, history, run_record
 from test_charts import CELL
-from test_typesetting import ABOUT
 
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import compare
@@ -224,11 +223,11 @@ def test_trajectories_are_means_over_seeds() -> None:
 
 def test_headline_holds_what_was_measured() -> None:
     records = records_of({"plain": config_of("plain")})
-    assert list(oracle.headline(records, ABOUT)) == ["accuracy", "judge_gap_right_mean"]
+    assert list(oracle.headline(records, SETTING)) == ["accuracy", "judge_gap_right_mean"]
     lacking = [replace(records[0], metrics=dict(records[0].metrics) | {"judge_gap_right_mean": math.nan})]
     with pytest.raises(ValueError, match="'judge_gap_right_mean' of method 'plain', seed 0, is missing or undefined"):
-        oracle.headline([*records, *lacking], ABOUT)
-    assert oracle.headline(records, ABOUT)["judge_gap_right_mean"].factor == 100
+        oracle.headline([*records, *lacking], SETTING)
+    assert oracle.headline(records, SETTING)["judge_gap_right_mean"].factor == 100
 
 
 def test_a_made_up_study_has_a_whole_grid() -> None:

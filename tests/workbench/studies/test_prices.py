@@ -4,11 +4,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic import history, run_record, step_costs
+from synthetic import SETTING, history, run_record, step_costs
 from test_charts import CELL
 from test_effects import STAR, config
 from test_oracle import SMALL, config_of, grid_configs, plan_of, records_of
-from test_typesetting import ABOUT
 
 from workbench.results.records import RunRecord
 from workbench.studies import oracle, prices
@@ -68,7 +67,7 @@ def test_prices_are_passes_of_whole_runs_and_measured_steps_where_known() -> Non
         records.append(replace(record, cell=cell, config={**record.config, "method": chosen}))
     frames = [history(one.cell, 0, epochs=6 if one.cell.method == "long" else 3).assign(**one.keys) for one in records]
     histories = pd.concat(frames, ignore_index=True)
-    found = prices.run_prices(records, histories, step_costs(), "plain", ABOUT).set_index("method")
+    found = prices.run_prices(records, histories, step_costs(), "plain", SETTING).set_index("method")
     assert found.loc["plain", "passes"] == 1 and found.loc["plain", "relative"] == 1
     assert found.loc["long", "passes"] == pytest.approx(2 * 7 / 3) and math.isnan(found.loc["long", "relative"])
     share = histories[histories["method"] == "smoot"]["image_fraction"].mean()
@@ -93,7 +92,7 @@ def test_the_price_of_a_run_counts_its_images_whatever_its_batches_are() -> None
         [history(replace(CELL, method="sgt"), 0, 3).assign(**one.keys) for one in records], ignore_index=True
     )
     histories.loc[histories["method"] == "plain", "image_fraction"] = 0.0
-    found = prices.run_prices(records, histories, step_costs(), "plain", ABOUT).set_index("method")["passes"]
+    found = prices.run_prices(records, histories, step_costs(), "plain", SETTING).set_index("method")["passes"]
     images = {"usual": 31 * 64, "large": 7 * 256, "few": 7 * 64, "one": 50, "all": 921 * 64}
     assert found.drop("plain").to_dict() == pytest.approx({name: 7 / 3 * n / (31 * 64) for name, n in images.items()})
 
@@ -102,7 +101,7 @@ def test_steps_of_another_size_are_not_those_that_were_measured() -> None:
     large = trained("sgt", training={"batch_size": 256})
     records = [run_record(replace(CELL, method="plain"), 0), large]
     histories = pd.concat([history(one.cell, 0, 3).assign(**one.keys) for one in records], ignore_index=True)
-    found = prices.run_prices(records, histories, step_costs(), "plain", ABOUT).set_index("method")["relative"]
+    found = prices.run_prices(records, histories, step_costs(), "plain", SETTING).set_index("method")["relative"]
     assert found["plain"] == 1 and math.isnan(found["sgt"])
-    usual = prices.run_prices([records[0], trained("sgt")], histories, step_costs(), "plain", ABOUT)
+    usual = prices.run_prices([records[0], trained("sgt")], histories, step_costs(), "plain", SETTING)
     assert usual.set_index("method")["relative"]["sgt"] == pytest.approx(2.8)

@@ -5,13 +5,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from synthetic import SETTING
 from test_charts import unlabelled
 from test_oracle import changed, config_of, grid_configs, small_frame, whole_study
 from test_schedule_tables import GAP, MEASURED, RULE, STUDY, Made
-from test_typesetting import ABOUT
 
 from workbench.reporting import captions
-from workbench.reporting.measures import Measure
+from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Study
 from workbench.reporting.style import colours
 from workbench.reporting.words import display_name
@@ -19,7 +19,7 @@ from workbench.results.records import metrics_frame
 from workbench.results.statistics import mean_interval
 from workbench.studies import choice, oracle, schedule_charts
 
-ACCURACY = {"accuracy": Measure("Accuracy", digits=2)}
+ACCURACY = {"accuracy": Metric("Accuracy", digits=2)}
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +29,17 @@ def made() -> Made:
 
 @pytest.fixture(scope="module")
 def drawn(made: Made) -> dict[str, tuple[str, Figure]]:
-    return {name: (caption, figure) for name, caption, figure in schedule_charts.draw(STUDY, *made, ABOUT)}
+    return {name: (caption, figure) for name, caption, figure in schedule_charts.draw(STUDY, *made, SETTING)}
 
 
 def test_what_the_study_asks_for(made: Made, drawn: dict[str, tuple[str, Figure]]) -> None:
     kinds = ("oracle", "sweep", "choice", "conditions")
-    assert list(drawn) == [f"{kind}_{ABOUT.place}" for kind in kinds]
+    assert list(drawn) == [f"{kind}_{SETTING.place}" for kind in kinds]
     for caption, figure in drawn.values():
-        assert caption.endswith(f" A note. {captions.JUDGED} {ABOUT.facts}; {MEASURED}") and ABOUT.name in caption
+        assert caption.endswith(f" A note. {captions.JUDGED} {SETTING.facts}; {MEASURED}") and SETTING.name in caption
         assert not list(unlabelled(figure))
     some = Study("A study", ("sweep",), "plain")
-    assert [name for name, _, _ in schedule_charts.draw(some, *made, ABOUT)] == [f"sweep_{ABOUT.place}"]
+    assert [name for name, _, _ in schedule_charts.draw(some, *made, SETTING)] == [f"sweep_{SETTING.place}"]
 
 
 def lines_of(axes: Axes, method: str, methods: list[str]) -> list[tuple[list[float], list[float]]]:
@@ -52,7 +52,7 @@ def test_the_map_shows_every_mean_frames_the_best_and_draws_where_methods_went(
     made: Made, drawn: dict[str, tuple[str, Figure]]
 ) -> None:
     records, histories = made
-    accuracy, gap = drawn[f"oracle_{ABOUT.place}"][1].axes
+    accuracy, gap = drawn[f"oracle_{SETTING.place}"][1].axes
     frame = metrics_frame(records)
     means = 100 * frame.groupby("method")["accuracy"].mean()
     cells = oracle.read_grid(oracle.method_configs(records)).to_dict("records")
@@ -78,10 +78,10 @@ def test_the_map_shows_every_mean_frames_the_best_and_draws_where_methods_went(
 
 def test_only_compared_methods_are_drawn_on_the_map(made: Made) -> None:
     study = Study("A study", ("oracle",), "plain", compared=("plain", "smoot"))
-    ((_, _, figure),) = schedule_charts.draw(study, *made, ABOUT)
+    ((_, _, figure),) = schedule_charts.draw(study, *made, SETTING)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SMOOT"]
     nobody = Study("A study", ("oracle",), "plain", compared=("plain",))
-    ((_, _, figure),) = schedule_charts.draw(nobody, *made, ABOUT)
+    ((_, _, figure),) = schedule_charts.draw(nobody, *made, SETTING)
     assert not figure.legends and not figure.axes[0].lines
 
 
@@ -101,7 +101,7 @@ def test_sweeps_share_their_scale_and_stand_beside_the_schedules(
     made: Made, drawn: dict[str, tuple[str, Figure]]
 ) -> None:
     records, histories = made
-    axes = drawn[f"sweep_{ABOUT.place}"][1].axes
+    axes = drawn[f"sweep_{SETTING.place}"][1].axes
     assert len(axes) == 6  # k, τ and kmax; two measures
     assert axes[0].get_ylim() == axes[2].get_ylim() == axes[4].get_ylim() != axes[1].get_ylim()
     means = 100 * metrics_frame(records).groupby("method")["accuracy"].mean()
@@ -113,7 +113,7 @@ def test_sweeps_share_their_scale_and_stand_beside_the_schedules(
     assert point == ([pytest.approx(pixels)], [pytest.approx(means["smoot"])])
     by_hand = mean_interval(100 * metrics_frame(records).query("method == 'smoot'")["accuracy"])
     assert interval[1] == pytest.approx([*by_hand[1:]])
-    names = [text.get_text() for text in drawn[f"sweep_{ABOUT.place}"][1].legends[0].get_texts()]
+    names = [text.get_text() for text in drawn[f"sweep_{SETTING.place}"][1].legends[0].get_texts()]
     assert names[:3] == ["SGT", "SGT improved", "SMOOT"] and len(names) == 8
     assert axes[2].get_xlabel() == "τ: masked share of the saliency"
     ((x, y),) = lines_of(axes[2], "smoot", ["smoot"])
@@ -133,7 +133,7 @@ def test_a_constant_over_decades_has_a_logarithmic_axis_and_no_panel_for_what_wa
 
 
 def test_the_ranking_marks_the_choice_and_the_margin(made: Made, drawn: dict[str, tuple[str, Figure]]) -> None:
-    accuracy, score = drawn[f"choice_{ABOUT.place}"][1].axes
+    accuracy, score = drawn[f"choice_{SETTING.place}"][1].axes
     frame = metrics_frame(made[0])
     chosen = choice.choose(frame, RULE)
     means = chosen.table.set_index("method")

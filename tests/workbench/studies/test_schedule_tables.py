@@ -2,14 +2,13 @@ import math
 
 import pandas as pd
 import pytest
-from synthetic import step_costs
+from synthetic import SETTING, step_costs
 from test_oracle import whole_study
-from test_typesetting import ABOUT
 
 from workbench.reporting import captions
-from workbench.reporting.measures import Measure
+from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Choice, Condition, Study
-from workbench.reporting.words import Table
+from workbench.reporting.table import Table
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.studies import oracle
 from workbench.studies import sweep_tables as schedule_tables
@@ -38,21 +37,21 @@ def made() -> Made:
 def tables(made: Made) -> dict[str, Table]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schedule_tables, "read_costs", step_costs)
-        return {table.name: table for table in schedule_tables.build(STUDY, *made, ABOUT)}
+        return {table.name: table for table in schedule_tables.build(STUDY, *made, SETTING)}
 
 
 def test_what_the_study_asks_for(made: Made, tables: dict[str, Table]) -> None:
     kinds = ("oracle", "sweep", "choice", "conditions")
-    assert list(tables) == [f"{kind}_{ABOUT.place}" for kind in kinds]
+    assert list(tables) == [f"{kind}_{SETTING.place}" for kind in kinds]
     for table in tables.values():
-        assert table.caption.endswith(f" A note. {captions.JUDGED} {ABOUT.facts}; {MEASURED} {ABOUT.origin}")
+        assert table.caption.endswith(f" A note. {captions.JUDGED} {SETTING.facts}; {MEASURED} {SETTING.origin}")
         assert "nan" not in table.markdown
     sweep = Study("A study", ("sweep",), "plain")
-    assert [table.name for table in schedule_tables.build(sweep, *made, ABOUT)] == [f"sweep_{ABOUT.place}"]
+    assert [table.name for table in schedule_tables.build(sweep, *made, SETTING)] == [f"sweep_{SETTING.place}"]
 
 
 def test_the_oracle_beside_the_schedules(made: Made, tables: dict[str, Table]) -> None:
-    table = tables[f"oracle_{ABOUT.place}"]
+    table = tables[f"oracle_{SETTING.place}"]
     frame = metrics_frame(made[0])
     means = 100 * frame.groupby("method")["accuracy"].mean()
     cells = [name for name in means.index if name.startswith("i")]
@@ -86,8 +85,8 @@ def test_the_oracle_beside_the_schedules(made: Made, tables: dict[str, Table]) -
 def test_counted_passes_are_called_so(made: Made) -> None:
     frame, cells = metrics_frame(made[0]), oracle.read_grid(oracle.method_configs(made[0]))
     lines = oracle.standings(cells, ["smoot"], frame, ["accuracy"], "plain")
-    measures = {"accuracy": Measure("Accuracy", digits=2)}
-    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, ABOUT, "End.")
+    measures = {"accuracy": Metric("Accuracy", digits=2)}
+    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, SETTING, "End.")
     assert "passes counted in forwards" in table.caption and "measured steps" not in table.caption
     assert table.display.set_index("Method").loc["SMOOT"].iloc[-1] == "1.9"
 
@@ -95,14 +94,14 @@ def test_counted_passes_are_called_so(made: Made) -> None:
 def test_no_share_where_the_oracle_may_gain_nothing(made: Made) -> None:
     frame, cells = metrics_frame(made[0]), oracle.read_grid(oracle.method_configs(made[0]))
     lines = oracle.standings(cells, ["smoot"], frame, ["accuracy"], "plain").assign(share=math.nan)
-    measures = {"accuracy": Measure("Accuracy", digits=2)}
-    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, ABOUT, "End.")
+    measures = {"accuracy": Metric("Accuracy", digits=2)}
+    table = schedule_tables.oracle_table(lines, cells, Prices(50.0, {"smoot": 1.9}, False), measures, SETTING, "End.")
     assert set(table.display["Accuracy: of the held-out gain (%)"]) == {"–"}
     assert "– where the interval of that gain is not above zero" in table.caption
 
 
 def test_sweeps_say_their_range(made: Made, tables: dict[str, Table]) -> None:
-    table = tables[f"sweep_{ABOUT.place}"]
+    table = tables[f"sweep_{SETTING.place}"]
     means = 100 * metrics_frame(made[0]).groupby("method")["accuracy"].mean()
     own = means[[f"sgt_k{k}" for k in (10, 30, 50, 70, 90)]]
     row = table.display.set_index("Method").loc["SGT as published: k"]
@@ -121,7 +120,7 @@ def test_sweeps_say_their_range(made: Made, tables: dict[str, Table]) -> None:
 
 
 def test_gains_that_are_none_are_shown_and_marked(tables: dict[str, Table]) -> None:
-    table = tables[f"conditions_{ABOUT.place}"]
+    table = tables[f"conditions_{SETTING.place}"]
     gains = table.display["Accuracy: gain"].tolist()
     assert table.display["Condition"].tolist() == ["Training images", "", "", "Labels", "", "", ""]
     assert table.display["Level"].tolist() == ["500", "1,000", "4,000", "clean", "", "half wrong", ""]

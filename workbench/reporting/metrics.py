@@ -13,7 +13,7 @@ PLACES = {"foreground": "object", "block": "block", "shortcut": "shortcut"}  # r
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """How a metric is shown.
 
     Attributes:
@@ -47,45 +47,45 @@ class Measure:
         return f"{self.label}{f' ({unit})' if unit else ''}{ARROWS[self.better]}"
 
 
-Measures: TypeAlias = Mapping[str, Measure]
+Metrics: TypeAlias = Mapping[str, Metric]
 
-ACCURACY: Measures = {
-    "accuracy": Measure("Accuracy", digits=2),
-    "nll": Measure("NLL", "nats", 3, "lower"),
-    "ece": Measure("ECE", digits=2, better="lower"),
-    "accuracy_noise": Measure("Accuracy under noise", digits=2),
-    "accuracy_blur": Measure("Accuracy under blur", digits=2),
-    "accuracy_pgd": Measure("Accuracy under PGD", digits=2),
+ACCURACY: Metrics = {
+    "accuracy": Metric("Accuracy", digits=2),
+    "nll": Metric("NLL", "nats", 3, "lower"),
+    "ece": Metric("ECE", digits=2, better="lower"),
+    "accuracy_noise": Metric("Accuracy under noise", digits=2),
+    "accuracy_blur": Metric("Accuracy under blur", digits=2),
+    "accuracy_pgd": Metric("Accuracy under PGD", digits=2),
 }
-MASKING: Measures = {
-    "masked_share": Measure("Images masked", better=""),
-    "masked_pixels": Measure("Their pixels masked", better=""),
-    "information_loss": Measure("Information lost", "nats", 3, ""),
-    "flip_share": Measure("Answers changed", better=""),
-    "cross_entropy_rise": Measure("Cross-entropy rise", "nats", 3, ""),
+MASKING: Metrics = {
+    "masked_share": Metric("Images masked", better=""),
+    "masked_pixels": Metric("Their pixels masked", better=""),
+    "information_loss": Metric("Information lost", "nats", 3, ""),
+    "flip_share": Metric("Answers changed", better=""),
+    "cross_entropy_rise": Metric("Cross-entropy rise", "nats", 3, ""),
 }
-SANITY: Measures = {
-    "sanity_spearman": Measure("Spearman", "", 2, "lower"),
-    "sanity_ssim": Measure("SSIM", "", 2, "lower"),
+SANITY: Metrics = {
+    "sanity_spearman": Metric("Spearman", "", 2, "lower"),
+    "sanity_ssim": Metric("SSIM", "", 2, "lower"),
 }
 
 
-def faithfulness(fills: Sequence[str]) -> Measures:
+def faithfulness(fills: Sequence[str]) -> Metrics:
     """For each fill the areas of the network's own curves, then those of the judge."""
-    found: dict[str, Measure] = {}
+    found: dict[str, Metric] = {}
     for fill in fills:
-        found[f"gap_{fill}"] = Measure(f"Gap, {fill}", "points")
-        found[f"deletion_auc_{fill}"] = Measure(f"Deletion, {fill}", better="lower")
-        found[f"insertion_auc_{fill}"] = Measure(f"Insertion, {fill}")
-        found[f"random_auc_{fill}"] = Measure(f"Random, {fill}", better="")
+        found[f"gap_{fill}"] = Metric(f"Gap, {fill}", "points")
+        found[f"deletion_auc_{fill}"] = Metric(f"Deletion, {fill}", better="lower")
+        found[f"insertion_auc_{fill}"] = Metric(f"Insertion, {fill}")
+        found[f"random_auc_{fill}"] = Metric(f"Random, {fill}", better="")
     for fill in fills:
-        found[f"judge_gap_{fill}"] = Measure(f"Judge's gap, {fill}", "points")
-        found[f"judge_gap_right_{fill}"] = Measure(f"Judge's gap, right answers, {fill}", "points")
-        found[f"judge_random_auc_{fill}"] = Measure(f"Judge, random, {fill}", better="")
+        found[f"judge_gap_{fill}"] = Metric(f"Judge's gap, {fill}", "points")
+        found[f"judge_gap_right_{fill}"] = Metric(f"Judge's gap, right answers, {fill}", "points")
+        found[f"judge_random_auc_{fill}"] = Metric(f"Judge, random, {fill}", better="")
     return found
 
 
-def localisation(regions: Sequence[str]) -> Measures:
+def localisation(regions: Sequence[str]) -> Metrics:
     """Where the saliency is, how sparse and how stable it is.
 
     Args:
@@ -93,12 +93,12 @@ def localisation(regions: Sequence[str]) -> Measures:
     """
     places, better = _regions(regions)
     return {
-        "relevance_mass": Measure(f"Relevance mass{places}", better=better),
-        "relevance_rank": Measure(f"Relevance rank{places}", better=better),
-        "pointing_game": Measure(f"Pointing game{places}", better=better),
-        "grid_pointing": Measure("Grid pointing"),
-        "gini": Measure("Gini index"),
-        "stability": Measure("Stability", "", 2),
+        "relevance_mass": Metric(f"Relevance mass{places}", better=better),
+        "relevance_rank": Metric(f"Relevance rank{places}", better=better),
+        "pointing_game": Metric(f"Pointing game{places}", better=better),
+        "grid_pointing": Metric("Grid pointing"),
+        "gini": Metric("Gini index"),
+        "stability": Metric("Stability", "", 2),
     }
 
 
@@ -111,7 +111,7 @@ def _regions(regions: Sequence[str]) -> tuple[str, Better]:
     return "", "mixed" if "shortcut" in kinds else "higher"
 
 
-def quality(fills: Sequence[str], regions: Sequence[str]) -> Measures:
+def quality(fills: Sequence[str], regions: Sequence[str]) -> Metrics:
     """Every metric of a run record that tables show, in reading order."""
     return {**ACCURACY, **faithfulness(fills), **localisation(regions)}
 

@@ -3,16 +3,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import ATTRIBUTIONS, run_record
-from test_typesetting import ABOUT
+from synthetic import ATTRIBUTIONS, SETTING, run_record
 
 from workbench.config.cells import Cell
 from workbench.config.profile import load_run
-from workbench.reporting import attribution_tables
+from workbench.reporting import controls
 from workbench.results.records import attributions_frame
 
 CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # explained in every way by the parameters
-PLACES = [ABOUT, replace(ABOUT, dataset="shortcut_mnist", region="shortcut")]
+PLACES = [SETTING, replace(SETTING, dataset="shortcut_mnist", region="shortcut")]
 SHORTCUT = replace(CELL, dataset="shortcut_mnist", backbone="two_conv_small")
 (SEED,) = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop").evaluation.attributions.seeds
 
@@ -28,7 +27,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFrame) -> None:
-    table = attribution_tables.attributions_table(frame, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, ("mean", "black"), PLACES)
     assert table.data[["dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["fashion_mnist", "plain"],
         ["fashion_mnist", "smoot"],
@@ -50,7 +49,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
 
 
 def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    table = attribution_tables.attributions_table(frame, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, ("mean", "black"), PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
     own = run_record(CELL, SEED).attributions["edges"]
     assert found["gap_mean_mean"] == pytest.approx(100 * own["gap_mean"])
@@ -60,19 +59,19 @@ def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
 
 def test_the_caption_says_that_one_seed_was_explained(frame: pd.DataFrame) -> None:
     for table in (
-        attribution_tables.attributions_table(frame, ("mean",), PLACES),
-        attribution_tables.sanity_table(frame, PLACES),
+        controls.attributions_table(frame, ("mean",), PLACES),
+        controls.sanity_table(frame, PLACES),
     ):
         assert f"(seed {SEED}), so n = 1" in table.caption and "n = 1 seed," in table.caption
         assert "n = 5" not in table.caption
         assert "100" in table.caption
     two = pd.concat([frame, frame.assign(seed=SEED + 3)])
-    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in attribution_tables.sanity_table(two, PLACES).caption
+    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in controls.sanity_table(two, PLACES).caption
 
 
 def test_settings_without_attributions_are_not_in_the_caption(frame: pd.DataFrame) -> None:
     own = frame[frame["dataset"] == "fashion_mnist"]
-    assert "Shortcut-MNIST" not in attribution_tables.sanity_table(own, PLACES).caption
+    assert "Shortcut-MNIST" not in controls.sanity_table(own, PLACES).caption
 
 
 @pytest.mark.parametrize(
@@ -89,11 +88,11 @@ def test_settings_without_attributions_are_not_in_the_caption(frame: pd.DataFram
     ],
 )
 def test_sanity_verdict(spearman: float, ssim: float, said: str) -> None:
-    assert attribution_tables.sanity_verdict(spearman, ssim) == said
+    assert controls.sanity_verdict(spearman, ssim) == said
 
 
 def test_sanity(frame: pd.DataFrame) -> None:
-    table = attribution_tables.sanity_table(frame, PLACES)
+    table = controls.sanity_table(frame, PLACES)
     shown = table.display.iloc[:6].set_index("Attribution")
     fails = shown.index[shown["Verdict"] == "does not change: fails"].tolist()
     assert fails == ["Integrated gradients", "Random", "Edges"]

@@ -1,34 +1,15 @@
-"""The tables of training itself: what masking did, and what a step costs."""
+"""What a training step costs."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from workbench.reporting.measures import MASKING
-from workbench.reporting.table import SPREAD, Row, grid_rows, table
-from workbench.reporting.words import Setting, Table, all_facts, fixed
-from workbench.results.costs import COSTS, cost_name
+from workbench.reporting.table import Row, Table, table
+from workbench.reporting.words import cost_name, fixed
+from workbench.results.costs import COSTS
 
 OVERLAP = "Masks, bf16 with fp32 (IoU) ↑"
-
-
-def masking_table(histories: pd.DataFrame, methods: Sequence[str], abouts: Sequence[Setting]) -> Table:
-    """What masking did during training: means over epochs, then over seeds.
-
-    Args:
-        histories: one row per epoch of every run; NaN where nothing was masked.
-        methods: lines within each data set and backbone, in order; those that never mask are left out.
-        abouts: the data sets and backbones, in order.
-    """
-    keys = ["dataset", "backbone", "method", "seed"]
-    by_seed = histories.groupby(keys)[list(MASKING)].mean().reset_index()
-    masking = [m for m in methods if by_seed[by_seed["method"] == m]["masked_share"].max() > 0]
-    caption = (
-        f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
-        f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(abouts)}"
-    )
-    return table("masking", "What masking did", caption, grid_rows(by_seed, masking, abouts, MASKING))
 
 
 def cost_table(costs: pd.DataFrame) -> Table:

@@ -4,46 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from synthetic import SETTING
 
-from workbench.reporting.words import (
-    Measurement,
-    Setting,
-    Table,
-    all_facts,
-    display_name,
-    fixed,
-    in_order,
-    interval,
-    plus_minus,
-    probability,
-)
-
-ABOUT = Setting(
-    dataset="fashion_mnist",
-    backbone="resnet10_narrow",
-    region="foreground",
-    train_images=2000,
-    train_total=60000,
-    validation_images=1000,
-    test_images=10000,
-    epochs=10,
-    seeds=5,
-    code_versions=1,
-    source="results/laptop/records/fashion_mnist/resnet10_narrow",
-    measured=Measurement(
-        curve_images=500,
-        stability_std=0.05,
-        pointing_tolerance=1,
-        mosaics=100,
-        robustness_images=1000,
-        noise_std=0.3,
-        blur_sigma=1.0,
-        pgd_images=400,
-        pgd_epsilon=0.03,
-        pgd_steps=5,
-        attribution_images=100,
-    ),
-)
+from workbench.reporting.captions import all_facts
+from workbench.reporting.table import Table
+from workbench.reporting.words import cost_name, display_name, fixed, in_order, interval, plus_minus, probability
 
 
 def test_numbers_as_text() -> None:
@@ -65,30 +30,38 @@ def test_names() -> None:
     assert [display_name(name) for name in ("block_mnist", "shortcut_mnist")] == ["BlockMNIST", "Shortcut-MNIST"]
 
 
+def test_names_of_the_cost_benchmark() -> None:
+    assert [cost_name(key) for key in ("sgt_reference", "smoot", "something")] == [
+        "SGT as published",
+        "SMOOT",
+        "something",
+    ]
+
+
 def test_attributions_come_in_a_fixed_order_and_unknown_ones_last() -> None:
     assert in_order({"new", "edges", "gradient", "about", "random"}) == ["gradient", "random", "edges", "about", "new"]
 
 
 def test_facts_of_a_setting() -> None:
-    assert (ABOUT.key, ABOUT.place) == ("fashion_mnist-resnet10_narrow", "fashion_mnist_resnet10_narrow")
-    assert ABOUT.name == "Fashion-MNIST, ResNet-10 (narrow)"
-    assert ABOUT.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
-    one = replace(ABOUT, train_images=60000, epochs=1, seeds=1)
+    assert (SETTING.key, SETTING.place) == ("fashion_mnist-resnet10_narrow", "fashion_mnist_resnet10_narrow")
+    assert SETTING.name == "Fashion-MNIST, ResNet-10 (narrow)"
+    assert SETTING.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
+    one = replace(SETTING, train_images=60000, epochs=1, seeds=1)
     assert one.facts == "all 60,000 training images, 1 epoch, n = 1 seed, 10,000 test images"
-    own = replace(ABOUT, deviations=True, measured_on="development", test_images=5000)
+    own = replace(SETTING, deviations=True, measured_on="development", test_images=5000)
     assert own.facts == (
         "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 5 seeds, "
         "5,000 development images"
     )
-    assert ABOUT.origin == "Source: run records in `results/laptop/records/fashion_mnist/resnet10_narrow`."
-    assert "they come from 2 versions of the code" in replace(ABOUT, code_versions=2).origin
+    assert SETTING.origin == "Source: run records in `results/laptop/records/fashion_mnist/resnet10_narrow`."
+    assert "they come from 2 versions of the code" in replace(SETTING, code_versions=2).origin
 
 
 def test_shared_facts_are_said_once() -> None:
-    other = replace(ABOUT, dataset="mnist", train_images=1000)
-    both = replace(ABOUT, backbone="two_conv_small")
-    assert all_facts([ABOUT, both, other]) == (
-        f"Fashion-MNIST with ResNet-10 (narrow) and Two-conv (small): {ABOUT.facts}. "
+    other = replace(SETTING, dataset="mnist", train_images=1000)
+    both = replace(SETTING, backbone="two_conv_small")
+    assert all_facts([SETTING, both, other]) == (
+        f"Fashion-MNIST with ResNet-10 (narrow) and Two-conv (small): {SETTING.facts}. "
         f"MNIST with ResNet-10 (narrow): {other.facts}."
     )
 

@@ -2,24 +2,24 @@ import math
 
 import pandas as pd
 import pytest
-from test_typesetting import ABOUT
+from synthetic import SETTING
 
-from workbench.reporting import table as tabulation
-from workbench.reporting.measures import Measure
+from workbench.reporting import table as tables
+from workbench.reporting.metrics import Metric
 from workbench.results.statistics import compare_methods, comparisons_frame
 
-MEASURES = {"a": Measure("A"), "b": Measure("B", "nats", 3, "lower")}
+MEASURES = {"a": Metric("A"), "b": Metric("B", "nats", 3, "lower")}
 FRAME = pd.DataFrame({"method": ["x"] * 3, "a": [0.1, 0.2, 0.3], "b": [1.0, 1.0, 4.0]})
 
 
 def test_means_and_deviations_in_the_measures_unit() -> None:
-    numbers, texts = tabulation.summarised(FRAME, MEASURES, bare=["b"])
+    numbers, texts = tables.summarised(FRAME, MEASURES, bare=["b"])
     assert texts == {"A (%) ↑": "20.0 ± 10.0", "B (nats) ↓": "2.000"}
     assert numbers == pytest.approx({"a_mean": 20, "a_sd": 10, "b_mean": 2, "b_sd": math.sqrt(3)})
 
 
 def test_one_undefined_value_makes_mean_and_deviation_undefined() -> None:
-    numbers, texts = tabulation.summarised(FRAME.assign(a=[0.1, math.nan, 0.3]), MEASURES)
+    numbers, texts = tables.summarised(FRAME.assign(a=[0.1, math.nan, 0.3]), MEASURES)
     assert texts["A (%) ↑"] == "–"
     assert math.isnan(float(str(numbers["a_mean"]))) and math.isnan(float(str(numbers["a_sd"])))
 
@@ -27,26 +27,26 @@ def test_one_undefined_value_makes_mean_and_deviation_undefined() -> None:
 def test_differences_stand_in_their_own_line_only() -> None:
     frame = pd.DataFrame({"method": ["plain"] * 2 + ["sgt"] * 2, "seed": [0, 1, 0, 1], "a": [0.1, 0.2, 0.3, 0.5]})
     compared = comparisons_frame(compare_methods(frame, "a", ("plain", "sgt")))
-    numbers, texts = tabulation.differences("sgt", compared, ["plain"], MEASURES["a"])
+    numbers, texts = tables.differences("sgt", compared, ["plain"], MEASURES["a"])
     assert numbers["difference_plain"] == pytest.approx(25)
     assert texts["Minus Plain"].startswith("+25.0 [")
-    numbers, texts = tabulation.differences("plain", compared, ["plain"], MEASURES["a"])
+    numbers, texts = tables.differences("plain", compared, ["plain"], MEASURES["a"])
     assert texts == {"Minus Plain": "–"} and math.isnan(float(str(numbers["p_holm_plain"])))
 
 
 def test_a_word_is_repeated_where_one_before_it_changes() -> None:
     lines = [("a", "x", "m"), ("a", "x", "n"), ("a", "y", "n"), ("b", "y", "n")]
     rows = [({}, dict(zip(("Data", "Backbone", "Method"), line, strict=True))) for line in lines]
-    shown = [tuple(texts.values()) for _, texts in tabulation.blank_repeats(rows, ("Data", "Backbone", "Method"))]
+    shown = [tuple(texts.values()) for _, texts in tables.blank_repeats(rows, ("Data", "Backbone", "Method"))]
     assert shown == [("a", "x", "m"), ("", "", "n"), ("", "y", "n"), ("b", "y", "n")]
 
 
 def test_one_line_per_setting_and_method_each_with_its_own_runs() -> None:
     frame = pd.concat(
-        [FRAME.assign(method=m, dataset=ABOUT.dataset, backbone=ABOUT.backbone) for m in ("plain", "sgt")]
+        [FRAME.assign(method=m, dataset=SETTING.dataset, backbone=SETTING.backbone) for m in ("plain", "sgt")]
     )
     frame.loc[frame["method"] == "sgt", "a"] = 0.5
-    rows = tabulation.grid_rows(frame, ("sgt", "plain"), [ABOUT], MEASURES)
+    rows = tables.grid_rows(frame, ("sgt", "plain"), [SETTING], MEASURES)
     assert [(row[1]["Data"], row[1]["Method"], row[1]["A (%) ↑"]) for row in rows] == [
         ("Fashion-MNIST", "SGT", "50.0 ± 0.0"),
         ("", "Plain", "20.0 ± 10.0"),

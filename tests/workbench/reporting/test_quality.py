@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from test_typesetting import ABOUT
+from synthetic import SETTING
 
 from workbench.reporting import quality as quality_tables
-from workbench.reporting.measures import quality
-from workbench.reporting.words import Table
+from workbench.reporting.metrics import quality
+from workbench.reporting.table import Table
 from workbench.results.statistics import compare_methods, compared_frame, comparisons_frame
 
 METHODS = ("plain", "sgt", "smoot")
@@ -36,7 +36,7 @@ def frame() -> pd.DataFrame:
 @pytest.fixture
 def accuracy(frame: pd.DataFrame) -> Table:
     compared = comparisons_frame(compare_methods(frame, "accuracy", METHODS))
-    return quality_tables.accuracy_table(frame, compared, METHODS, ABOUT)
+    return quality_tables.accuracy_table(frame, compared, METHODS, SETTING)
 
 
 def test_accuracy_as_shown(accuracy: Table) -> None:
@@ -100,7 +100,7 @@ def test_accuracy_caption_says_what_it_must(accuracy: Table) -> None:
 def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
     one = frame[frame["seed"] == 0]
     compared = comparisons_frame(compare_methods(one, "accuracy", METHODS))
-    shown = quality_tables.accuracy_table(one, compared, METHODS, ABOUT).display.set_index("Method")
+    shown = quality_tables.accuracy_table(one, compared, METHODS, SETTING).display.set_index("Method")
     assert shown.loc["SMOOT", "Accuracy (%) ↑"] == "82.00"
     assert shown.loc["SMOOT", "Minus Plain"] == "+2.00, p –"
 
@@ -109,14 +109,14 @@ def test_pairs_with_a_method_that_is_no_reference_count_for_holm_and_have_no_col
     other = frame[frame["method"] == "smoot"].assign(method="hlgm", accuracy=lambda rows: rows["accuracy"] - 0.05)
     methods = ("plain", "hlgm", "smoot")
     compared = comparisons_frame(compare_methods(pd.concat([frame, other]), "accuracy", methods))
-    table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, ABOUT)
+    table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, SETTING)
     assert [name for name in table.display if name.startswith("Minus")] == ["Minus Plain"]
     assert "all 3 pairs" in table.caption
     assert ("smoot", "hlgm") in set(zip(compared["method"], compared["reference"], strict=True))
 
 
 def test_faithfulness(frame: pd.DataFrame) -> None:
-    table = quality_tables.faithfulness_table(frame, METHODS, ("mean", "black"), ABOUT)
+    table = quality_tables.faithfulness_table(frame, METHODS, ("mean", "black"), SETTING)
     shown = table.display.set_index("Method").loc["SMOOT"]
     assert shown.to_dict() == {
         "n": "3",
@@ -142,7 +142,7 @@ def test_faithfulness(frame: pd.DataFrame) -> None:
 
 
 def test_localisation_with_its_control(frame: pd.DataFrame) -> None:
-    table = quality_tables.localisation_table(frame, METHODS, ABOUT)
+    table = quality_tables.localisation_table(frame, METHODS, SETTING)
     shown = table.display.set_index("Method")
     assert list(shown.index) == ["Plain", "SGT", "SMOOT", "Random map (control)"]
     assert shown.loc["SMOOT"].to_dict() == {
@@ -161,21 +161,21 @@ def test_localisation_with_its_control(frame: pd.DataFrame) -> None:
 
 
 def test_on_a_shortcut_lower_is_better_and_the_caption_says_why(frame: pd.DataFrame) -> None:
-    table = quality_tables.localisation_table(frame, METHODS, replace(ABOUT, region="shortcut"))
+    table = quality_tables.localisation_table(frame, METHODS, replace(SETTING, region="shortcut"))
     assert "Pointing game, shortcut (%) ↓" in table.display
     assert "lower is better" in table.caption and "lower is better" not in table.display
-    block = quality_tables.localisation_table(frame, METHODS, replace(ABOUT, region="block"))
+    block = quality_tables.localisation_table(frame, METHODS, replace(SETTING, region="block"))
     assert "Relevance mass, block (%) ↑" in block.display and "half of the image" in block.caption
 
 
 def test_a_network_of_one_image_size_has_no_grid_pointing_nor_a_control_for_it(frame: pd.DataFrame) -> None:
-    shown = quality_tables.localisation_table(frame.assign(grid_pointing=math.nan), METHODS, ABOUT).display
+    shown = quality_tables.localisation_table(frame.assign(grid_pointing=math.nan), METHODS, SETTING).display
     assert shown["Grid pointing (%) ↑"].tolist() == ["–"] * 4
 
 
 def test_an_undefined_metric_is_a_dash_not_a_mean_of_the_rest(frame: pd.DataFrame) -> None:
     frame.loc[frame["seed"] == 1, "relevance_mass"] = math.nan
-    table = quality_tables.localisation_table(frame, METHODS, ABOUT)
+    table = quality_tables.localisation_table(frame, METHODS, SETTING)
     assert table.display["Relevance mass, object (%) ↑"].tolist()[:3] == ["–"] * 3
     assert table.data["relevance_mass_sd"].isna().tolist()[:3] == [True] * 3
 
@@ -185,7 +185,7 @@ def comparisons(frame: pd.DataFrame) -> Table:
     undefined = frame.assign(grid_pointing=math.nan)
     metrics = quality(("mean", "black"), ["foreground"])
     compared = {metric: compared_frame(undefined, metric, METHODS) for metric in metrics}
-    return quality_tables.comparisons_table(compared, "smoot", ("mean", "black"), ABOUT)
+    return quality_tables.comparisons_table(compared, "smoot", ("mean", "black"), SETTING)
 
 
 def test_comparisons_show_the_subject_and_hold_every_pair(comparisons: Table) -> None:
@@ -211,9 +211,9 @@ def test_comparisons_show_the_subject_and_hold_every_pair(comparisons: Table) ->
 
 
 def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFrame) -> None:
-    other = replace(ABOUT, backbone="two_conv_small")
+    other = replace(SETTING, backbone="two_conv_small")
     both = pd.concat([frame, frame.assign(backbone="two_conv_small", accuracy=0.5)], ignore_index=True)
-    table = quality_tables.summary_table(both, METHODS, ("mean",), [ABOUT, other])
+    table = quality_tables.summary_table(both, METHODS, ("mean",), [SETTING, other])
     assert table.display["Data"].tolist() == ["Fashion-MNIST", "", "", "", "", ""]
     assert table.display["Backbone"].tolist() == ["ResNet-10 (narrow)", "", "", "Two-conv (small)", "", ""]
     assert table.display["Method"].tolist() == ["Plain", "SGT", "SMOOT"] * 2
@@ -232,8 +232,8 @@ def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFram
 
 
 def test_summary_of_mixed_regions_says_where_lower_is_better(frame: pd.DataFrame) -> None:
-    other = replace(ABOUT, dataset="shortcut_mnist", region="shortcut")
+    other = replace(SETTING, dataset="shortcut_mnist", region="shortcut")
     both = pd.concat([frame, frame.assign(dataset="shortcut_mnist")], ignore_index=True)
-    table = quality_tables.summary_table(both, METHODS, ("mean",), [ABOUT, other])
+    table = quality_tables.summary_table(both, METHODS, ("mean",), [SETTING, other])
     assert "Relevance mass (%) ↑, shortcut ↓" in table.display
     assert "object (Fashion-MNIST), shortcut (Shortcut-MNIST)" in table.caption

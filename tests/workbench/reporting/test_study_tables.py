@@ -3,21 +3,22 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from test_typesetting import ABOUT
+from synthetic import SETTING
 
 from workbench.config.protocol import Claim
+from workbench.reporting import claims as claim_tables
+from workbench.reporting import controls
 from workbench.reporting.claims import judge_claims
-from workbench.studies import comparison_tables as study_tables
 
 METHODS = ("plain", "smoot")
-SHORTCUT = replace(ABOUT, dataset="shortcut_mnist", region="shortcut")
+SHORTCUT = replace(SETTING, dataset="shortcut_mnist", region="shortcut")
 
 
 def test_the_drop_is_paired_with_the_run_it_belongs_to() -> None:
     rows = [("plain", 0.9, 0.7), ("plain", 0.8, 0.5), ("smoot", 0.9, 0.9), ("smoot", 0.8, 0.8)]
     frame = pd.DataFrame(rows, columns=["method", "validation_accuracy", "accuracy"])
     frame = frame.assign(dataset="shortcut_mnist", backbone="resnet10_narrow", relevance_mass=0.1)
-    table = study_tables.shortcut_table(frame.assign(random_relevance_mass=0.02), METHODS, [SHORTCUT])
+    table = controls.shortcut_table(frame.assign(random_relevance_mass=0.02), METHODS, [SHORTCUT])
     assert table.display.set_index("Method").loc["Plain"].to_dict() == {
         "Data": "Shortcut-MNIST",
         "Backbone": "ResNet-10 (narrow)",
@@ -33,7 +34,7 @@ def test_the_drop_is_paired_with_the_run_it_belongs_to() -> None:
 
 def test_judges() -> None:
     judge = {"dataset": "mnist", "backbone": "two_conv_small", "train_images": 10000, "epochs": 10, "seed": 1000}
-    table = study_tables.judges_table(pd.DataFrame([judge | {"accuracy": 0.9876, "validation_accuracy": 0.98}]))
+    table = controls.judges_table(pd.DataFrame([judge | {"accuracy": 0.9876, "validation_accuracy": 0.98}]))
     assert table.display.iloc[0].tolist() == ["MNIST", "Two-conv (small)", "10,000", "10", "1000", "98.76", "98.00"]
     assert table.data.iloc[0]["accuracy"] == pytest.approx(98.76)
 
@@ -45,12 +46,12 @@ def retrained() -> pd.DataFrame:
             for level in (0.5, 0.1, 0.3):
                 top, bottom = 0.6 + level / 10 + extra + seed * extra / 10, 0.4
                 row = {"method": method, "seed": seed, "level": level, "top": top, "bottom": bottom}
-                rows.append(row | {"diffroar": top - bottom, "dataset": ABOUT.dataset, "backbone": ABOUT.backbone})
+                rows.append(row | {"diffroar": top - bottom, "dataset": SETTING.dataset, "backbone": SETTING.backbone})
     return pd.DataFrame(rows)
 
 
 def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_one() -> None:
-    table = study_tables.retraining_table(retrained(), METHODS, [ABOUT])
+    table = controls.retraining_table(retrained(), METHODS, [SETTING])
     assert list(table.display.columns)[3:6] == [
         "Top 10 % of pixels (%) ↑",
         "Bottom 10 % of pixels (%) ↓",
@@ -69,7 +70,7 @@ def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_
 
 def test_retraining_without_plain_has_no_differences() -> None:
     frame = retrained().query("method == 'smoot'")
-    table = study_tables.retraining_table(frame, ("smoot",), [ABOUT])
+    table = controls.retraining_table(frame, ("smoot",), [SETTING])
     assert list(table.display.columns)[-1] == "DiffROAR at 50 % (points) ↑"
 
 
@@ -77,16 +78,16 @@ def test_claims_as_shown() -> None:
     values = {"plain": (0.80, 0.81, 0.82), "smoot": (0.81, 0.821, 0.832)}
     rows = [(m, seed, value, math.nan) for m, found in values.items() for seed, value in enumerate(found)]
     frame = pd.DataFrame(rows, columns=["method", "seed", "accuracy", "grid_pointing"])
-    groups = [(ABOUT, frame), (SHORTCUT, frame)]
+    groups = [(SETTING, frame), (SHORTCUT, frame)]
     claims = [
         Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003),
         Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01),
     ]
     judged = judge_claims(claims, groups)
-    glance = study_tables.claims_overview(judged, ("mean",), [ABOUT, SHORTCUT]).display
+    glance = claim_tables.claims_overview(judged, ("mean",), [SETTING, SHORTCUT]).display
     assert glance["Claim"].tolist() == ["SMOOT: not worse than plain", "SMOOT: better in the grid"]
-    assert glance[ABOUT.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"
-    table = study_tables.claims_table(judged, ("mean",), [ABOUT, SHORTCUT])
+    assert glance[SETTING.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"
+    table = claim_tables.claims_table(judged, ("mean",), [SETTING, SHORTCUT])
     half = 100 * 4.302652729911275 * 0.001 / math.sqrt(3)
     assert table.display.iloc[0].to_dict() == {
         "Claim": "SMOOT: not worse than plain",

@@ -2,15 +2,15 @@ import pytest
 from synthetic import run_record
 
 from workbench.config.cells import Cell
-from workbench.reporting.measures import ACCURACY, Measure, faithfulness, judged_fill, localisation, quality
+from workbench.reporting.metrics import ACCURACY, Metric, faithfulness, judged_fill, localisation, quality
 
 
 def test_headers_tell_unit_and_direction() -> None:
-    assert Measure("Accuracy").header == "Accuracy (%) ↑"
-    assert Measure("NLL", "nats", better="lower").header == "NLL (nats) ↓"
-    assert Measure("Stability", "").header == "Stability ↑"
-    assert Measure("Random", better="").header == "Random (%)"
-    assert Measure("Mass", better="mixed").header == "Mass (%) ↑, shortcut ↓"
+    assert Metric("Accuracy").header == "Accuracy (%) ↑"
+    assert Metric("NLL", "nats", better="lower").header == "NLL (nats) ↓"
+    assert Metric("Stability", "").header == "Stability ↑"
+    assert Metric("Random", better="").header == "Random (%)"
+    assert Metric("Mass", better="mixed").header == "Mass (%) ↑, shortcut ↓"
 
 
 def test_a_difference_of_per_cents_is_in_points_and_of_the_rest_in_their_unit() -> None:
@@ -18,7 +18,7 @@ def test_a_difference_of_per_cents_is_in_points_and_of_the_rest_in_their_unit() 
     assert ACCURACY["nll"].difference == "NLL (nats) ↓"
     assert faithfulness(["mean"])["gap_mean"].difference == "Gap, mean (points) ↑"
     assert localisation(["block"])["stability"].difference == "Stability ↑"
-    assert [Measure("x", unit).factor for unit in ("%", "points", "nats", "")] == [100, 100, 1, 1]
+    assert [Metric("x", unit).factor for unit in ("%", "points", "nats", "")] == [100, 100, 1, 1]
 
 
 @pytest.mark.parametrize(
