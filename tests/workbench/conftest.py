@@ -16,7 +16,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start a loopback server with the given answer to GET; its address template."""
+    """Start a loopback server with the given answer to GET; returns its address."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Answer) -> str:
@@ -30,7 +30,7 @@ def serve() -> Iterator[Serve]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         servers.append(server)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/{{file}}.gz"
+        return f"http://127.0.0.1:{server.server_port}/"
 
     yield start
     for server in servers:

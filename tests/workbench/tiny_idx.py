@@ -2,19 +2,22 @@
 
 import gzip
 import hashlib
-import socket
+import io
+import pickle
 import struct
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from workbench.config import paths
-from workbench.data.sources import LOCAL_FOLDER
+from workbench.data.download import LOCAL_FOLDER
 
 IMAGES = {"train": 6, "t10k": 3}
 SHAPE = (4, 5)
@@ -37,54 +40,64 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
 @dataclass(frozen=True)
 class Checkout:
-    """A temporary repository root that knows one set, ``tiny``, and a publisher in a folder."""
+    """A temporary repository root that knows one set, ``tiny``, whose files lie compressed in a local folder."""
 
     root: Path
-    publisher: Path
+    local: Path
 
     @property
     def raw(self) -> Path:
         return self.root / "data" / "raw" / "tiny"
 
-    @property
-    def address(self) -> str:
-        return f"file://{self.publisher}/{{file}}.gz"
-
     def describe(self, **changes: Any) -> None:
-        """(Re)write the entry of ``tiny`` in datasets.yaml."""
-        entry: dict[str, Any] = {
-            "title": "Tiny",
-            "kind": "idx",
-            "licence": "none",
-            "citation": "nobody",
-            "num_classes": 3,
-            "image_shape": [1, *SHAPE],
-            "addresses": [self.address],
-            "files": {name: {"bytes": len(data), "sha256": sha256(data)} for name, data in content().items()},
-        }
-        file = self.root / "data" / "datasets.yaml"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump({"tiny": entry | changes}, sort_keys=False))
+        """(Re)write the entry of ``tiny`` in datasets.yaml; a key that is ``...`` is left out."""
+        self._write(
+            "tiny",
+            {},
+            {
+                "title": "Tiny",
+                "kind": "idx",
+                "licence": "none",
+                "citation": "nobody",
+                "num_classes": 3,
+                "image_shape": [1, *SHAPE],
+                "files": {name: sha256(data) for name, data in content().items()},
+            }
+            | changes,
+        )
 
     def derive(self, name: str = "stacked", **changes: Any) -> None:
         """Add the entry of a set made from ``tiny``, which has blocks unless told otherwise."""
-        file = self.root / "data" / "datasets.yaml"
-        entries = yaml.safe_load(file.read_text())
-        entry: dict[str, Any] = {
-            "title": "Stacked",
-            "kind": "block",
-            "source": "tiny",
-            "seed": 5,
-            "licence": "none",
-            "citation": "nobody",
-            "num_classes": 3,
-            "image_shape": [1, 2 * SHAPE[0], SHAPE[1]],
-        } | changes
-        optional = ("source", "seed", "correlation")
-        entries[name] = {key: value for key, value in entry.items() if value is not None or key not in optional}
-        file.write_text(yaml.safe_dump(entries, sort_keys=False))
+        self._write(
+            name,
+            yaml.safe_load(self._file.read_text()),
+            {
+                "title": "Stacked",
+                "kind": "block",
+                "source": "tiny",
+                "seed": 5,
+                "licence": "none",
+                "citation": "nobody",
+                "num_classes": 3,
+                "image_shape": [1, 2 * SHAPE[0], SHAPE[1]],
+            }
+            | changes,
+        )
+
+    @property
+    def _file(self) -> Path:
+        return self.root / "data" / "datasets.yaml"
+
+    def _write(self, name: str, others: dict[str, Any], entry: dict[str, Any]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        kept = {key: value for key, value in entry.items() if value is not ...}
+        self._file.write_text(yaml.safe_dump(others | {name: kept}, sort_keys=False))
 
     def assert_whole(self) -> None:
         """All four files are there, byte for byte, and nothing else is."""
@@ -106,18 +119,33 @@ def write_files(folder: Path, *, compress: bool = False, **changed: bytes) -> Pa
 
 def make_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     """A fresh checkout that the workbench uses instead of the real one."""
-    checkout = Checkout(tmp_path / "checkout", write_files(tmp_path / "publisher", compress=True))
+    checkout = Checkout(tmp_path / "checkout", write_files(tmp_path / "local", compress=True))
     checkout.describe()
     monkeypatch.setattr(paths, "ROOT", checkout.root)
     monkeypatch.setattr(paths, "RAW", checkout.raw.parent)
     monkeypatch.setattr(paths, "DATASETS_FILE", checkout.root / "data" / "datasets.yaml")
-    monkeypatch.delenv(LOCAL_FOLDER, raising=False)
+    monkeypatch.setenv(LOCAL_FOLDER, str(checkout.local))
     return checkout
 
 
-def packed(handler: BaseHTTPRequestHandler) -> bytes:
-    """The compressed file that a request asks for."""
-    return gzip.compress(content()[handler.path.strip("/").removesuffix(".gz")])
+def cifar_batches() -> dict[str, bytes]:
+    """Two training batches and a test batch of two images each, as CIFAR-10 is published for Python."""
+    batches = {}
+    for number, name in enumerate(("data_batch_1", "data_batch_2", "test_batch")):
+        pixels = (np.arange(2 * 3072) * 7 + number).astype(np.uint8).reshape(2, 3072)
+        batches[name] = pickle.dumps({"data": pixels, "labels": [number % 2, 1]})
+    return batches | {"batches.meta": pickle.dumps({"label_names": ["ant", "bee"]})}
+
+
+def cifar_archive(batches: dict[str, bytes]) -> bytes:
+    """The batches in a tar.gz, as published."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, data in batches.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
 
 
 def send(handler: BaseHTTPRequestHandler, body: bytes, length: int | None = None) -> None:
@@ -126,10 +154,3 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, length: int | None = None
     handler.end_headers()
     handler.wfile.write(body)
     handler.wfile.flush()
-
-
-def closed_address() -> str:
-    """An address of this machine at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/{{file}}.gz"

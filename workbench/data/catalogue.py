@@ -1,57 +1,41 @@
-"""What ``data/datasets.yaml`` says of each data set, as frozen dataclasses; every key is checked."""
+"""The entries of ``data/datasets.yaml`` as frozen dataclasses; every key is checked."""
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
 
 from smoot.checks import check_between
 from workbench.config import paths
+from workbench.config.schema import build
 
-STORED = ("idx", "scikit_learn", "image_folder")
+STORED = ("idx", "cifar", "scikit_learn", "image_folder")
 DERIVED = ("block", "shortcut")
-KINDS = STORED + DERIVED
 KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("files", "addresses", "packages", "root"), STORED),
-    **{"source": DERIVED, "seed": DERIVED, "correlation": ("shortcut",)},
+    "files": ("idx", "scikit_learn"),
+    "torchvision": ("idx", "cifar"),
+    "packages": ("idx",),
+    "root": ("image_folder",),
+    "source": DERIVED,
+    "seed": DERIVED,
+    "correlation": ("shortcut",),
 }
+OPTIONAL = ("torchvision", "packages")  # keys that a set of their kind can do without
+TORCHVISION = {"idx": ("MNIST", "FashionMNIST"), "cifar": ("CIFAR10", "CIFAR100")}
 Region = Literal["foreground", "block", "shortcut"]
 REGIONS: Mapping[str, Region] = {"block": "block", "shortcut": "shortcut"}
-REGISTRIES = ("debian", "npm")
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """The size and SHA-256 of a file's uncompressed content."""
-
-    bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.bytes, int) or self.bytes < 1:
-            raise ValueError(f"bytes is {self.bytes!r}: expected a positive integer")
-        if not re.fullmatch("[0-9a-f]{64}", str(self.sha256)):
-            raise ValueError(f"sha256 is {self.sha256!r}: expected 64 hexadecimal digits")
-
-    def __str__(self) -> str:
-        return f"{self.bytes:,} bytes with SHA-256 {self.sha256}"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that carries the same bytes, and the folder in it that holds the files."""
+    """A package that carries the same files, and the folder inside it that holds them."""
 
-    registry: str
+    registry: Literal["debian", "npm"]
     name: str
     folder: str
     version: str = ""
-
-    def __post_init__(self) -> None:
-        if self.registry not in REGISTRIES:
-            raise ValueError(f"registry is {self.registry!r}: expected one of {', '.join(REGISTRIES)}")
 
     def __str__(self) -> str:
         registry = {"debian": "Debian", "npm": "npm"}[self.registry]
@@ -60,21 +44,34 @@ class Package:
 
 @dataclass(frozen=True)
 class DataSet:
-    """One entry of ``data/datasets.yaml``; ``None`` stands for "taken from the images".
+    """One entry of ``data/datasets.yaml``.
 
-    A derived set (kind ``block`` or ``shortcut``) is made from another set, its ``source``, with draws from its
-    ``seed``; ``correlation`` is that of a shortcut with the label in the training part.
+    Attributes:
+        name: the key of the entry.
+        title: as tables and figures call the set.
+        kind: how it is stored; block and shortcut sets are *derived*: made from another set when they are loaded.
+        licence: of the images.
+        citation: of the set.
+        num_classes: K; ``None`` takes it from the labels.
+        image_shape: ``(C, H, W)``; ``None`` takes it from the images.
+        files: SHA-256 of each uncompressed file.
+        torchvision: the class of ``torchvision.datasets`` that downloads the set.
+        packages: packages with the same files, asked when torchvision cannot download.
+        root: the folder that holds ``train/`` and ``test/`` of an image folder.
+        source: the set that a derived set is made from.
+        seed: of the draws that make a derived set.
+        correlation: of a shortcut with the label in the training part, in [0, 1].
     """
 
     name: str
     title: str
-    kind: str
+    kind: Literal["idx", "cifar", "scikit_learn", "image_folder", "block", "shortcut"]
     licence: str
     citation: str
     num_classes: int | None
-    image_shape: tuple[int, int, int] | None
-    files: Mapping[str, StoredFile] = field(default_factory=dict)
-    addresses: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] | None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    torchvision: str = ""
     packages: tuple[Package, ...] = ()
     root: str = ""
     source: str = ""
@@ -82,37 +79,33 @@ class DataSet:
     correlation: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind is {self.kind!r}: expected one of {', '.join(KINDS)}")
-        if self.kind == "image_folder" and not self.root:
-            raise ValueError("root is missing: an image_folder needs the folder that holds train/ and test/")
-        if self.kind in ("idx", "scikit_learn") and not (self.files and self.num_classes and self.image_shape):
-            raise ValueError(f"a set of kind {self.kind} needs files, num_classes and image_shape")
         for key, kinds in KINDS_OF_KEY.items():
-            if getattr(self, key) not in (None, "", (), {}) and self.kind not in kinds:
+            given = getattr(self, key) not in (None, "", (), {})
+            if given and self.kind not in kinds:
                 raise ValueError(f"{key} belongs to the kinds {', '.join(kinds)}: a set of kind {self.kind} has none")
-        if self.derived:
-            self._check_derivation()
+            if not given and self.kind in kinds and key not in OPTIONAL:
+                raise ValueError(f"{key} is missing: a set of kind {self.kind} needs it")
+        if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
+            raise ValueError(f"image_shape is {list(self.image_shape)}: expected [channels, height, width]")
+        for file, digest in self.files.items():
+            if not re.fullmatch("[0-9a-f]{64}", str(digest)):
+                raise ValueError(f"files.{file} is {digest!r}: expected a SHA-256 in 64 hexadecimal digits")
+        names = TORCHVISION.get(self.kind, ())
+        if (self.torchvision or self.kind == "cifar") and self.torchvision not in names:
+            raise ValueError(f"torchvision is {self.torchvision!r}: expected one of {', '.join(names)}")
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: expected a whole number from 0")
+        check_between("correlation", self.correlation or 0.0)
 
     @property
     def derived(self) -> bool:
-        """Whether the set is made from another one."""
+        """Whether the set is made from another set."""
         return self.kind in DERIVED
 
     @property
     def region(self) -> Region:
-        """What the evidence in an image is: known exactly in a derived set, else its foreground."""
+        """Where the evidence in an image lies: known exactly in a derived set, else taken to be the foreground."""
         return REGIONS.get(self.kind, "foreground")
-
-    def _check_derivation(self) -> None:
-        """Refuse what a set could not be made from, or not twice the same."""
-        if not isinstance(self.source, str) or not self.source:
-            raise ValueError(f"source is {self.source!r}: a set of kind {self.kind} needs the name of another set")
-        if type(self.seed) is not int or self.seed < 0:
-            raise ValueError(f"seed is {self.seed!r}: a set of kind {self.kind} needs a whole number from 0")
-        if self.kind == "shortcut" and self.correlation is None:
-            raise ValueError("correlation is missing: a set of kind shortcut needs a number in [0, 1]")
-        check_between("correlation", self.correlation or 0.0)
 
 
 def known() -> list[str]:
@@ -129,66 +122,28 @@ def describe(name: str) -> DataSet:
     entries = _entries()
     if name not in entries:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(sorted(entries))}")
-    try:
-        dataset = _parse(name, entries[name])
-        if dataset.derived:
-            _check_source(dataset.source, entries)
-        return dataset
-    except ValueError as error:
-        raise ValueError(f"{paths.DATASETS_FILE.name}, {name}: {error}") from None
+    where = f"{paths.DATASETS_FILE.name}, {name}"
+    entry = entries[name]
+    dataset: DataSet = build(DataSet, entry | {"name": name} if isinstance(entry, dict) else entry, where)
+    stored = [other for other, entry in entries.items() if isinstance(entry, dict) and entry.get("kind") in STORED]
+    if dataset.derived and dataset.source not in stored:
+        problem = "derived itself" if dataset.source in entries else "no data set"
+        raise ValueError(
+            f"{where}: source is {dataset.source!r}, which is {problem}: expected one of {', '.join(sorted(stored))}"
+        )
+    return dataset
 
 
-def content_sha256(files: Mapping[str, StoredFile]) -> str:
-    """One digest over a set's content: that of the lines ``SHA256  NAME``, sorted by name."""
-    lines = (f"{files[name].sha256}  {name}\n" for name in sorted(files))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def torchvision_class(dataset: DataSet) -> Any:
+    """The class of ``torchvision.datasets`` that knows a set."""
+    from torchvision import datasets
+
+    return getattr(datasets, dataset.torchvision)
 
 
 def _entries() -> dict[str, Any]:
-    """The YAML file as it is."""
+    """The parsed YAML file."""
     entries = yaml.safe_load(paths.DATASETS_FILE.read_text(encoding="utf-8"))
     if not isinstance(entries, dict):
         raise ValueError(f"{paths.DATASETS_FILE} holds no data sets: expected a mapping of names to entries")
     return entries
-
-
-def _check_source(source: str, entries: Mapping[str, Any]) -> None:
-    """Refuse a source that is no set, or a derived one itself."""
-    stored = [name for name, entry in entries.items() if isinstance(entry, dict) and entry.get("kind") in STORED]
-    if source not in stored:
-        problem = "derived itself" if source in entries else "no data set"
-        raise ValueError(f"source is {source!r}, which is {problem}: expected one of {', '.join(sorted(stored))}")
-
-
-def _parse(name: str, entry: object) -> DataSet:
-    """The checked entry."""
-    values = _checked(entry, DataSet, given={"name"})
-    shape = values["image_shape"]
-    if shape is not None and not _is_shape(shape):
-        raise ValueError(f"image_shape is {shape!r}: expected [channels, height, width]")
-    values["image_shape"] = None if shape is None else tuple(shape)
-    values["files"] = {
-        file: StoredFile(**_checked(stored, StoredFile)) for file, stored in (values.get("files") or {}).items()
-    }
-    values["addresses"] = tuple(values.get("addresses") or ())
-    values["packages"] = tuple(Package(**_checked(p, Package)) for p in values.get("packages") or ())
-    return DataSet(name=name, **values)
-
-
-def _is_shape(shape: object) -> bool:
-    """Whether a value is three positive integers."""
-    return isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
-
-
-def _checked(entry: object, target: type, given: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
-    """A mapping with all keys that ``target`` needs and none that it does not have."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{entry!r} is no mapping")
-    possible = {f.name: f for f in fields(target) if f.name not in given}
-    needed = [n for n, f in possible.items() if f.default is MISSING and f.default_factory is MISSING]
-    for key in [*entry, *needed]:
-        if key not in possible:
-            raise ValueError(f"unknown key {key!r}: expected one of {', '.join(possible)}")
-        if key not in entry:
-            raise ValueError(f"missing key {key!r}: needed are {', '.join(needed)}")
-    return dict(entry)

@@ -1,7 +1,7 @@
-"""Images composed so that where the evidence lies is known exactly: blocks, shortcut patches, mosaics of four.
+"""Made images in which the place of the evidence is known exactly: blocks, shortcut patches, mosaics of four.
 
-Pure tensor functions, no files. Whatever is random is drawn as whole numbers from the generator given, on the
-generator's own device, so that a seed gives the same images wherever they are made.
+Pure tensor functions. Random draws are whole numbers from the generator given, on the generator's own device, so
+that one seed gives the same images on every machine.
 """
 
 import torch
@@ -10,15 +10,15 @@ from torch import Generator, Tensor
 from smoot.checks import check_between, check_count
 
 TILES = 4
-_CHANCES = 10**6  # a probability counts to a millionth
-_DRAWS = 2**27  # so many more than images or classes that ties and the bias of a remainder do not matter
+_CHANCES = 10**6  # probabilities are rounded to a millionth
+_DRAWS = 2**27  # far above the number of images, so that ties and the bias of the remainder do not matter
 
 
 def null_block(height: int, width: int) -> Tensor:
-    """The block that says nothing, (H, W) float32: the outline of a box, the same in every image.
+    """The block without information, ``(H, W)`` float32: the outline of a box, the same in every image.
 
-    The outline is white (1) on black (0). It lies a seventh of the shorter side inside the edge, where MNIST's
-    digits end, and is a fourteenth thick, at least one pixel (of 28 pixels: a box of 20 with lines of 2).
+    White (1) on black (0). The margin is a seventh of the shorter side, as around MNIST's digits; the line is a
+    fourteenth thick, at least one pixel. For 28 pixels this is a box of 20 with lines of 2.
     """
     short = min(height, width)
     outer = short // 7
@@ -30,17 +30,17 @@ def null_block(height: int, width: int) -> Tensor:
 
 
 def block_images(images: Tensor, *, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Each image stacked with a block that holds no information, on top or below with equal chance.
+    """Stack each image with a block without information, which lies above or below it with equal probability.
 
-    The design is that of BlockMNIST: a digit's block and a null block of one fixed square pattern. Our pattern
-    is `null_block`. Saliency on the null block is wrong, whatever the label and whatever the network.
+    The design is that of BlockMNIST, with `null_block` as the pattern. Saliency on the null block is wrong,
+    whatever the label and the network.
 
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
-        generator: draws the places, one an image.
+        generator: draws one place per image.
 
     Returns:
-        The stacked images ``(N, C, 2H, W)`` and their regions ``(N, 2H, W)`` bool: the whole block of the image.
+        The stacked images ``(N, C, 2H, W)`` and their regions ``(N, 2H, W)`` bool: the half that holds the image.
 
     Raises:
         ValueError: for images of another shape or not of floating point.
@@ -49,7 +49,7 @@ def block_images(images: Tensor, *, generator: Generator) -> tuple[Tensor, Tenso
         Shah, Jain, Netrapalli: Do input gradients highlight discriminative features? NeurIPS 2021,
         arXiv:2102.12781.
     """
-    count, channels, height, width = _checked_shape(images)
+    count, channels, height, width = image_dimensions(images)
     place = _integers(2, (count,), generator).to(images.device)
     blocks = null_block(height, width).to(images).expand(count, channels, 2, height, width).clone()
     blocks[torch.arange(count, device=images.device), :, place] = images
@@ -61,8 +61,8 @@ def block_images(images: Tensor, *, generator: Generator) -> tuple[Tensor, Tenso
 def shortcut_places(num_classes: int, height: int, width: int) -> Tensor:
     """Where the patch of each class lies, ``(K, H, W)`` bool.
 
-    Patches are squares with a seventh of the shorter side, at least one pixel. Side by side and class by class
-    they fill the top border from the left, then the bottom border.
+    Patches are squares; their side is a seventh of the image's shorter side, at least one pixel. In the order of
+    the classes they fill the top border from the left, then the bottom border.
 
     Raises:
         ValueError: if the two borders hold fewer patches than there are classes.
@@ -73,7 +73,7 @@ def shortcut_places(num_classes: int, height: int, width: int) -> Tensor:
     if not 1 <= num_classes <= places:
         raise ValueError(
             f"num_classes is {num_classes}: expected 1 to {places}, "
-            f"for so many patches of {side}x{side} lie on the borders of {height}x{width} pixels"
+            f"the number of {side}x{side} patches on the top and bottom borders of {height}x{width} pixels"
         )
     number = torch.arange(num_classes)
     top = torch.where(number < columns, 0, height - side)
@@ -87,22 +87,22 @@ def shortcut_places(num_classes: int, height: int, width: int) -> Tensor:
 def shortcut_images(
     images: Tensor, labels: Tensor, num_classes: int, *, correlation: float, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Each image with a white patch on its border whose place stands for a class, more or less often the label.
+    """Put a white patch on the border of each image, at a place that stands for a class.
 
-    With probability ``correlation`` the place is the label's own; else it is drawn uniformly from those of all
-    classes, the label's among them. So the patch shows the label with probability ``c + (1 - c) / K``, and with
-    correlation 0 it is independent of the label. The patch covers whatever the image held there.
+    With probability ``correlation`` c the place is that of the label; otherwise it is drawn uniformly from the
+    places of all K classes. So the patch shows the label with probability ``c + (1 - c) / K``, and with c = 0 it is
+    independent of the label. The patch covers the pixels below it.
 
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64 in 0 to K - 1.
-        num_classes: K, at most as many as there are places (`shortcut_places`).
-        correlation: in [0, 1], counted to a millionth.
-        generator: draws whose place is shown.
+        num_classes: K, at most the number of places (`shortcut_places`).
+        correlation: in [0, 1], rounded to a millionth.
+        generator: draws which class each patch shows.
 
     Returns:
         The images ``(N, C, H, W)``, their regions ``(N, H, W)`` bool (the patch), and the class that each patch
-        stands for, ``(N,)`` int64.
+        shows, ``(N,)`` int64.
 
     Raises:
         ValueError: for a correlation outside [0, 1], too many classes, or images or labels that do not fit.
@@ -110,8 +110,8 @@ def shortcut_images(
     Source:
         Shortcuts: Geirhos et al., Nature Machine Intelligence 2, 2020, arXiv:2004.07780.
     """
-    count, _, height, width = _checked_shape(images)
-    _check_labels(labels, count, num_classes)
+    count, _, height, width = image_dimensions(images)
+    check_labels(labels, count, num_classes)
     check_between("correlation", correlation)
     places = shortcut_places(num_classes, height, width).to(images.device)
     own = _integers(_CHANCES, (count,), generator) < round(correlation * _CHANCES)
@@ -124,13 +124,13 @@ def shortcut_images(
 def mosaics(images: Tensor, labels: Tensor, *, count: int, generator: Generator) -> tuple[Tensor, Tensor]:
     """Grids of 2 x 2 images of four different classes, for the grid pointing game.
 
-    Four of the classes that occur are drawn for each mosaic, each order as likely, then an image of each. An
-    image may serve in several mosaics.
+    For each mosaic four of the classes present are drawn in random order, then one image per class. An image may
+    occur in several mosaics.
 
     Args:
         images: ``(N, C, H, W)``.
-        labels: ``(N,)`` int64, at least four different ones.
-        count: M, how many mosaics.
+        labels: ``(N,)`` int64 of at least four different classes.
+        count: M, the number of mosaics.
         generator: draws classes and images.
 
     Returns:
@@ -143,8 +143,8 @@ def mosaics(images: Tensor, labels: Tensor, *, count: int, generator: Generator)
         Zhang et al., Top-down neural attention by excitation backprop, IJCV 126, 2018 (pointing game);
         Boehle, Fritz, Schiele, Convolutional dynamic alignment networks, CVPR 2021 (grids, as localisation).
     """
-    total, channels, height, width = _checked_shape(images)
-    _check_labels(labels, total)
+    total, channels, height, width = image_dimensions(images)
+    check_labels(labels, total)
     check_count("count", count)
     index = _tile_index(labels.to(generator.device), count, generator).to(images.device)
     tiles = images[index].reshape(count, 2, 2, channels, height, width)
@@ -159,7 +159,7 @@ def tile_regions(height: int, width: int) -> Tensor:
 
 
 def _tile_index(labels: Tensor, count: int, generator: Generator) -> Tensor:
-    """Which images make the mosaics, (M, 4): of four different classes, any image of a class as likely."""
+    """Which images make the mosaics, ``(M, 4)``: four different classes, uniform within a class."""
     present, sizes = labels.unique(return_counts=True)
     if len(present) < TILES:
         raise ValueError(f"labels hold {len(present)} different classes: expected at least {TILES} for a mosaic")
@@ -171,12 +171,16 @@ def _tile_index(labels: Tensor, count: int, generator: Generator) -> Tensor:
 
 
 def _integers(below: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Whole numbers from 0, drawn uniformly on the generator's device."""
+    """Uniform whole numbers from 0 to ``below`` - 1, on the generator's device."""
     return torch.randint(below, shape, generator=generator, device=generator.device)
 
 
-def _checked_shape(images: Tensor) -> tuple[int, int, int, int]:
-    """N, C, H and W of images."""
+def image_dimensions(images: Tensor) -> tuple[int, int, int, int]:
+    """N, C, H and W of floating-point images.
+
+    Raises:
+        ValueError: for any other tensor.
+    """
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"images have the shape {tuple(images.shape)}: expected (N, C, H, W), none of them 0")
     if not images.is_floating_point():
@@ -185,8 +189,12 @@ def _checked_shape(images: Tensor) -> tuple[int, int, int, int]:
     return count, channels, height, width
 
 
-def _check_labels(labels: Tensor, count: int, num_classes: int | None = None) -> None:
-    """One int64 label an image, each of a class."""
+def check_labels(labels: Tensor, count: int, num_classes: int | None = None) -> None:
+    """Refuse anything but ``(count,)`` int64 labels, each in 0 to ``num_classes`` - 1.
+
+    Raises:
+        ValueError: names what was found and what is expected.
+    """
     if labels.shape != (count,) or labels.dtype != torch.int64:
         raise ValueError(f"labels are {labels.dtype} {tuple(labels.shape)}: expected torch.int64 ({count},)")
     if num_classes is not None and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:

@@ -1,42 +1,32 @@
-"""Image tensors of MNIST's idx files, scikit-learn's digits and folders of image files, and sets made from these."""
+"""Decoding of stored files to arrays: idx files (MNIST), batches of CIFAR, scikit-learn's digits, folders of images."""
 
 import hashlib
 import io
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from workbench.config import paths
-from workbench.data.catalogue import DataSet, Region, StoredFile, content_sha256
-from workbench.data.composites import block_images, shortcut_images
+from workbench.data.catalogue import DataSet, torchvision_class
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
-@dataclass(frozen=True, eq=False)
-class ImageData:
-    """A whole data set: images (N, C, H, W) float32 in [0, 1], labels (N,) int64, a digest of its content.
+@dataclass(frozen=True)
+class StoredFile:
+    """Size and SHA-256 of the uncompressed content of a file, or of several."""
 
-    ``test_regions`` (N, H, W) bool is where the evidence in each test image lies, if that is known exactly.
-    """
-
-    name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    num_classes: int
+    bytes: int
     sha256: str
-    test_regions: Tensor | None = None
 
 
+Arrays = tuple[Tensor, Tensor, Tensor, Tensor]  # training images, training labels, test images, test labels
 Files = Mapping[str, StoredFile]
 
 
@@ -56,16 +46,41 @@ def read_idx(path: Path) -> Tensor:
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).reshape(shape)
 
 
-def idx_data(dataset: DataSet, folder: Path) -> tuple[ImageData, Files]:
-    """A set in the four files of MNIST."""
-    parts = []
-    for part in ("train", "t10k"):
-        images = read_idx(folder / f"{part}-images-idx3-ubyte").unsqueeze(1)
-        parts += [images.float().div_(255), read_idx(folder / f"{part}-labels-idx1-ubyte").long()]
-    return _assembled(dataset, parts, dataset.files)
+def read_idx_files(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
+    """A set in four files that are named as those of MNIST; whoever calls has verified their SHA-256."""
+    train, test = (
+        (
+            read_idx(folder / f"{part}-images-idx3-ubyte").unsqueeze(1).float().div_(255),
+            read_idx(folder / f"{part}-labels-idx1-ubyte").long(),
+        )
+        for part in ("train", "t10k")
+    )
+    return (*train, *test), {
+        file: StoredFile((folder / file).stat().st_size, digest) for file, digest in dataset.files.items()
+    }
 
 
-def digits_data(dataset: DataSet) -> tuple[ImageData, Files]:
+def read_cifar(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
+    """CIFAR-10 or CIFAR-100 (its 100 fine labels) as published for Python, in the order of the batches.
+
+    torchvision checks the MD5 of every batch before it opens one.
+    """
+    known = torchvision_class(dataset)
+    train, test = (
+        (
+            torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous().float().div_(255),
+            torch.tensor(part.targets),
+        )
+        for part in (known(folder, train=True), known(folder, train=False))
+    )
+    files = {}
+    for name, _ in (*known.train_list, *known.test_list):
+        content = (folder / known.base_folder / name).read_bytes()
+        files[name] = StoredFile(len(content), hashlib.sha256(content).hexdigest())
+    return (*train, *test), files
+
+
+def read_digits(dataset: DataSet) -> tuple[Arrays, Files]:
     """The digits bundled with scikit-learn; every fifth image, from the first on, is a test image.
 
     Raises:
@@ -76,20 +91,21 @@ def digits_data(dataset: DataSet) -> tuple[ImageData, Files]:
     bundle = load_digits()
     images = torch.from_numpy(bundle.images).to(torch.uint8)
     labels = torch.from_numpy(bundle.target).to(torch.uint8)
-    for file, values in (("images", images), ("target", labels)):
-        content = values.numpy().tobytes()
-        found = StoredFile(len(content), hashlib.sha256(content).hexdigest())
-        if found != dataset.files[file]:
-            raise ValueError(f"{dataset.name}, {file}: expected {dataset.files[file]}, found {found} in scikit-learn")
+    files = {"images": stored_tensor(images), "target": stored_tensor(labels)}
+    for file, found in files.items():
+        if found.sha256 != dataset.files[file]:
+            raise ValueError(
+                f"{dataset.name}, {file}: expected SHA-256 {dataset.files[file]}, found {found.sha256} in scikit-learn"
+            )
     test = torch.arange(len(labels)) % 5 == 0
     scaled, labels = images.unsqueeze(1).float() / 16, labels.long()
-    return _assembled(dataset, [scaled[~test], labels[~test], scaled[test], labels[test]], dataset.files)
+    return (scaled[~test], labels[~test], scaled[test], labels[test]), files
 
 
-def folder_data(dataset: DataSet) -> tuple[ImageData, Files]:
-    """The image files in ``train/CLASS`` and ``test/CLASS``; classes are numbered by their sorted names.
+def read_image_folder(dataset: DataSet) -> tuple[Arrays, Files]:
+    """The images in ``train/CLASS`` and ``test/CLASS``; classes are numbered by their sorted names.
 
-    The digests are one a class folder, over the names and bytes of its images.
+    There is one digest per class folder, over the names and bytes of its images.
 
     Raises:
         ValueError: if a class is in one part only, or an image is broken or of another size.
@@ -103,59 +119,24 @@ def folder_data(dataset: DataSet) -> tuple[ImageData, Files]:
         images: list[Tensor] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            decoded, stored[f"{part}/{name}"] = _read_class(folder_root(dataset) / part / name, shape)
-            shape = shape or _shape(decoded[0])
+            decoded, stored[f"{part}/{name}"] = _read_class(image_root(dataset) / part / name, shape)
+            shape = shape or tuple(decoded[0].shape)
             images += decoded
             labels += [label] * len(decoded)
         parts += [torch.stack(images).float().div_(255), torch.tensor(labels)]
-    return _assembled(dataset, parts, stored, len(classes))
+    return (parts[0], parts[1], parts[2], parts[3]), stored
 
 
-def derived_data(dataset: DataSet, source: ImageData) -> tuple[ImageData, Files]:
-    """A set made from another one, with exact regions; the test part's shortcuts are independent of its labels.
-
-    The digests are those of pixels, labels and regions as bytes, so they change with the code that makes them.
-    """
-    generator = torch.Generator().manual_seed(dataset.seed or 0)
-    compose = partial(_composed, dataset.region, num_classes=source.num_classes, generator=generator)
-    train_images, _ = compose(source.train_images, source.train_labels, correlation=dataset.correlation or 0.0)
-    test_images, test_regions = compose(source.test_images, source.test_labels, correlation=0.0)
-    parts = {"train_images": train_images, "train_labels": source.train_labels}
-    parts |= {"test_images": test_images, "test_labels": source.test_labels}
-    stored = {name: _as_bytes(values) for name, values in (parts | {"test_regions": test_regions}).items()}
-    data, _ = _assembled(dataset, list(parts.values()), stored, source.num_classes)
-    return replace(data, test_regions=test_regions), stored
-
-
-def _composed(
-    region: Region, images: Tensor, labels: Tensor, *, num_classes: int, correlation: float, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Images made from others, and where the evidence in them lies."""
-    if region == "block":
-        return block_images(images, generator=generator)
-    made, regions, _ = shortcut_images(images, labels, num_classes, correlation=correlation, generator=generator)
-    return made, regions
-
-
-def _as_bytes(values: Tensor) -> StoredFile:
-    """Size and digest of images in [0, 1], labels or regions as unsigned bytes; in chunks, to save memory."""
-    digest = hashlib.sha256()
-    for chunk in values.split(4096):
-        levels = (chunk * 255).round() if chunk.is_floating_point() else chunk
-        digest.update(levels.to(torch.uint8).numpy().tobytes())
-    return StoredFile(values.numel(), digest.hexdigest())
-
-
-def folder_root(dataset: DataSet) -> Path:
-    """Where an image folder's ``train`` and ``test`` are."""
+def image_root(dataset: DataSet) -> Path:
+    """The folder that holds ``train`` and ``test`` of an image folder."""
     return paths.ROOT / dataset.root
 
 
 def class_names(dataset: DataSet) -> list[str]:
-    """The class folders of an image folder, the same in ``train`` and ``test``."""
+    """The class folders of an image folder, sorted, the same in ``train`` and ``test``."""
     found = {}
     for part in ("train", "test"):
-        folder = folder_root(dataset) / part
+        folder = image_root(dataset) / part
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{dataset.name}: no folder {folder}: put your images there as {part}/CLASS/FILE, "
@@ -168,14 +149,23 @@ def class_names(dataset: DataSet) -> list[str]:
     return found["train"]
 
 
-def _shape(image: Tensor) -> tuple[int, int, int]:
-    """Channels, height and width."""
-    channels, height, width = image.shape
-    return channels, height, width
+def stored_tensor(values: Tensor) -> StoredFile:
+    """Size and SHA-256 of images in [0, 1], labels or regions as unsigned bytes; in chunks, to save memory."""
+    digest = hashlib.sha256()
+    for chunk in values.split(4096):
+        levels = (chunk * 255).round() if chunk.is_floating_point() else chunk
+        digest.update(levels.to(torch.uint8).numpy().tobytes())
+    return StoredFile(values.numel(), digest.hexdigest())
 
 
-def _read_class(folder: Path, shape: tuple[int, int, int] | None) -> tuple[list[Tensor], StoredFile]:
-    """The images of one class as (C, H, W) bytes, in the order of their names, and what they are in bytes."""
+def content_sha256(files: Files) -> str:
+    """One digest of a whole set: the SHA-256 of the lines ``SHA256  NAME``, sorted by name."""
+    lines = (f"{files[name].sha256}  {name}\n" for name in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _read_class(folder: Path, shape: tuple[int, ...] | None) -> tuple[list[Tensor], StoredFile]:
+    """The images of one class as (C, H, W) bytes, in the order of their names, and the digest of all of them."""
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f"{folder}: no images: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
@@ -184,15 +174,15 @@ def _read_class(folder: Path, shape: tuple[int, int, int] | None) -> tuple[list[
         content = file.read_bytes()
         digest.update(f"{hashlib.sha256(content).hexdigest()}  {file.name}\n".encode())
         size += len(content)
-        image = _decoded(file, content, grey=shape is not None and shape[0] == 1)
-        shape = shape or _shape(image)
-        if _shape(image) != shape:
-            raise ValueError(f"{file}: (channels, height, width) is {_shape(image)}: expected {shape}, as the others")
+        image = _decode(file, content, grey=shape is not None and shape[0] == 1)
+        shape = shape or tuple(image.shape)
+        if tuple(image.shape) != shape:
+            raise ValueError(f"{file}: the shape is {tuple(image.shape)}: expected {shape}, as of the others")
         images.append(image)
     return images, StoredFile(size, digest.hexdigest())
 
 
-def _decoded(file: Path, content: bytes, grey: bool) -> Tensor:
+def _decode(file: Path, content: bytes, grey: bool) -> Tensor:
     """The pixels of one image file as bytes, (C, H, W)."""
     from PIL import Image
 
@@ -202,47 +192,3 @@ def _decoded(file: Path, content: bytes, grey: bool) -> Tensor:
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"{file}: cannot be decoded ({error}): expected an image file") from error
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
-
-
-def _assembled(dataset: DataSet, parts: list[Tensor], files: Files, num_classes: int = 0) -> tuple[ImageData, Files]:
-    """The data set of training images and labels, test images and labels, if they are what its entry says."""
-    classes = dataset.num_classes or num_classes
-    if num_classes not in (0, classes):
-        raise ValueError(f"{dataset.name}: {num_classes} classes found: expected {classes}")
-    for images, labels in (parts[:2], parts[2:]):
-        check_images(images, labels, classes)
-        if dataset.image_shape not in (None, _shape(images[0])):
-            raise ValueError(f"{dataset.name}: image shape is {_shape(images[0])}: expected {dataset.image_shape}")
-    train_images, train_labels, test_images, test_labels = parts
-    sha256 = content_sha256(files)
-    return (
-        ImageData(dataset.name, train_images, train_labels, test_images, test_labels, classes, sha256),
-        files,
-    )
-
-
-def check_images(images: Tensor, labels: Tensor, num_classes: int) -> None:
-    """Refuse what no network can be trained on.
-
-    Raises:
-        ValueError: naming the value, and what is allowed.
-    """
-    if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}: expected at least 2")
-    if images.ndim != 4:
-        raise ValueError(f"images have the shape {tuple(images.shape)}: expected (N, C, H, W)")
-    if images.numel() == 0:
-        raise ValueError(f"images of the shape {tuple(images.shape)} are empty: expected at least one pixel")
-    if not images.is_floating_point():
-        raise ValueError(f"images are {images.dtype}: expected floating point, such as images.float() / 255")
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels have the shape {tuple(labels.shape)}: expected ({len(images)},), one an image")
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype}: expected torch.int64")
-    if not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        found = f"{int(labels.min())} to {int(labels.max())}"
-        raise ValueError(f"labels go from {found}: expected 0 to {num_classes - 1} for {num_classes} classes")
-    finite = torch.isfinite(images).flatten(1).all(1)
-    if not bool(finite.all()):
-        broken = (~finite).nonzero().flatten().tolist()
-        raise ValueError(f"{len(broken)} images hold NaN or infinity, first image {broken[0]}: expected finite")

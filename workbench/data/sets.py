@@ -1,56 +1,55 @@
-"""Data sets as tensors: fetched, verified, checked, split.
+"""Data sets as tensors: loaded, checked, and split for training."""
 
-``python -m workbench.data.sets fetch NAME...`` brings the files to data/raw, and
-``python -m workbench.data.sets manifest NAME --profile P`` writes down what was brought.
-What each set is stands in ``data/datasets.yaml``.
-"""
-
-import argparse
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench.config import paths
-from workbench.data.catalogue import DataSet, describe, known
-from workbench.data.formats import (
-    Files,
-    ImageData,
-    check_images,
-    class_names,
-    derived_data,
-    digits_data,
-    folder_data,
-    folder_root,
-    idx_data,
-)
-from workbench.data.sources import DataUnavailable, FetchReport, is_complete, obtain, shown
+from workbench.data import formats
+from workbench.data.catalogue import DataSet, describe
+from workbench.data.composites import block_images, check_labels, image_dimensions, shortcut_images
+from workbench.data.download import is_complete, obtain
 
-__all__ = [
-    "DataUnavailable",
-    "FetchReport",
-    "ImageData",
-    "Split",
-    "check_images",
-    "development",
-    "fetch",
-    "known",
-    "load",
-    "load_once",
-    "split",
-    "write_manifest",
-]
+READERS: dict[str, Callable[[DataSet], tuple[formats.Arrays, formats.Files]]] = {
+    "idx": lambda dataset: formats.read_idx_files(dataset, paths.RAW / dataset.name),
+    "cifar": lambda dataset: formats.read_cifar(dataset, paths.RAW / dataset.name),
+    "scikit_learn": formats.read_digits,
+    "image_folder": formats.read_image_folder,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A whole data set.
+
+    Attributes:
+        name: its key in ``data/datasets.yaml``.
+        train_images: ``(N, C, H, W)`` float32 in [0, 1].
+        train_labels: ``(N,)`` int64 in 0 to K - 1.
+        test_images: ``(M, C, H, W)`` float32 in [0, 1].
+        test_labels: ``(M,)`` int64.
+        num_classes: K.
+        sha256: one digest of the content.
+        test_regions: ``(M, H, W)`` bool, where the evidence in each test image lies; ``None`` if that is not known.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    num_classes: int
+    sha256: str
+    test_regions: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Disjoint draws from a training part, and where in it they were."""
+    """Disjoint draws from a training part, and their positions in it."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -61,53 +60,31 @@ class Split:
     development_index: Tensor
 
 
-def fetch(name: str, *, raw: Path | None = None) -> FetchReport:
-    """Make sure that a set's files lie verified in data/raw, and print which source served them.
-
-    For a derived set these are the files of the set that it is made from.
-
-    Args:
-        name: a set of ``data/datasets.yaml``.
-        raw: the folder to use instead of data/raw.
-
-    Raises:
-        ValueError: if there is no such set.
-        DataUnavailable: if it cannot be had; the message lists every source with its reason.
-    """
-    dataset = describe(name)
-    if dataset.kind == "idx":
-        return obtain(dataset, raw or paths.RAW)
-    if dataset.derived:
-        report = replace(fetch(dataset.source, raw=raw), name=name)
-        print(f"{name}: made from {dataset.source} whenever it is loaded")
-        return report
-    if dataset.kind == "scikit_learn":
-        digits_data(dataset)
-        report = FetchReport(name, paths.RAW, tuple((file, "scikit-learn") for file in dataset.files))
-    else:
-        class_names(dataset)
-        root = folder_root(dataset)
-        report = FetchReport(name, root, tuple((part, shown(root)) for part in ("train", "test")))
-    print(f"{name}: served by {report.source}, nothing to fetch")
-    return report
-
-
 def load(name: str) -> ImageData:
-    """A whole data set; fetched first if data/raw does not hold it, made if it is a derived one.
-
-    ``digits`` comes without a split: every fifth image, from the first on, is a test image (360 of 1,797).
+    """A whole data set; downloaded first if ``data/raw`` does not hold it, made if it is a derived one.
 
     Raises:
         ValueError: if there is no such set, or its content is not what its entry says.
-        DataUnavailable: if it is absent and cannot be had.
+        FileNotFoundError: if the folder of an image folder is absent or empty.
+        DataUnavailable: if it must be downloaded and no source has it.
     """
-    return _read(describe(name))[0]
+    return load_with_files(describe(name))[0]
 
 
 @lru_cache(maxsize=1)
 def load_once(name: str) -> ImageData:
-    """:func:`load`, kept for the next call: for worker processes that go through many runs on one data set."""
+    """`load`, and keep the set for the next call: for processes that train many runs on one data set."""
     return load(name)
+
+
+def load_with_files(dataset: DataSet) -> tuple[ImageData, formats.Files]:
+    """`load`, and size and SHA-256 of each file (of a derived set: of each tensor) behind ``ImageData.sha256``."""
+    if dataset.derived:
+        return _derive(dataset, load(dataset.source))
+    if dataset.kind in ("idx", "cifar") and not is_complete(dataset):
+        print(obtain(dataset))
+    arrays, files = READERS[dataset.kind](dataset)
+    return _assemble(dataset, arrays, files), files
 
 
 def split(
@@ -119,19 +96,25 @@ def split(
     development_images: int = 0,
     label_noise: float = 0.0,
 ) -> Split:
-    """Draw validation, training and development images, disjoint, from the training part.
+    """Draw disjoint validation, training and development images from the training part.
 
-    One permutation per seed: the validation images come first in it, the training images after them, so more
-    training images are a superset of fewer; the development images are its last. ``train_images=None`` takes all
-    that are left. Label noise replaces the labels of a share of the training images, drawn by the same seed, by
-    one of the other classes each.
+    All are taken from one permutation per seed: first the validation images, then the training images, the
+    development images from its end. So a larger training set contains the smaller ones of the same seed.
+
+    Args:
+        data: the whole set.
+        train_images: how many; ``None`` takes all that are left.
+        validation_images: how many.
+        seed: of the permutation and of the label noise.
+        development_images: how many.
+        label_noise: share of the training labels, in [0, 1], each replaced by another class.
 
     Raises:
         ValueError: if more images are asked for than there are.
     """
-    total, held = len(data.train_labels), validation_images + development_images
-    wanted = total - held if train_images is None else train_images
-    if min(validation_images, development_images) < 0 or wanted < 1 or wanted + held > total:
+    total, reserved = len(data.train_labels), validation_images + development_images
+    wanted = total - reserved if train_images is None else train_images
+    if min(validation_images, development_images) < 0 or wanted < 1 or wanted + reserved > total:
         raise ValueError(
             f"{data.name}: {train_images} training, {validation_images} validation and {development_images} "
             f"development images asked for: expected at least 1, 0 and 0, and no more than the {total} of the "
@@ -141,12 +124,43 @@ def split(
     validation, train = order[:validation_images], order[validation_images : validation_images + wanted]
     development = order[total - development_images :]
     images, labels = data.train_images, data.train_labels
-    known = _with_noise(labels[train], label_noise, data.num_classes, seed)
-    return Split(images[train], known, images[validation], labels[validation], train, validation, development)
+    noisy = _with_noise(labels[train], label_noise, data.num_classes, seed)
+    return Split(images[train], noisy, images[validation], labels[validation], train, validation, development)
+
+
+def development(data: ImageData, **arguments: Any) -> ImageData:
+    """The data set with its development images in place of the test part.
+
+    Args:
+        data: the whole set.
+        **arguments: as for `split`.
+
+    Raises:
+        ValueError: as `split`; also for a set whose regions are known for the test images only.
+    """
+    if data.test_regions is not None:
+        raise ValueError(f"{data.name}: its regions are known for the test images only: leave out development_images")
+    index = split(data, **arguments).development_index
+    return replace(data, test_images=data.train_images[index], test_labels=data.train_labels[index])
+
+
+def check_images(images: Tensor, labels: Tensor, num_classes: int) -> None:
+    """Refuse images and labels that no network can be trained on.
+
+    Raises:
+        ValueError: names the value, and what is expected.
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes}: expected at least 2")
+    check_labels(labels, image_dimensions(images)[0], num_classes)
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not bool(finite.all()):
+        broken = (~finite).nonzero().flatten().tolist()
+        raise ValueError(f"{len(broken)} images hold NaN or infinity, first image {broken[0]}: expected finite")
 
 
 def _with_noise(labels: Tensor, share: float, num_classes: int, seed: int) -> Tensor:
-    """Labels ``(N,)`` of which a share is replaced by another class each."""
+    """Labels ``(N,)``, a share of them replaced by another class."""
     draws = torch.Generator().manual_seed(seed + 1)
     wrong = torch.rand(len(labels), generator=draws).argsort()[: round(share * len(labels))]
     noisy = labels.clone()
@@ -154,89 +168,35 @@ def _with_noise(labels: Tensor, share: float, num_classes: int, seed: int) -> Te
     return noisy
 
 
-def development(data: ImageData, **asked: Any) -> ImageData:
-    """The data set with its development images in place of the test split.
+def _derive(dataset: DataSet, source: ImageData) -> tuple[ImageData, formats.Files]:
+    """A set made from another one, with exact regions; in the test part a shortcut is independent of the label.
 
-    Args:
-        data: the whole set.
-        **asked: as for :func:`split`.
-
-    Raises:
-        ValueError: as :func:`split`; also for a set whose regions are known of the test split only.
+    The digests are those of pixels, labels and regions as bytes, so they change with the code that makes them.
     """
-    if data.test_regions is not None:
-        raise ValueError(f"{data.name}: its regions are known of the test images only: leave out development_images")
-    index = split(data, **asked).development_index
-    return replace(data, test_images=data.train_images[index], test_labels=data.train_labels[index])
+    generator = torch.Generator().manual_seed(dataset.seed or 0)
+
+    def compose(images: Tensor, labels: Tensor, correlation: float) -> tuple[Tensor, Tensor]:
+        if dataset.kind == "block":
+            return block_images(images, generator=generator)
+        classes = source.num_classes
+        return shortcut_images(images, labels, classes, correlation=correlation, generator=generator)[:2]
+
+    train, _ = compose(source.train_images, source.train_labels, dataset.correlation or 0.0)
+    test, regions = compose(source.test_images, source.test_labels, 0.0)
+    arrays = (train, source.train_labels, test, source.test_labels)
+    names = ("train_images", "train_labels", "test_images", "test_labels", "test_regions")
+    files = {name: formats.stored_tensor(values) for name, values in zip(names, (*arrays, regions), strict=True)}
+    return replace(_assemble(dataset, arrays, files), test_regions=regions), files
 
 
-def write_manifest(name: str, target: Path) -> None:
-    """Write what a set consists of as JSON; the same content gives the same bytes, wherever it came from."""
-    dataset = describe(name)
-    data, files = _read(dataset)
-    manifest: dict[str, Any] = {
-        "name": name,
-        "title": dataset.title,
-        "licence": dataset.licence,
-        "citation": dataset.citation,
-        "files": {file: asdict(stored) for file, stored in files.items()},
-        "sha256": data.sha256,
-        "num_classes": data.num_classes,
-        "image_shape": list(data.train_images.shape[1:]),
-        "train_images": len(data.train_labels),
-        "test_images": len(data.test_labels),
-        "region": dataset.region,
-    }
-    if dataset.derived:
-        manifest |= _derivation(dataset)
-    with paths.replacing(target) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _derivation(dataset: DataSet) -> dict[str, Any]:
-    """What a derived set was made from, and how."""
-    drawn = {"seed": dataset.seed, "correlation": dataset.correlation}
-    source = {"name": dataset.source, "sha256": _read(describe(dataset.source))[0].sha256}
-    return {"source": source} | {key: value for key, value in drawn.items() if value is not None}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 2 for a wrong argument, 1 if a set cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.data.sets", description="Get data sets.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    fetching = commands.add_parser("fetch", help="bring the files of data sets, verified, to data/raw")
-    fetching.add_argument("names", nargs="+", metavar="NAME")
-    writing = commands.add_parser("manifest", help="write down what a data set consists of, fetching it if absent")
-    writing.add_argument("name", metavar="NAME")
-    writing.add_argument("--profile", default="laptop")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "fetch":
-            for dataset in [describe(name) for name in options.names]:
-                fetch(dataset.name)
-        else:
-            write_manifest(options.name, paths.ProfilePaths(options.profile).manifest / f"{options.name}.json")
-    except DataUnavailable as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (ValueError, FileNotFoundError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-def _read(dataset: DataSet) -> tuple[ImageData, Files]:
-    """A set's tensors and what they are in bytes, fetched if absent."""
-    if dataset.kind == "scikit_learn":
-        return digits_data(dataset)
-    if dataset.kind == "image_folder":
-        return folder_data(dataset)
-    if dataset.derived:
-        return derived_data(dataset, load(dataset.source))
-    if not is_complete(dataset, paths.RAW):
-        obtain(dataset, paths.RAW)
-    return idx_data(dataset, paths.RAW / dataset.name)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _assemble(dataset: DataSet, arrays: formats.Arrays, files: formats.Files) -> ImageData:
+    """The data set, if classes, shape and values are what its entry says."""
+    found = 1 + max(int(labels.max()) for labels in arrays[1::2])
+    classes = dataset.num_classes or found
+    if found != classes:
+        raise ValueError(f"{dataset.name}: {found} classes found: expected {classes}")
+    for images, labels in (arrays[:2], arrays[2:]):
+        check_images(images, labels, classes)
+        if dataset.image_shape not in (None, shape := tuple(images[0].shape)):
+            raise ValueError(f"{dataset.name}: image shape is {shape}: expected {dataset.image_shape}")
+    return ImageData(dataset.name, *arrays, num_classes=classes, sha256=formats.content_sha256(files))

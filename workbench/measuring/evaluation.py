@@ -19,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from smoot.saliency import input_gradient, saliency_map
 from workbench.config.files import Samples
 from workbench.config.run import RunConfig
-from workbench.data.formats import ImageData
+from workbench.data.sets import ImageData
 from workbench.measuring.attribution_quality import attribution_metrics, attribution_samples, explained_in_every_way
 from workbench.measuring.faithfulness import curve_settings
 from workbench.measuring.localisation import grid_pointing

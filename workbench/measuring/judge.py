@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from workbench.config.protocol import JudgeConfig
 from workbench.config.run import DatasetConfig, ModelConfig
-from workbench.data.formats import ImageData
-from workbench.data.sets import split
+from workbench.data.sets import ImageData, split
 from workbench.measuring.faithfulness import CurveSettings, Faithfulness, faithfulness, named_fill
 from workbench.training.answers import accuracy
 from workbench.training.erasing import erase

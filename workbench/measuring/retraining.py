@@ -11,8 +11,7 @@ from smoot.masking import lowest_saliency_mask
 from smoot.saliency import input_gradient, saliency_map
 from workbench.config.protocol import RetrainingConfig
 from workbench.config.run import ModelConfig, RunConfig
-from workbench.data.formats import ImageData
-from workbench.data.sets import split
+from workbench.data.sets import ImageData, split
 from workbench.training.answers import accuracy, answers
 from workbench.training.models import create_backbone
 from workbench.training.plain import fit_plain

@@ -1,8 +1,6 @@
-"""Data sets as tensors: values, splits, manifests, derived sets, the command line."""
+"""Data sets as tensors: values, splits, derived sets, images that no network can be trained on."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ from scipy.stats import binomtest, chi2_contingency
 from tiny_idx import Checkout, content, sha256, write_files
 from torch import Tensor
 
-from workbench.config import paths
 from workbench.data import sets as data
 from workbench.data.composites import shortcut_places
 
@@ -40,13 +37,6 @@ def test_load_replaces_a_broken_file(checkout: Checkout) -> None:
     write_files(checkout.raw, train_labels=b"broken")
     assert data.load("tiny").train_labels.tolist() == [0, 1, 2, 0, 1, 2]
     checkout.assert_whole()
-
-
-def test_fetch_to_another_folder(checkout: Checkout, tmp_path: Path) -> None:
-    report = data.fetch("tiny", raw=tmp_path / "elsewhere")
-    assert report.folder == tmp_path / "elsewhere" / "tiny"
-    assert {file.name for file in report.folder.iterdir()} == set(content())
-    assert not checkout.raw.exists()
 
 
 def numbered(total: int = 100) -> data.ImageData:
@@ -87,26 +77,6 @@ def test_split_of_all_that_remains() -> None:
 def test_split_of_more_than_there_are_is_refused(train: int | None, validation: int) -> None:
     with pytest.raises(ValueError, match=f"numbered: {train} training, {validation} validation and 0 .* the 100 of"):
         data.split(numbered(), train_images=train, validation_images=validation, seed=0)
-
-
-def test_manifest_has_no_trace_of_when_or_from_where(
-    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data.write_manifest("tiny", tmp_path / "first.json")
-    monkeypatch.setenv("SMOOT_DATA_DIR", str(write_files(tmp_path / "mine")))
-    monkeypatch.setattr(paths, "RAW", tmp_path / "other")
-    checkout.describe(addresses=[])
-    data.write_manifest("tiny", tmp_path / "second.json")
-    text = (tmp_path / "first.json").read_text()
-    assert (tmp_path / "second.json").read_text() == text
-    manifest = json.loads(text)
-    assert text == json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-    assert manifest["files"] == {n: {"bytes": len(b), "sha256": sha256(b)} for n, b in content().items()}
-    assert manifest["sha256"] == data.load("tiny").sha256
-    counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
-    assert counts == [6, 3, 3, [1, 4, 5]]
-    assert (manifest["licence"], manifest["name"], manifest["region"]) == ("none", "tiny", "foreground")
-    assert not {"source", "seed", "correlation"} & set(manifest)
 
 
 def test_a_set_of_blocks_holds_its_source_and_where_it_is(checkout: Checkout) -> None:
@@ -179,73 +149,6 @@ def test_shortcuts_go_with_the_label_in_training_and_not_in_the_test() -> None:
     assert binomtest(int((own & ~already).sum()), int((~already).sum()), 0.91).pvalue > 0.01
 
 
-def test_manifest_of_a_derived_set_names_its_source(checkout: Checkout, tmp_path: Path) -> None:
-    checkout.derive(kind="shortcut", correlation=0.5, image_shape=None)
-    checkout.derive("plain_blocks")
-    data.write_manifest("stacked", tmp_path / "stacked.json")
-    manifest = json.loads((tmp_path / "stacked.json").read_text())
-    assert manifest["source"] == {"name": "tiny", "sha256": data.load("tiny").sha256}
-    assert (manifest["name"], manifest["title"], manifest["region"]) == ("stacked", "Stacked", "shortcut")
-    assert (manifest["seed"], manifest["correlation"]) == (5, 0.5)
-    assert manifest["sha256"] == data.load("stacked").sha256
-    sizes = {name: entry["bytes"] for name, entry in manifest["files"].items()}
-    assert sizes == {"train_images": 120, "train_labels": 6, "test_images": 60, "test_labels": 3, "test_regions": 60}
-    counts = [manifest[key] for key in ("train_images", "test_images", "num_classes", "image_shape")]
-    assert counts == [6, 3, 3, [1, 4, 5]]
-    data.write_manifest("plain_blocks", tmp_path / "blocks.json")
-    blocks = json.loads((tmp_path / "blocks.json").read_text())
-    assert (blocks["region"], "correlation" in blocks) == ("block", False)
-
-
-def test_fetching_a_derived_set_fetches_its_source(
-    checkout: Checkout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkout.derive()
-    report = data.fetch("stacked", raw=tmp_path / "elsewhere")
-    assert (report.name, report.folder) == ("stacked", tmp_path / "elsewhere" / "tiny")
-    assert {file.name for file in report.folder.iterdir()} == set(content())
-    assert not checkout.raw.exists()
-    said = capsys.readouterr().out.splitlines()
-    assert said[-2].startswith("tiny: 4 files verified")
-    assert said[-1] == "stacked: made from tiny whenever it is loaded"
-    data.load("stacked")
-    checkout.assert_whole()
-
-
-def test_command_line(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
-    (checkout.root / "params.yaml").touch()
-    assert data.main(["fetch", "tiny"]) == 0
-    assert "tiny: 4 files verified in data/raw/tiny, served by file://" in capsys.readouterr().out
-    assert data.main(["manifest", "tiny", "--profile", "laptop"]) == 0
-    assert (checkout.root / "data/manifest/laptop/tiny.json").is_file()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["fetch", "tiny", "nope"], 2, "unknown data set 'nope': expected one of tiny\n"),
-        (["manifest", "nope"], 2, "unknown data set 'nope': expected one of tiny\n"),
-        (
-            ["manifest", "tiny", "--profile", "desk"],
-            2,
-            "unknown profile 'desk': expected one of laptop, smoke",
-        ),
-    ],
-)
-def test_command_line_names_what_is_wrong(
-    checkout: Checkout, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
-) -> None:
-    assert data.main(arguments) == code
-    assert capsys.readouterr().err.startswith(message)
-    assert not checkout.raw.exists()  # nothing is fetched before all names are known
-
-
-def test_command_line_when_nothing_serves(checkout: Checkout, capsys: pytest.CaptureFixture[str]) -> None:
-    checkout.describe(addresses=[])
-    assert data.main(["fetch", "tiny"]) == 1
-    assert capsys.readouterr().err.startswith("tiny: 4 of 4 files could not be had")
-
-
 def test_development_images_are_the_same_however_many_are_trained_on() -> None:
     drawn = data.split(numbered(), train_images=20, validation_images=30, development_images=40, seed=3)
     more = data.split(numbered(), train_images=30, validation_images=30, development_images=40, seed=3)
@@ -263,7 +166,7 @@ def test_development_images_stand_in_for_the_test_split() -> None:
     assert torch.equal(found.test_images[:, 0, 0, 0].long(), index)
     assert torch.equal(found.test_labels, index % 4)  # true labels
     known = replace(numbered(), test_regions=torch.ones(4, 2, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="regions are known of the test images only"):
+    with pytest.raises(ValueError, match="regions are known for the test images only"):
         data.development(known, **asked)
 
 
@@ -275,3 +178,43 @@ def test_label_noise_changes_so_many_training_labels_to_other_classes() -> None:
     assert noisy.train_labels.min() >= 0 and noisy.train_labels.max() < 4
     assert torch.equal(noisy.validation_labels, clean.validation_labels)
     assert torch.equal(noisy.train_images, clean.train_images)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "classes", "message"),
+    [
+        (torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]), 1, "num_classes is 1: expected at least 2"),
+        (torch.zeros(2, 3, 3), torch.tensor([0, 1]), 2, r"shape \(2, 3, 3\): expected \(N, C, H, W\)"),
+        (torch.zeros(0, 1, 3, 3), torch.zeros(0).long(), 2, r"shape \(0, 1, 3, 3\): expected .*none of them 0"),
+        (
+            torch.zeros(2, 1, 3, 3).byte(),
+            torch.tensor([0, 1]),
+            2,
+            "images are torch.uint8: expected floating",
+        ),
+        (torch.zeros(2, 1, 3, 3), torch.tensor([0]), 2, r"labels are torch.int64 \(1,\): expected torch.int64 \(2,\)"),
+        (
+            torch.zeros(2, 1, 3, 3),
+            torch.tensor([0.0, 1.0]),
+            2,
+            r"labels are torch.float32 \(2,\): expected torch.int64",
+        ),
+        (torch.zeros(2, 1, 3, 3), torch.tensor([0, 2]), 2, "labels go from 0 to 2: expected 0 to 1"),
+        (torch.zeros(2, 1, 3, 3), torch.tensor([-1, 1]), 2, "labels go from -1 to 1: expected 0 to 1"),
+        (
+            torch.tensor([0.0, torch.nan]).reshape(2, 1, 1, 1),
+            torch.tensor([0, 1]),
+            2,
+            "1 images hold NaN .* image 1",
+        ),
+        (torch.full((2, 1, 1, 1), torch.inf), torch.tensor([0, 1]), 2, "2 images hold NaN or infinity"),
+    ],
+)
+def test_images_that_cannot_be_trained_on_are_named(images: Tensor, labels: Tensor, classes: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        data.check_images(images, labels, classes)
+
+
+def test_images_that_can_be_trained_on_pass() -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        data.check_images(torch.rand(3, 2, 4, 5).to(dtype), torch.tensor([0, 1, 1]), 2)
