@@ -216,7 +216,7 @@ def _manifest(record: RunRecord) -> dict[str, Any]:
     """The data set's manifest, if it is of the data that the record was made with."""
     cell = record.cell
     path = paths.ProfilePaths(cell.profile).manifest / f"{cell.dataset}.json"
-    command = f"`python -m workbench.data.sets manifest {cell.dataset} --profile {cell.profile}`"
+    command = f"`python -m workbench data manifest {cell.dataset} --profile {cell.profile}`"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {command} makes it")
     manifest = storage.read_json(path)
