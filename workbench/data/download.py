@@ -245,22 +245,16 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _run(command: list[str], folder: Path) -> None:
     """Run a package client; the last line that it prints is the reason if it fails."""
     try:
-        subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=PACKAGE_TIMEOUT,
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PACKAGE_TIMEOUT, check=False
         )
     except FileNotFoundError as error:
         raise _SourceFailed(f"{command[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise _SourceFailed(f"{command[0]} took more than {PACKAGE_TIMEOUT:g} seconds") from error
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip().splitlines() or ["it gave no reason"]
-        raise _SourceFailed(f"{command[0]} failed (exit code {error.returncode}): {said[-1]}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+        raise _SourceFailed(f"{command[0]} failed (exit code {done.returncode}): {said[-1]}")
 
 
 def _in_one_line(error: Exception) -> str:

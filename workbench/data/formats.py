@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,34 +28,23 @@ Arrays = tuple[Tensor, Tensor, Tensor, Tensor]  # training images, training labe
 Files = Mapping[str, StoredFile]
 
 
-def read_idx(path: Path) -> Tensor:
-    """The unsigned bytes of an idx file in the shape that its header states.
+def read_idx(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
+    """A set in four files that are named as those of MNIST.
 
     Raises:
-        ValueError: if the file is no idx file of unsigned bytes, or its size contradicts its header.
+        ValueError: if a file is no idx file of unsigned bytes, or its size contradicts its header.
     """
-    content = bytearray(path.read_bytes())
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or len(content) < 4 + 4 * content[3]:
-        raise ValueError(f"{path}: starts with {bytes(content[:4]).hex()!r}: expected an idx file of bytes (000008..)")
-    start = 4 + 4 * content[3]
-    shape = struct.unpack(f">{content[3]}I", content[4:start])
-    if len(content) - start != math.prod(shape) or not math.prod(shape):
-        raise ValueError(f"{path}: {len(content) - start} values: expected those of the shape {shape} in its header")
-    return torch.frombuffer(content, dtype=torch.uint8, offset=start).reshape(shape)
+    from torchvision.datasets import mnist
 
-
-def read_idx_files(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
-    """A set in four files that are named as those of MNIST; whoever calls has verified their SHA-256."""
-    train, test = (
-        (
-            read_idx(folder / f"{part}-images-idx3-ubyte").unsqueeze(1).float().div_(255),
-            read_idx(folder / f"{part}-labels-idx1-ubyte").long(),
-        )
-        for part in ("train", "t10k")
-    )
-    return (*train, *test), {
-        file: StoredFile((folder / file).stat().st_size, digest) for file, digest in dataset.files.items()
-    }
+    arrays: list[Tensor] = []
+    for part in ("train", "t10k"):
+        images, labels = folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte"
+        try:
+            arrays += [mnist.read_image_file(images).unsqueeze(1).float().div_(255), mnist.read_label_file(labels)]
+        except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{images} or {labels.name}: expected idx files of bytes as those of MNIST") from error
+    files = {name: StoredFile((folder / name).stat().st_size, digest) for name, digest in dataset.files.items()}
+    return (arrays[0], arrays[1], arrays[2], arrays[3]), files
 
 
 def read_cifar(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
@@ -66,18 +53,15 @@ def read_cifar(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
     torchvision checks the MD5 of every batch before it opens one.
     """
     known = torchvision_class(dataset)
-    train, test = (
-        (
-            torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous().float().div_(255),
-            torch.tensor(part.targets),
-        )
-        for part in (known(folder, train=True), known(folder, train=False))
-    )
+    arrays: list[Tensor] = []
+    for part in (known(folder, train=True), known(folder, train=False)):
+        pixels = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+        arrays += [pixels.float().div_(255), torch.tensor(part.targets)]
     files = {}
     for name, _ in (*known.train_list, *known.test_list):
         content = (folder / known.base_folder / name).read_bytes()
         files[name] = StoredFile(len(content), hashlib.sha256(content).hexdigest())
-    return (*train, *test), files
+    return (arrays[0], arrays[1], arrays[2], arrays[3]), files
 
 
 def read_digits(dataset: DataSet) -> tuple[Arrays, Files]:

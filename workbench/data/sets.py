@@ -15,7 +15,7 @@ from workbench.data.composites import block_images, check_labels, image_dimensio
 from workbench.data.download import is_complete, obtain
 
 READERS: dict[str, Callable[[DataSet], tuple[formats.Arrays, formats.Files]]] = {
-    "idx": lambda dataset: formats.read_idx_files(dataset, paths.RAW / dataset.name),
+    "idx": lambda dataset: formats.read_idx(dataset, paths.RAW / dataset.name),
     "cifar": lambda dataset: formats.read_cifar(dataset, paths.RAW / dataset.name),
     "scikit_learn": formats.read_digits,
     "image_folder": formats.read_image_folder,

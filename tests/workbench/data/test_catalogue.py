@@ -100,10 +100,3 @@ def test_the_committed_entries_are_consistent() -> None:
         assert catalogue.torchvision_class(dataset) is known
     ours, theirs = (catalogue.describe(name).files.values() for name in ("mnist", "fashion_mnist"))
     assert not set(ours) & set(theirs)
-
-
-def test_cifar10_as_jpeg_files_is_a_folder_of_your_own_and_says_so() -> None:
-    dataset = catalogue.describe("cifar10_jpeg")
-    assert (dataset.kind, dataset.root) == ("image_folder", "data/raw/cifar10_jpeg")
-    assert (dataset.num_classes, dataset.image_shape) == (10, (3, 32, 32))
-    assert dataset.title == "CIFAR-10 (JPEG q75)"  # never to be taken for the published pixels
