@@ -182,7 +182,7 @@ def image_dimensions(images: Tensor) -> tuple[int, int, int, int]:
         ValueError: for any other tensor.
     """
     if images.ndim != 4 or images.numel() == 0:
-        raise ValueError(f"images have the shape {tuple(images.shape)}: expected (N, C, H, W), none of them 0")
+        raise ValueError(f"images have the shape {tuple(images.shape)}: expected (N, C, H, W), at least one pixel")
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}: expected floating point, such as images.float() / 255")
     count, channels, height, width = images.shape

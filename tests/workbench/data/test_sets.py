@@ -179,7 +179,7 @@ def test_label_noise_changes_so_many_training_labels_to_other_classes() -> None:
     [
         (torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]), 1, "num_classes is 1: expected at least 2"),
         (torch.zeros(2, 3, 3), torch.tensor([0, 1]), 2, r"shape \(2, 3, 3\): expected \(N, C, H, W\)"),
-        (torch.zeros(0, 1, 3, 3), torch.zeros(0).long(), 2, r"shape \(0, 1, 3, 3\): expected .*none of them 0"),
+        (torch.zeros(0, 1, 3, 3), torch.zeros(0).long(), 2, r"shape \(0, 1, 3, 3\): expected .*at least one pixel"),
         (
             torch.zeros(2, 1, 3, 3).byte(),
             torch.tensor([0, 1]),
