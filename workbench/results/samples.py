@@ -1,0 +1,96 @@
+"""Samples: the images and maps behind the saliency figures, one file per setting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from workbench.config.files import check_keys
+from workbench.config.paths import replacing
+from workbench.results.tables import locked
+
+NAME = "samples.npz"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some images with one network's answers and maps.
+
+    Attributes:
+        images: (K, C, H, W) float32 in [0, 1].
+        labels: (K,) true classes.
+        predictions: (K,) predicted classes.
+        saliency: (K, H, W) float32, not negative.
+        gradient_edges: (E + 1,) bin edges of log10 |input gradient|.
+        gradient_counts: (E,) numbers of pixels.
+        attribution_names: (A,) text, the attribution methods that are shown beside the saliency; none by default.
+        attributions: (A, K, H, W) float32, not negative, their maps.
+    """
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    predictions: npt.NDArray[np.int64]
+    saliency: npt.NDArray[np.float32]
+    gradient_edges: npt.NDArray[np.float64]
+    gradient_counts: npt.NDArray[np.int64]
+    attribution_names: npt.NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
+    attributions: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
+
+    def __post_init__(self) -> None:
+        count, height, width = self.images.shape[0], *self.images.shape[2:]
+        bins, methods = self.gradient_counts.shape[0], self.attribution_names.size
+        expected = {
+            "labels": (count,),
+            "predictions": (count,),
+            "saliency": (count, height, width),
+            "gradient_edges": (bins + 1,),
+            "attribution_names": (methods,),
+            "attributions": (methods, count, height, width) if methods else (0, *self.attributions.shape[1:]),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}: expected {shape}")
+        for name in ("saliency", "attributions"):
+            if not (getattr(self, name) >= 0).all():
+                raise ValueError(f"{name} has negative or undefined values: expected magnitudes")
+
+
+def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[str] = ()) -> Path:
+    """Write the samples of some methods into a setting's file; those of other methods stay.
+
+    Args:
+        samples: by method.
+        folder: of the setting.
+        order: of the methods; those that are not listed come last, in alphabetical order.
+    """
+    path = folder / NAME
+    with locked(folder):
+        known = {**samples_in(folder), **samples} if path.exists() else dict(samples)
+        methods = [*(name for name in order if name in known), *sorted(set(known) - set(order))]
+        content = {
+            f"{method}/{part.name}": getattr(known[method], part.name) for method in methods for part in fields(Samples)
+        }
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **content)
+    return path
+
+
+def samples_in(folder: Path) -> dict[str, Samples]:
+    """The samples of a setting by method.
+
+    Raises:
+        FileNotFoundError: if there is no file.
+        ValueError: for unknown or missing arrays.
+    """
+    path = folder / NAME
+    found: dict[str, dict[str, Any]] = {}
+    with np.load(path, allow_pickle=False) as content:
+        for key in content.files:
+            method, _, part = key.partition("/")
+            found.setdefault(method, {})[part] = content[key]
+    for method, arrays in found.items():
+        check_keys(arrays, {part.name for part in fields(Samples)}, path, f"array {method}/")
+    return {method: Samples(**arrays) for method, arrays in found.items()}

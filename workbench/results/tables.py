@@ -1,0 +1,180 @@
+"""Tables of results: CSV files in which an update replaces the rows of some runs and keeps all others.
+
+Floats have six decimals, undefined values are empty, and the same rows give the same bytes in whatever portions
+they were written. An update holds a lock, so that several processes can write into one folder; the lock file lies
+in ``scratch/locks``.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from filelock import BaseFileLock, FileLock
+
+from workbench.config import paths
+from workbench.config.files import DIGITS, check_keys, write_csv
+
+RUN = ("method", "seed")
+TEXT = ("dataset", "backbone", "method", "attribution", "layer", "fill", "stage", "key", "device", "system")
+TEXT_COLUMNS = dict.fromkeys((*TEXT, "python", "commit"), str)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One kind of table.
+
+    Attributes:
+        name: of the file.
+        columns: in the file's order; ``*`` stands for any number of metrics, in alphabetical order.
+        keys: the columns that say which rows belong together; an update replaces them together.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    keys: tuple[str, ...] = RUN
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        """The table in a folder, all of it.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: for a missing or unknown column, or text in a column of numbers; names the file.
+        """
+        path = folder / self.name
+        try:
+            frame = pd.read_csv(path, dtype=TEXT_COLUMNS)
+        except ValueError as error:
+            raise ValueError(f"{path} is not a table ({error}): delete it and make it again") from error
+        self._check(frame, path)
+        return frame.round(DIGITS)  # pandas may read a number that is one bit off
+
+    def update(
+        self, rows: pd.DataFrame, folder: Path, order: Sequence[str] = (), *, replaced: pd.DataFrame | None = None
+    ) -> Path:
+        """Write rows; those with other keys that are in the file already stay.
+
+        Args:
+            rows: with the columns of the table. Rows with the same keys stay in their order.
+            folder: of the file.
+            order: of the first key's values; values that are not listed come last, in alphabetical order.
+            replaced: the keys whose rows go; those of ``rows`` if None.
+
+        Raises:
+            ValueError: for missing or unknown columns, or an infinite number; names the file.
+        """
+        path = folder / self.name
+        self._check(rows, path)
+        rows = rows.astype(dict.fromkeys(set(rows.columns) - set(self.columns), float))
+        with locked(folder):
+            known = self.read(folder) if path.exists() else rows[:0]
+            others = known[~present(known, rows if replaced is None else replaced, self.keys)]
+            if len(others) and len(rows):
+                check_keys(dict.fromkeys(rows.columns), set(known.columns), path, "column ")
+                rows = pd.concat([others, rows], ignore_index=True)
+            elif len(others):
+                rows = others
+            places = {value: place for place, value in enumerate(order)}
+            ranks = rows[self.keys[0]].map(lambda value: places.get(value, len(places)))
+            rows = rows.assign(rank=ranks).sort_values(["rank", *self.keys], kind="stable")
+            return write_csv(rows[self._columns(rows.drop(columns="rank"))], path)
+
+    def _columns(self, frame: pd.DataFrame) -> list[str]:
+        """The columns that a frame must have, with its metrics in their place."""
+        if "*" not in self.columns:
+            return list(self.columns)
+        place = self.columns.index("*")
+        metrics = sorted(set(frame.columns) - set(self.columns))
+        return [*self.columns[:place], *metrics, *self.columns[place + 1 :]]
+
+    def _check(self, frame: pd.DataFrame, path: Path) -> None:
+        check_keys(dict.fromkeys(frame.columns), set(self._columns(frame)), path, "column ")
+        for name in set(frame.columns) - set(TEXT_COLUMNS) if len(frame) else ():
+            if frame[name].dtype == bool or not pd.api.types.is_numeric_dtype(frame[name]):
+                numbers = pd.to_numeric(frame[name], errors="coerce")
+                wrong = frame[name][numbers.isna() & frame[name].notna()]
+                shown = repr(wrong.iloc[0]) if len(wrong) else f"of type {frame[name].dtype}"
+                raise ValueError(f"{path}: column {name} holds {shown}: expected numbers")
+            if np.isinf(frame[name]).any():
+                raise ValueError(f"{path}: column {name} holds an infinite number: expected finite ones, or NaN")
+
+
+EPOCH_COLUMNS = (
+    "epoch",
+    "total",
+    "classification",
+    "consistency",
+    "accuracy",
+    "validation_accuracy",
+    "validation_loss",
+    "competence",
+    "image_fraction",
+    "masked_share",
+    "masked_pixels",
+    "information_loss",
+    "flip_share",
+    "cross_entropy_rise",
+    "first_order_change",
+)
+SUMMARY = (
+    "epochs",
+    "best_epoch",
+    "validation_accuracy",
+    "train_accuracy",
+    "masked_share",
+    "final_masked_share",
+    "information_loss",
+)
+CURVES = ("deletion", "insertion", "random", "judge_deletion", "judge_insertion", "judge_random")
+CASCADES = ("spearman", "ssim")
+LEVELS = ("level", "top", "bottom", "diffroar")
+FACTS = ("key", "seconds", "peak_memory_mb", "device", "cores", "system", "python", "commit")
+JUDGE = ("dataset", "backbone", "train_images", "epochs", "seed", "accuracy", "validation_accuracy")
+
+RUN_TABLE = Table("runs.csv", (*RUN, "*", *SUMMARY))
+EPOCH_TABLE = Table("epochs.csv", (*RUN, *EPOCH_COLUMNS))
+CURVE_TABLE = Table("curves.csv", (*RUN, "fill", "fraction", *CURVES))
+ATTRIBUTION_TABLE = Table("attributions.csv", (*RUN, "attribution", "*"))
+SANITY_TABLE = Table("sanity.csv", (*RUN, "attribution", "layer", *CASCADES))
+RETRAINING_TABLE = Table("retraining.csv", (*RUN, *LEVELS))
+PROVENANCE_TABLE = Table("provenance.csv", (*RUN, "stage", *FACTS), keys=(*RUN, "stage"))
+JUDGE_TABLE = Table("judges.csv", JUDGE, keys=("dataset",))
+JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", *FACTS), keys=("dataset",))
+
+
+def keep_provenance(table: Table, facts: Sequence[Mapping[str, Any]], folder: Path, order: Sequence[str] = ()) -> None:
+    """Note where and at what cost results were made.
+
+    Times differ from one computation to the next: a row stays as long as its ``key``, which names all that the
+    result depends on, stays the same.
+
+    Args:
+        table: `PROVENANCE_TABLE` or `JUDGE_PROVENANCE_TABLE`.
+        facts: its rows.
+        folder: of the table.
+        order: of the methods or data sets.
+    """
+    rows = pd.DataFrame(facts, columns=list(table.columns))
+    with locked(folder):
+        if (folder / table.name).exists():
+            rows = rows[~present(rows, table.read(folder), [*table.keys, "key"])]
+        if len(rows):
+            table.update(rows, folder, order)
+
+
+def locked(folder: Path) -> BaseFileLock:
+    """The lock of a folder of results; to be used in a ``with`` statement, also inside one another."""
+    name = os.path.relpath(folder, paths.ROOT).replace(os.sep, "-")
+    place = paths.ROOT / "scratch" / "locks" / f"{name}.lock"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(place, is_singleton=True)
+
+
+def present(frame: pd.DataFrame, other: pd.DataFrame, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """For every row whether the other frame has one with the same keys."""
+    own, others = (pd.MultiIndex.from_frame(rows[list(keys)].astype(object)) for rows in (frame, other))
+    return own.isin(others)
