@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.config.profile import DatasetConfig, ModelConfig, load_backbone
-from workbench.training.models import create_backbone
+from workbench.training.networks import create_backbone
 
 Shape = tuple[int, int, int]
 LEARNING_RATE = 1e-6  # so small that the network stays as it is and every step is the same work

@@ -16,7 +16,7 @@ from smoot.guidance import Guidance
 from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
 from workbench.config.profile import load_run
-from workbench.training.schedules import create_schedule
+from workbench.training.guided import create_schedule
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, pixels="fraction", mask_fraction=0.5)
 SGT_GUIDANCE = Guidance(

@@ -21,9 +21,9 @@ from workbench.data.composites import block_images, mosaics, shortcut_images
 from workbench.results import records as results
 from workbench.stages.evaluation_cells import evaluate_cell
 from workbench.stages.training_cells import train_cell
-from workbench.training.devices import pick_device
+from workbench.training.networks import pick_device
 from workbench.training.guided import fit
-from workbench.training.models import create_backbone, load_weights
+from workbench.training.networks import create_backbone, load_weights
 
 INF = math.inf
 

@@ -1,16 +1,16 @@
-"""Evaluation: how right a trained network is, and how good its saliency.
+"""Evaluation: how accurate a trained network is, and how good its saliency maps are.
 
-Accuracy, likelihood and calibration on the whole test split; everything else on its first images: robustness,
-faithfulness to the network and to a judge, localisation, sparseness and stability of the input gradient, and for
-listed cells the same of other attribution methods. Everything is measured in eval mode, and saliency is that of
-the predicted class, as a user would ask for it.
+Accuracy, likelihood and calibration on the whole test split; robustness and everything about maps on its first
+images. Everything is measured in eval mode, and maps explain the predicted class, as a user would ask for it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,21 +18,38 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from smoot.saliency import input_gradient, saliency_map
 from workbench.config.files import Samples
-from workbench.config.run import RunConfig
-from workbench.data.sets import ImageData
-from workbench.measuring.attribution_quality import attribution_metrics, attribution_samples, explained_in_every_way
-from workbench.measuring.faithfulness import curve_settings
+from workbench.config.run import ModelConfig, RunConfig
+from workbench.data.sets import ImageData, development
+from workbench.measuring.faithfulness import curve_fractions
 from workbench.measuring.localisation import grid_pointing
-from workbench.measuring.map_quality import Subject, map_quality, named_maps, place_and_shape
+from workbench.measuring.map_quality import (
+    Subject,
+    attribution_metrics,
+    attribution_samples,
+    gets_all_attributions,
+    map_function,
+    map_quality,
+    place_and_shape,
+)
 from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
-from workbench.training.answers import answers, share_right
+from workbench.training.inference import predict, share_correct
+from workbench.training.networks import load_network, pick_device
 
 GRADIENT_EDGES = np.linspace(-8.0, 3.0, 67)  # log10 of the gradient's magnitude per unit of pixel value
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What :func:`evaluate_network` measures; the names are those of a run record."""
+    """What is measured of one trained network; names and shapes are those of a run record.
+
+    Attributes:
+        metrics: accuracies and other fractions in [0, 1], ``nll`` in nats, ``stability`` and gaps in [-1, 1]; NaN where
+            nothing could be measured.
+        curves: ``fraction`` (S,) and, for each fill, six curves (S,) by name.
+        samples: images with their maps, for figures.
+        attributions: metrics of each attribution method; empty for runs that are not listed.
+        sanity: ``layers`` (L,) and, for each attribution method, ``spearman`` and ``ssim`` (L,); or empty.
+    """
 
     metrics: Mapping[str, float]
     curves: Mapping[str, Any]
@@ -41,18 +58,39 @@ class Evaluation:
     sanity: Mapping[str, Any] = field(default_factory=dict)
 
 
+def evaluate_run(
+    config: RunConfig, images: ImageData, weights: Path, judge_backbone: ModelConfig, judge_weights: Path
+) -> Evaluation:
+    """Load a trained network and the judge of its data set, and measure the network.
+
+    Args:
+        config: the run.
+        images: the whole data set; if the run asks for development images, they replace the test split.
+        weights: of the run's network.
+        judge_backbone, judge_weights: of the judge.
+
+    Raises:
+        FileNotFoundError: if weights are missing.
+        RuntimeError: if weights do not fit their network.
+    """
+    if config.dataset.development_images:
+        images = development(images, **config.draw())
+    device = pick_device(config.training.device)
+    network, judge = (
+        load_network(backbone, config.dataset, images, source, device)
+        for backbone, source in ((config.backbone, weights), (judge_backbone, judge_weights))
+    )
+    return evaluate_network(network, images, config, judge=judge)
+
+
 def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, judge: nn.Module) -> Evaluation:
-    """Measures a trained network.
+    """Measure a trained network.
 
     Args:
         network: maps pixels in [0, 1] to logits; on the device to be used.
-        images: the data set; only its test split is touched, or what stands in its place.
+        images: the data set; only its test split is touched.
         config: what to measure, and the seed of every draw.
         judge: the data set's judge, on the same device.
-
-    Returns:
-        Metrics (fractions in [0, 1], nll in nats, stability in [-1, 1]; NaN where nothing could be measured),
-        perturbation curves, sample images, and for listed cells the quality and sanity of other attributions.
     """
     device = next(network.parameters()).device
     pixels, labels = images.test_images.to(device), images.test_labels.to(device)
@@ -60,26 +98,49 @@ def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, j
     subject = _subject(network, judge, images, config, device)
     gradient = _gradient(subject)
     saliency = saliency_map(gradient)
-    quality = map_quality(subject, saliency, named_maps("gradient", subject))
+    quality = map_quality(subject, saliency, map_function("gradient", subject))
     metrics |= quality.metrics
     metrics["grid_pointing"] = _grid_pointing(subject)
     metrics |= _control(subject)
-    listed = explained_in_every_way(config)
+    listed = gets_all_attributions(config)
     attributions, sanity = attribution_metrics(subject) if listed else ({}, {})
-    curves = {"fraction": list(curve_settings(config).fractions), **quality.curves}
+    curves = {"fraction": list(curve_fractions(config.evaluation.curve_steps)), **quality.curves}
     samples = _samples(subject, gradient, saliency, images.num_classes, attributed=listed)
     return Evaluation(metrics, curves, samples, attributions, sanity)
+
+
+def summarise_history(history: pd.DataFrame) -> dict[str, float]:
+    """A run's training in seven numbers.
+
+    Args:
+        history: one row per epoch, as it was stored: rounded to six decimals.
+
+    Returns:
+        ``epochs``; ``best_epoch`` (1-based, the earliest of equals) and its ``validation_accuracy``; of the last
+        epoch ``train_accuracy``, ``final_masked_share`` and ``information_loss`` (nats); and the mean
+        ``masked_share``.
+    """
+    best, last = history.iloc[int(history["validation_accuracy"].argmax())], history.iloc[-1]
+    return {
+        "epochs": len(history),
+        "best_epoch": int(best["epoch"]),
+        "validation_accuracy": float(best["validation_accuracy"]),
+        "train_accuracy": float(last["accuracy"]),
+        "masked_share": float(history["masked_share"].mean()),
+        "final_masked_share": float(last["masked_share"]),
+        "information_loss": float(last["information_loss"]),
+    }
 
 
 def _classification(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:
     """Accuracy, negative log-likelihood and calibration error."""
     settings = config.evaluation
-    logits = answers(network, pixels, batch_size=settings.batch_size)
+    logits = predict(network, pixels, batch_size=settings.batch_size)
     calibration = multiclass_calibration_error(
         logits.softmax(1), labels, num_classes=logits.shape[1], n_bins=settings.ece_bins
     )
     return {
-        "accuracy": share_right(logits, labels),
+        "accuracy": share_correct(logits, labels),
         "nll": float(F.cross_entropy(logits, labels)),
         "ece": float(calibration),
     }
@@ -112,10 +173,10 @@ def _robustness(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunC
 def _subject(
     network: nn.Module, judge: nn.Module, images: ImageData, config: RunConfig, device: torch.device
 ) -> Subject:
-    """The first ``curve_images`` images with the network's answers and their regions."""
+    """The first ``curve_images`` images with the network's predictions and their regions."""
     first = slice(config.evaluation.curve_images)
     pixels, labels = images.test_images[first].to(device), images.test_labels[first].to(device)
-    predictions = answers(network, pixels, batch_size=config.evaluation.batch_size).argmax(1)
+    predictions = predict(network, pixels, batch_size=config.evaluation.batch_size).argmax(1)
     if images.test_regions is None:
         regions = pixels.mean(1) > config.dataset.foreground_threshold
     else:
@@ -124,7 +185,7 @@ def _subject(
 
 
 def _gradient(subject: Subject) -> Tensor:
-    """Input gradients ``(N, C, H, W)`` of the answers."""
+    """Input gradients ``(N, C, H, W)`` of the predictions' log-odds."""
     size = subject.config.evaluation.batch_size
     parts = zip(subject.images.split(size), subject.predictions.split(size), strict=True)
     return torch.cat([input_gradient(subject.network, *part) for part in parts])
@@ -150,7 +211,7 @@ def _control(subject: Subject) -> dict[str, float]:
 
 
 def _samples(subject: Subject, gradient: Tensor, saliency: Tensor, num_classes: int, *, attributed: bool) -> Samples:
-    """The first image of each class: the same images for every method, chosen by rule."""
+    """The first image of each class: the same images for every method."""
     labels = subject.labels.cpu()
     first = [int((labels == label).nonzero()[0]) for label in range(num_classes) if (labels == label).any()]
     magnitude = gradient.abs().flatten().double().clamp(min=10.0 ** GRADIENT_EDGES[0])

@@ -1,4 +1,4 @@
-"""Perturbation curves of a run's settings: several fills, areas and gaps by the names of a run record."""
+"""Deletion, insertion and random curves of a run: several fills, areas and gaps by the names of a run record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,28 +14,11 @@ KINDS = ("deletion", "insertion", "random")
 
 
 @dataclass(frozen=True)
-class CurveSettings:
-    """What the curves of a run are measured with.
-
-    Attributes:
-        fractions: shares of pixels, from 0 to 1.
-        fills: (fill, constant) of :func:`smoot.masking.fill_masked` by their names in a run record.
-        batch_size: rows of one forward.
-        seed: of the random ranking and of random fills; the same for every fill, method and network.
-    """
-
-    fractions: tuple[float, ...]
-    fills: Mapping[str, tuple[Fill, float]]
-    batch_size: int
-    seed: int
-
-
-@dataclass(frozen=True)
 class Faithfulness:
     """Curves and their areas.
 
     Attributes:
-        curves: for each fill its deletion, insertion and random curve, mean accuracy at each share.
+        curves: for each fill its deletion, insertion and random curve: accuracy at each fraction of pixels.
         areas: ``deletion_auc_F``, ``insertion_auc_F``, ``random_auc_F`` and ``gap_F`` for each fill F.
     """
 
@@ -43,26 +26,8 @@ class Faithfulness:
     areas: Mapping[str, float]
 
 
-def curve_settings(config: RunConfig) -> CurveSettings:
-    """The settings of a run's curves."""
-    settings = config.evaluation
-    return CurveSettings(
-        fractions=tuple(step / settings.curve_steps for step in range(settings.curve_steps + 1)),
-        fills={name: named_fill(name, config.dataset) for name in settings.fills},
-        batch_size=settings.batch_size,
-        seed=config.stream("random ranking"),
-    )
-
-
-def named_fill(name: str, dataset: DatasetConfig) -> tuple[Fill, float]:
-    """The core's fill for a name of the configuration: the data set's mean, black, or uniform noise."""
-    if name == "noise":
-        return "uniform", 0.0
-    return "constant", sum(dataset.mean) / len(dataset.mean) if name == "mean" else 0.0
-
-
-def faithfulness(
-    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, settings: CurveSettings
+def faithfulness_curves(
+    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig
 ) -> Faithfulness:
     """Accuracy of a network while the most salient pixels are removed, shown, or removed at random.
 
@@ -70,28 +35,40 @@ def faithfulness(
         network: maps pixels to logits; run in eval mode.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64, the true classes.
-        saliency: ``(N, H, W)``; whose maps they are does not matter.
-        settings: shares, fills, batch size, seed.
-
-    Returns:
-        :class:`Faithfulness`.
+        saliency: ``(N, H, W)``; maps of this network or of another one.
+        config: steps, fills, batch size, and the seed of the random ranking and of random fills: the same for every
+            fill, method and network.
     """
+    settings = config.evaluation
     curves: dict[str, dict[str, list[float]]] = {}
     areas: dict[str, float] = {}
-    for name, (fill, value) in settings.fills.items():
+    for name in settings.fills:
+        fill, value = named_fill(name, config.dataset)
         measured = perturbation_curves(
             network,
             images,
             labels,
             saliency,
-            fractions=settings.fractions,
+            fractions=curve_fractions(settings.curve_steps),
             fill=fill,
             value=value,
             score="accuracy",
             batch_size=settings.batch_size,
-            generator=torch.Generator(images.device).manual_seed(settings.seed),
+            generator=torch.Generator(images.device).manual_seed(config.stream("random ranking")),
         )
         curves[name] = {kind: getattr(measured, kind).score.tolist() for kind in KINDS}
         areas |= {f"{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
         areas[f"gap_{name}"] = areas[f"insertion_auc_{name}"] - areas[f"deletion_auc_{name}"]
     return Faithfulness(curves, areas)
+
+
+def curve_fractions(steps: int) -> tuple[float, ...]:
+    """Fractions of pixels at which curves are measured: ``steps + 1`` of them, evenly from 0 to 1."""
+    return tuple(step / steps for step in range(steps + 1))
+
+
+def named_fill(name: str, dataset: DatasetConfig) -> tuple[Fill, float]:
+    """(fill, constant) of :func:`smoot.masking.fill_masked` for ``mean`` (the data set's), ``black`` or ``noise``."""
+    if name == "noise":
+        return "uniform", 0.0
+    return "constant", sum(dataset.mean) / len(dataset.mean) if name == "mean" else 0.0

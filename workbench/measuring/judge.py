@@ -1,24 +1,37 @@
-"""The judge: one fixed network a data set that says how much a map's pixels hold, apart from the network explained."""
+"""Judge: one reference classifier per data set. How well can it classify from the pixels that a map ranks highest?"""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from workbench.config.protocol import JudgeConfig
-from workbench.config.run import DatasetConfig, ModelConfig
+from workbench.config.run import DatasetConfig, ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
-from workbench.measuring.faithfulness import CurveSettings, Faithfulness, faithfulness, named_fill
-from workbench.training.answers import accuracy
+from workbench.measuring.faithfulness import Faithfulness, faithfulness_curves, named_fill
 from workbench.training.erasing import erase
-from workbench.training.models import create_backbone
-from workbench.training.plain import fit_plain
+from workbench.training.inference import accuracy
+from workbench.training.networks import create_backbone
+from workbench.training.plain import Report, fit_plain
 from workbench.training.randomness import seeded
 
-SCHEMA = 1
-FORWARD = 500  # images of one forward when the judge's own accuracy is measured
+TEST_BATCH = 500  # images of one forward when the judge's own accuracy is measured
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedJudge:
+    """A judge in eval mode, and how accurate it is.
+
+    Attributes:
+        network: maps pixels in [0, 1] to logits.
+        accuracy: on the unchanged test split, in [0, 1].
+        validation_accuracy: on its validation images, in [0, 1].
+    """
+
+    network: nn.Module
+    accuracy: float
+    validation_accuracy: float
 
 
 def train_judge(
@@ -29,24 +42,20 @@ def train_judge(
     *,
     fills: Sequence[str],
     device: torch.device,
-    report: Callable[[int, float], None] | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Trains a judge plainly by cross-entropy on erased images (Zhong et al. 2020).
+    report: Report | None = None,
+) -> TrainedJudge:
+    """Train a judge by cross-entropy on randomly erased images (Zhong et al. 2020).
 
-    It has its own seed, split, order and draws: nothing of any compared run.
+    It has its own seed, split, order and draws and shares nothing with the compared runs.
 
     Args:
         config: its training.
-        dataset: mean and standard deviation of the pixels; its numbers of images are those of the runs and not used.
-        backbone: the network, ``config.backbone`` resolved.
+        dataset: mean and standard deviation of the pixels; the runs' numbers of images are not used.
+        backbone: its network, ``config.backbone`` resolved.
         images: the data set; validation images come from its training part.
-        fills: names ``mean``, ``black``, ``noise``: what stands in erased pixels, as in the curves to be judged.
+        fills: ``mean``, ``black``, ``noise``: what replaces erased pixels, as in the curves to be judged.
         device: where it is trained.
-        report: called as ``report(epoch, mean loss)``.
-
-    Returns:
-        The judge in eval mode, and its facts: schema, dataset, backbone, train_images, epochs, seed, accuracy on
-        the clean test split and on the validation images (in [0, 1]), and config.
+        report: called as ``report(epoch, loss=mean loss in nats)`` after every epoch.
 
     Raises:
         ValueError: for more images than there are, or a backbone that does not fit.
@@ -55,38 +64,23 @@ def train_judge(
     part = split(images, train_images=config.train_images, validation_images=config.validation_images, seed=config.seed)
     shape = part.train_images.shape[1:]
     with seeded(config.seed, torch.device("cpu")):
-        network = create_backbone(
-            backbone, dataset, image_shape=(shape[0], shape[1], shape[2]), num_classes=images.num_classes
-        )
+        network = create_backbone(backbone, dataset, image_shape=shape, num_classes=images.num_classes)
     network = network.to(device)
-    stand_ins = [named_fill(name, dataset) for name in fills]
+    named_fills = [named_fill(name, dataset) for name in fills]
 
-    def change(batch: Tensor, draws: torch.Generator) -> Tensor:
-        return erase(batch, probability=config.erase_probability, fills=stand_ins, generator=draws)
+    def erased(batch: Tensor, draws: torch.Generator) -> Tensor:
+        return erase(batch, probability=config.erase_probability, fills=named_fills, generator=draws)
 
-    train_images, train_labels = part.train_images.to(device), part.train_labels.to(device)
-    fit_plain(network, train_images, train_labels, config, seed=config.seed, change=change, report=report)
-    tests = {
-        "accuracy": (images.test_images, images.test_labels),
-        "validation_accuracy": (part.validation_images, part.validation_labels),
-    }
-    facts: dict[str, Any] = {
-        "schema": SCHEMA,
-        "dataset": dataset.name,
-        "backbone": backbone.name,
-        "train_images": len(train_labels),
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "config": asdict(config) | {"fills": list(fills), "mean": list(dataset.mean), "std": list(dataset.std)},
-    }
-    for name, (pixels, labels) in tests.items():
-        facts[name] = accuracy(network, pixels.to(device), labels.to(device), batch_size=FORWARD)
-    return network, facts
+    training = part.train_images.to(device), part.train_labels.to(device)
+    fit_plain(network, *training, config, seed=config.seed, transform=erased, report=report)
+    tests = (images.test_images, images.test_labels), (part.validation_images, part.validation_labels)
+    accuracies = [
+        accuracy(network, pixels.to(device), labels.to(device), batch_size=TEST_BATCH) for pixels, labels in tests
+    ]
+    return TrainedJudge(network, *accuracies)
 
 
-def judge_curves(
-    judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, settings: CurveSettings
-) -> Faithfulness:
+def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Faithfulness:
     """Curves of the judge's accuracy while the most salient pixels of another network's maps are removed or shown.
 
     Formula:
@@ -114,12 +108,17 @@ def judge_curves(
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64, the true classes.
         saliency: ``(N, H, W)``, maps of the network that is explained.
-        settings: shares, fills, batch size and seed, those of the network's own curves.
+        config: steps, fills, batch size and seed, as for the network's own curves.
 
     Returns:
         Curves ``judge_deletion``, ``judge_insertion``, ``judge_random`` for each fill, and the areas ``judge_gap_F``,
         ``judge_deletion_auc_F``, ``judge_insertion_auc_F``, ``judge_random_auc_F``.
     """
-    measured = faithfulness(judge, images, labels, saliency, settings)
-    curves = {fill: {f"judge_{kind}": scores for kind, scores in of.items()} for fill, of in measured.curves.items()}
-    return Faithfulness(curves, {f"judge_{name}": area for name, area in measured.areas.items()})
+    measured = faithfulness_curves(judge, images, labels, saliency, config)
+    return Faithfulness(
+        {
+            fill: {f"judge_{kind}": scores for kind, scores in curves.items()}
+            for fill, curves in measured.curves.items()
+        },
+        {f"judge_{name}": area for name, area in measured.areas.items()},
+    )

@@ -1,7 +1,6 @@
-"""Localisation: is the saliency where the evidence is known to be?"""
+"""Localisation: does the saliency lie where the evidence is known to be?"""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,53 +11,30 @@ from smoot.saliency import input_gradient, saliency_map
 from workbench.data.composites import TILES, mosaics, tile_regions
 
 
-@dataclass(frozen=True)
-class Localisation:
-    """Means over the images that have a region; NaN where there is none.
-
-    Attributes:
-        relevance_mass, relevance_rank, pointing_game: see :mod:`smoot.metrics`, in [0, 1].
-        images: how many were measured.
-        left_out: how many were not, because their region is empty.
-    """
-
-    relevance_mass: float
-    relevance_rank: float
-    pointing_game: float
-    images: int
-    left_out: int
-
-    def numbers(self) -> dict[str, float]:
-        """The three measures by their names in a run record."""
-        return {name: getattr(self, name) for name in ("relevance_mass", "relevance_rank", "pointing_game")}
-
-
-def localisation(saliency: Tensor, region: Tensor, tolerance: int) -> Localisation:
+def region_scores(saliency: Tensor, region: Tensor, tolerance: int) -> dict[str, float]:
     """Relevance mass, relevance rank and pointing game against known regions.
 
     Args:
         saliency: ``(N, H, W)``, non-negative.
-        region: ``(N, H, W)`` bool; images without any pixel in it are left out and counted.
+        region: ``(N, H, W)`` bool; images whose region is empty are left out.
         tolerance: of the pointing game, in pixels.
 
     Returns:
-        :class:`Localisation`; an image without any saliency counts for the relevance rank only.
+        ``relevance_mass``, ``relevance_rank`` and ``pointing_game``, means in [0, 1]; an image without any saliency
+        counts for the rank only. NaN if all regions are empty.
 
     Raises:
-        ValueError: as the three measures.
+        ValueError: as the three metrics, see :mod:`smoot.metrics`.
     """
     usable = region.flatten(1).any(1)
-    used, left_out = int(usable.sum()), int((~usable).sum())
-    if used == 0:
-        return Localisation(math.nan, math.nan, math.nan, 0, left_out)
+    if not usable.any():
+        return dict.fromkeys(("relevance_mass", "relevance_rank", "pointing_game"), math.nan)
     saliency, region = saliency[usable], region[usable]
-    return Localisation(
-        float(relevance_mass(saliency, region).nanmean()),
-        float(relevance_rank(saliency, region).mean()),
-        float(pointing_game(saliency, region, tolerance=tolerance).nanmean()),
-        used,
-        left_out,
-    )
+    return {
+        "relevance_mass": float(relevance_mass(saliency, region).nanmean()),
+        "relevance_rank": float(relevance_rank(saliency, region).mean()),
+        "pointing_game": float(pointing_game(saliency, region, tolerance=tolerance).nanmean()),
+    }
 
 
 def grid_pointing(
@@ -119,7 +95,7 @@ def grid_pointing(
 
 
 def accepts_other_sizes(network: nn.Module, images: Tensor) -> bool:
-    """Whether a network answers images of twice the height and width of ``images`` ``(N, C, H, W)``."""
+    """Whether a network accepts images of twice the height and width of ``images`` ``(N, C, H, W)``."""
     twice = images[:1].repeat(1, 1, 2, 2)
     try:
         with evaluation_mode(network), torch.no_grad():

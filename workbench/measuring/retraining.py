@@ -1,7 +1,7 @@
-"""DiffROAR: do the most salient pixels hold more of what a fresh network can learn than the least salient ones?"""
+"""DiffROAR: can a fresh network learn more from the most salient pixels than from the least salient ones?"""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +12,18 @@ from smoot.saliency import input_gradient, saliency_map
 from workbench.config.protocol import RetrainingConfig
 from workbench.config.run import ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
-from workbench.training.answers import accuracy, answers
-from workbench.training.models import create_backbone
-from workbench.training.plain import fit_plain
+from workbench.training.inference import accuracy, predict
+from workbench.training.networks import create_backbone, load_network, pick_device
+from workbench.training.plain import Report, fit_plain
 from workbench.training.randomness import seeded
 
 
 @dataclass(frozen=True)
 class DiffRoar:
-    """Test accuracies of the networks trained on kept pixels, in [0, 1], one an entry of ``levels``.
+    """Test accuracies of the networks trained on kept pixels, in [0, 1], one per level.
 
     Attributes:
-        levels: shares of pixels that were kept.
+        levels: fractions of pixels that were kept.
         top: accuracy on the most salient pixels.
         bottom: accuracy on the least salient pixels.
     """
@@ -40,11 +40,36 @@ class DiffRoar:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """Images with labels and the saliency of the explained network's answers."""
+    """Images ``(N, C, H, W)``, labels ``(N,)``, and maps ``(N, H, W)`` of the explained network's predictions."""
 
     images: Tensor
     labels: Tensor
     saliency: Tensor
+
+
+def retrain_run(
+    config: RunConfig,
+    images: ImageData,
+    weights: Path,
+    retraining: RetrainingConfig,
+    backbone: ModelConfig,
+    report: Report | None = None,
+) -> DiffRoar:
+    """Load a trained network and measure its maps by :func:`diffroar`.
+
+    Args:
+        config: the run.
+        images: the whole data set.
+        weights: of the run's network.
+        retraining, backbone, report: as for :func:`diffroar`.
+
+    Raises:
+        FileNotFoundError: if the weights are missing.
+        RuntimeError: if they do not fit the run's network.
+        ValueError, FloatingPointError: as :func:`diffroar`.
+    """
+    network = load_network(config.backbone, config.dataset, images, weights, pick_device(config.training.device))
+    return diffroar(network, images, config, retraining, backbone, report=report)
 
 
 def diffroar(
@@ -54,9 +79,9 @@ def diffroar(
     retraining: RetrainingConfig,
     backbone: ModelConfig,
     *,
-    report: Callable[[int], None] | None = None,
+    report: Report | None = None,
 ) -> DiffRoar:
-    """Trains fresh networks on the most, and on the least, salient pixels alone.
+    """Train fresh networks on the most salient pixels alone, and on the least salient ones alone.
 
     Formula:
         for each level: ``accuracy(top) - accuracy(bottom)``, the accuracy of a network trained on images of which
@@ -79,16 +104,16 @@ def diffroar(
         images' maps are those of images that the explained network was trained on.
 
     Args:
-        network: explained; its saliency is the magnitude of the input gradient of the answer's log-odds.
+        network: explained; its saliency is the magnitude of the input gradient of the predicted class's log-odds.
         images: the data set. Training images are the run's own, or more or fewer of the same permutation; test
             images are the first ones.
         config: the run of the explained network: seed, data statistics, batch size.
         retraining: levels, numbers of images, and the training.
         backbone: what is trained, ``retraining.backbone`` resolved.
-        report: called with the number of networks trained so far.
+        report: called as ``report(number of networks trained so far)``.
 
     Returns:
-        :class:`DiffRoar`. Initialisation and order depend on the seed alone: they are the same for top, bottom,
+        :class:`DiffRoar`. Initialisation and order depend on the seed alone: they are the same for top and bottom,
         every level and every method.
 
     Raises:
@@ -96,7 +121,7 @@ def diffroar(
         FloatingPointError: if a training diverges.
     """
     device = next(network.parameters()).device
-    chosen = split(
+    part = split(
         images,
         train_images=retraining.train_images,
         validation_images=config.dataset.validation_images,
@@ -104,18 +129,19 @@ def diffroar(
     )
     first = slice(retraining.test_images)
     size = config.evaluation.batch_size
-    training = _explained(network, chosen.train_images.to(device), chosen.train_labels.to(device), size)
+    training = _explained(network, part.train_images.to(device), part.train_labels.to(device), size)
     testing = _explained(network, images.test_images[first].to(device), images.test_labels[first].to(device), size)
-    found: dict[bool, list[float]] = {True: [], False: []}
+    top: list[float] = []
+    bottom: list[float] = []
     for level in retraining.levels:
-        for most, accuracies in found.items():
-            parts = [_kept(part, level, config, most=most) for part in (training, testing)]
-            fresh = _fresh(config, backbone, images, device)
-            fit_plain(fresh, *parts[0], retraining, seed=config.stream("retraining"))
-            accuracies.append(accuracy(fresh, *parts[1], batch_size=size))
+        for most, accuracies in ((True, top), (False, bottom)):
+            train_part, test_part = (_kept(part, level, config, most=most) for part in (training, testing))
+            fresh = _fresh_network(config, backbone, images, device)
+            fit_plain(fresh, *train_part, retraining, seed=config.stream("retraining"))
+            accuracies.append(accuracy(fresh, *test_part, batch_size=size))
             if report:
-                report(len(found[True]) + len(found[False]))
-    return DiffRoar(retraining.levels, tuple(found[True]), tuple(found[False]))
+                report(len(top) + len(bottom))
+    return DiffRoar(retraining.levels, tuple(top), tuple(bottom))
 
 
 def kept_pixels(images: Tensor, saliency: Tensor, level: float, *, most: bool, mean: tuple[float, ...]) -> Tensor:
@@ -124,9 +150,9 @@ def kept_pixels(images: Tensor, saliency: Tensor, level: float, *, most: bool, m
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
         saliency: ``(N, H, W)``.
-        level: share of pixels that is kept, in [0, 1]: exactly ``floor(level * P + 0.5)``; ties by pixel index.
+        level: fraction of the P pixels that is kept, in [0, 1]: exactly ``floor(level * P + 0.5)``; ties by index.
         most: whether the most salient ones are kept.
-        mean: of each of the C channels, what stands in all other pixels.
+        mean: what replaces all other pixels, one value per channel.
 
     Returns:
         ``(N, C, H, W)``.
@@ -140,8 +166,8 @@ def kept_pixels(images: Tensor, saliency: Tensor, level: float, *, most: bool, m
 
 
 def _explained(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> _Part:
-    """Saliency of the predicted class: the label must not show in what is kept."""
-    predictions = answers(network, images, batch_size=batch_size).argmax(1)
+    """Maps of the predicted class, so that the true label cannot leak into what is kept."""
+    predictions = predict(network, images, batch_size=batch_size).argmax(1)
     parts = zip(images.split(batch_size), predictions.split(batch_size), strict=True)
     return _Part(images, labels, torch.cat([saliency_map(input_gradient(network, *part)) for part in parts]))
 
@@ -151,11 +177,9 @@ def _kept(part: _Part, level: float, config: RunConfig, *, most: bool) -> tuple[
     return images, part.labels
 
 
-def _fresh(config: RunConfig, backbone: ModelConfig, images: ImageData, device: torch.device) -> nn.Module:
-    """A network to be trained, always the same for one seed."""
+def _fresh_network(config: RunConfig, backbone: ModelConfig, images: ImageData, device: torch.device) -> nn.Module:
+    """An untrained network, always the same for one seed."""
     shape = images.test_images.shape[1:]
     with seeded(config.stream("retraining initialisation"), torch.device("cpu")):
-        network = create_backbone(
-            backbone, config.dataset, image_shape=(shape[0], shape[1], shape[2]), num_classes=images.num_classes
-        )
+        network = create_backbone(backbone, config.dataset, image_shape=shape, num_classes=images.num_classes)
     return network.to(device)

@@ -1,4 +1,4 @@
-"""Accuracy on disturbed images: noise, blur, and an adversary that sees the gradient."""
+"""Accuracy on disturbed images: noise, blur, and an attack that follows the gradient."""
 
 import math
 
@@ -9,9 +9,9 @@ from torchvision.transforms.v2.functional import gaussian_blur
 
 from smoot.checks import check_between, check_count
 from smoot.modes import evaluation_mode
-from workbench.training.answers import accuracy
+from workbench.training.inference import accuracy
 
-STEP_OF_RADIUS = 2.5  # of PGD: all steps together go 2.5 times the radius, enough to cross the ball (Madry et al.)
+PGD_TRAVEL = 2.5  # length of all PGD steps together, in radii of the ball: enough to cross it (Madry et al. 2018)
 
 
 def noise_accuracy(
@@ -51,7 +51,7 @@ def noise_accuracy(
         generator: source of the noise, on the images' device.
 
     Returns:
-        The share of right answers.
+        Accuracy, in [0, 1].
 
     Raises:
         ValueError: for a negative ``noise_std``.
@@ -89,7 +89,7 @@ def blur_accuracy(network: nn.Module, images: Tensor, labels: Tensor, *, sigma: 
         batch_size: images per forward.
 
     Returns:
-        The share of right answers.
+        Accuracy, in [0, 1].
 
     Raises:
         ValueError: for a negative ``sigma``.
@@ -139,7 +139,7 @@ def pgd_accuracy(
         generator: source of the start, on the images' device.
 
     Returns:
-        The share of right answers.
+        Accuracy, in [0, 1].
 
     Raises:
         ValueError: for an ``epsilon`` outside [0, 1] or fewer than one step.
@@ -152,7 +152,7 @@ def pgd_accuracy(
 def pgd_attack(
     network: nn.Module, images: Tensor, labels: Tensor, *, epsilon: float, steps: int, generator: torch.Generator
 ) -> Tensor:
-    """Images of one batch moved against the network; arguments and errors as :func:`pgd_accuracy`.
+    """Attack one batch of images; arguments and errors as :func:`pgd_accuracy`.
 
     Returns:
         ``(N, C, H, W)`` in [0, 1], each pixel within ``epsilon`` of its own; the parameters' ``.grad`` is untouched.
@@ -162,7 +162,7 @@ def pgd_attack(
     low, high = (images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1)
     start = torch.rand(images.shape, generator=generator, device=images.device)
     moved = low + start * (high - low)
-    step = STEP_OF_RADIUS * epsilon / steps
+    step = PGD_TRAVEL * epsilon / steps
     with evaluation_mode(network), torch.enable_grad():
         for _ in range(steps):
             variable = moved.detach().requires_grad_()

@@ -1,36 +1,37 @@
-"""Training: one epoch, and one run that can be taken up again.
+"""Guided training: from a run's configuration and images to its best weights and its history.
 
-Every random state derives from (seed, epoch, purpose), so a checkpoint after an epoch holds no random
-state, and a run that was killed and taken up again ends with the same weights to the last bit.
+Every random state derives from (seed, epoch, purpose). So a checkpoint after an epoch needs no random state, and a
+run that was killed and resumed ends with the same weights to the last bit. Plain training, SGT and SMOOT
+differ in the mask schedule and the guidance only, not in the loop.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.modes import evaluation_mode, out_of_memory
+from smoot.modes import out_of_memory
 from smoot.objective import GuidedLoss
 from smoot.probe import first_order_change
-from smoot.scheduler import Feedback, MaskPlan, MaskSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
+from smoot.sequence import SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config import paths
-from workbench.config.profile import RunConfig, TrainingConfig
-from workbench.data import sets as data
-from workbench.runner.pool import Report
-from workbench.training.devices import pick_device
+from workbench.config.run import RunConfig, TrainingConfig
+from workbench.data.sets import ImageData, Split, check_images, split
 from workbench.training.erasing import erase
-from workbench.training.models import create_backbone
-from workbench.training.schedules import create_schedule
+from workbench.training.inference import predict, share_correct
+from workbench.training.networks import create_backbone, pick_device
+from workbench.training.plain import Report, create_optimizer, shuffled_batches, steps_per_epoch
 
 Row = dict[str, float]
-OF_ALL = ("total", "classification", "consistency", "masked_share")
-OF_MASKED = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
+STEP_MEANS = ("total", "classification", "consistency", "masked_share")
+MASKED_MEANS = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
 
 
 class TrainingDiverged(RuntimeError):
@@ -41,6 +42,19 @@ class BatchTooLarge(RuntimeError):
     """A step does not fit into memory; the message names the batch and what to change."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """What training gives.
+
+    Attributes:
+        weights: state dict of the best epoch.
+        history: one row per epoch, see :func:`train_epoch`, and the validation accuracy and loss (nats).
+    """
+
+    weights: dict[str, Tensor]
+    history: pd.DataFrame
+
+
 @dataclass
 class TrainState:
     """What changes during training; a checkpoint holds all of it.
@@ -48,10 +62,10 @@ class TrainState:
     Attributes:
         network: the network in training.
         optimizer: its optimiser.
-        rate: the learning-rate schedule, stepped once a batch.
+        rate: the learning-rate schedule, stepped once per batch.
         schedule: decides what is masked.
-        history: one row an epoch, see :func:`train_epoch`.
-        best: weights of the best epoch on the validation images.
+        history: one row per epoch.
+        best: weights of the epoch with the highest validation accuracy so far.
     """
 
     network: nn.Module
@@ -62,7 +76,71 @@ class TrainState:
     best: dict[str, Tensor]
 
 
-def create_state(config: RunConfig, image_shape: tuple[int, int, int], num_classes: int, num_images: int) -> TrainState:
+def train_run(config: RunConfig, images: ImageData, checkpoint: Path, report: Report) -> TrainedRun:
+    """Train one run on its own draw of a data set, from its last checkpoint if there is one.
+
+    Args:
+        config: the run.
+        images: the whole data set; training and validation images are drawn from its training part by seed.
+        checkpoint, report: as for :func:`fit`.
+
+    Returns:
+        :class:`TrainedRun`.
+
+    Raises:
+        ValueError, TrainingDiverged, BatchTooLarge: as :func:`fit`.
+    """
+    state = fit(config, split(images, **config.draw()), images.num_classes, checkpoint, report)
+    return TrainedRun(state.best, pd.DataFrame(state.history).astype({"epoch": int}))
+
+
+def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
+    """Train a run to its end; the test split is out of reach.
+
+    Args:
+        config: the run.
+        part: training and validation images; the best epoch is the one with the highest validation accuracy, the
+            earliest of equals.
+        num_classes: number of classes.
+        checkpoint: file that is replaced after every epoch; training goes on from it if it exists.
+        report: called as ``report(epoch, loss=..., accuracy=..., masked=...)`` after every epoch: training loss in
+            nats, validation accuracy, share of masked images.
+
+    Returns:
+        The finished run, with its best weights in ``best``.
+
+    Raises:
+        ValueError: for images or labels out of range.
+        TrainingDiverged: names the step and the last good checkpoint.
+        BatchTooLarge: if a step does not fit into memory.
+    """
+    check_images(part.train_images, part.train_labels, num_classes)
+    state = create_state(config, part.train_images.shape[1:], num_classes, len(part.train_images))
+    if checkpoint.exists():
+        _restore(state, checkpoint)
+    device = next(state.network.parameters()).device
+    images, labels = part.train_images.to(device), part.train_labels.to(device)
+    validation = part.validation_images.to(device), part.validation_labels.to(device)
+    for epoch in range(len(state.history) + 1, config.training.epochs + 1):
+        try:
+            row = train_epoch(state, images, labels, config, epoch=epoch)
+        except TrainingDiverged as error:
+            last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
+            raise TrainingDiverged(f"{config.cell}, seed {config.seed}, {error}; {last}") from None
+        row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
+        if config.method.adaptive is not None and config.method.adaptive.feedback == "validation":
+            state.schedule.step(
+                Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
+            )
+        if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
+            state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
+        state.history.append(row)
+        _save(state, checkpoint)
+        report(epoch, loss=row["total"], accuracy=row["validation_accuracy"], masked=row["masked_share"])
+    return state
+
+
+def create_state(config: RunConfig, image_shape: tuple[int, ...], num_classes: int, num_images: int) -> TrainState:
     """A freshly initialised run on the device of its configuration."""
     training = config.training
     torch.manual_seed(config.stream("initialisation"))
@@ -72,27 +150,54 @@ def create_state(config: RunConfig, image_shape: tuple[int, int, int], num_class
         network = network.to(memory_format=torch.channels_last)
     if training.compile:
         network.compile()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    per_epoch = max(1, num_images // training.batch_size)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, _cosine(training, per_epoch))
-    return TrainState(network, optimizer, rate, create_schedule(config, training.epochs * per_epoch), [], {})
+    optimizer, rate = create_optimizer(network, training, num_images, warmup_epochs=training.warmup_epochs)
+    num_steps = training.epochs * steps_per_epoch(num_images, training.batch_size)
+    return TrainState(network, optimizer, rate, create_schedule(config, num_steps), [], {})
+
+
+def create_schedule(config: RunConfig, num_steps: int) -> MaskSchedule:
+    """The mask schedule of a run.
+
+    Args:
+        config: its method, and the seed of a shuffled sequence.
+        num_steps: of the whole training, over which a sequence is stretched.
+    """
+    method = config.method
+    if method.adaptive is not None:
+        return AdaptiveSchedule(method.plan, **method.adaptive.constants())
+    if method.sequence is None:
+        return ConstantSchedule(method.plan)
+    fractions, rankings = method.sequence.image_fractions, method.sequence.rankings or (method.plan.ranking,)
+    places = torch.arange(num_steps)
+    if method.sequence.shuffled:
+        places = torch.randperm(num_steps, generator=torch.Generator().manual_seed(config.stream("schedule")))
+    return SequenceSchedule(
+        [
+            replace(
+                method.plan,
+                image_fraction=fractions[place * len(fractions) // num_steps],
+                ranking=rankings[step % len(rankings)],
+            )
+            for step, place in enumerate(places.tolist())
+        ]
+    )
 
 
 def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunConfig, *, epoch: int) -> Row:
-    """Trains one epoch, in place.
+    """Train one epoch, in place.
 
     Args:
         state: the run; network, optimiser and schedules are stepped.
         images: ``(N, C, H, W)`` in [0, 1], on the network's device.
         labels: ``(N,)`` int64.
         config: batch size, precision, clipping and guidance.
-        epoch: 1-based; decides order, dropout and fills together with the seed.
+        epoch: 1-based; together with the seed it decides order, dropout, masks and fills.
 
     Returns:
-        Means over the epoch: total, classification and consistency loss in nats, training accuracy, the
-        planned image fraction, the competence, and what masking did (see ``GuidedLoss``); after the last step the
-        first-order change of log p by such masks on the last batch (see :mod:`smoot.probe`). NaN where nothing
-        was masked or the schedule has no competence.
+        Means over the epoch: total, classification and consistency loss in nats, training accuracy, the planned
+        image fraction, the competence, and the effect of masking (see ``GuidedLoss``); and, after the last step, the
+        first-order change of log p that masks make on the last batch (see :mod:`smoot.probe`). NaN where
+        nothing was masked or the schedule has no competence.
 
     Raises:
         TrainingDiverged: if the loss is not finite.
@@ -101,83 +206,29 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     state.network.train()
     torch.manual_seed(config.stream("dropout", epoch))
     draws = torch.Generator(images.device).manual_seed(config.stream("masks", epoch))
+    order = torch.Generator().manual_seed(config.stream("order", epoch))
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
-    learns = config.method.adaptive is None or config.method.adaptive.feedback == "training"
-    for step, order in enumerate(_batches(len(images), config, epoch)):
-        rows = order.to(images.device)
+    steps_schedule = config.method.adaptive is None or config.method.adaptive.feedback == "training"
+    for step, chosen in enumerate(shuffled_batches(len(images), config.training.batch_size, order)):
+        rows = chosen.to(images.device)
         plan = state.schedule.plan
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
             loss = _optimise(state, _augmented(images[rows], config, draws), labels[rows], plan, config, draws)
-            steps.append(_numbers(loss))
+            steps.append(_step_numbers(loss))
             if images.device.type == "cpu":
                 _check_finite(steps[-1][:1], epoch, step)
-            if learns:
+            if steps_schedule:
                 state.schedule.step(loss.feedback)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
     numbers = torch.stack(steps).cpu().double()
-    _check_finite(numbers[:, 0], epoch)  # an accelerator is not asked after every step
-    changed = first_order_change(
+    _check_finite(numbers[:, 0], epoch)  # once per epoch on an accelerator: a check per step would wait for it
+    change = first_order_change(
         state.network, images[rows], labels[rows], plan, config.method.guidance, generator=draws
     )
-    return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(changed)}
-
-
-def fit(config: RunConfig, split: data.Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
-    """Trains a run to its end, from its last checkpoint if there is one; the test split is not in reach.
-
-    Args:
-        config: the run.
-        split: training and validation images; the best epoch is the one of highest validation accuracy,
-            the earlier one among equals.
-        num_classes: number of classes.
-        checkpoint: file that is replaced after every epoch.
-        report: called as ``report(epoch, loss=..., accuracy=..., masked=...)`` after every epoch.
-
-    Returns:
-        The finished run, with its best weights in ``best``.
-
-    Raises:
-        TrainingDiverged: names the step and the last good checkpoint.
-    """
-    data.check_images(split.train_images, split.train_labels, num_classes)
-    shape = split.train_images.shape[1:]
-    state = create_state(config, (shape[0], shape[1], shape[2]), num_classes, len(split.train_images))
-    if checkpoint.exists():
-        _restore(state, checkpoint)
-    device = next(state.network.parameters()).device
-    images, labels = split.train_images.to(device), split.train_labels.to(device)
-    validation = split.validation_images.to(device), split.validation_labels.to(device)
-    for epoch in range(len(state.history) + 1, config.training.epochs + 1):
-        try:
-            row = train_epoch(state, images, labels, config, epoch=epoch)
-        except TrainingDiverged as error:
-            last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
-            raise TrainingDiverged(f"{config.cell}, seed {config.seed}, {error}; {last}") from None
-        row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
-        if config.method.adaptive is not None and config.method.adaptive.feedback == "validation":
-            known = Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
-            state.schedule.step(known)
-        if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
-            state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
-        state.history.append(row)
-        _save(state, checkpoint)
-        report(epoch, loss=row["total"], accuracy=row["validation_accuracy"], masked=row["masked_share"])
-    return state
-
-
-def _cosine(training: TrainingConfig, per_epoch: int) -> Callable[[int], float]:
-    """The learning rate's share at each step: a linear warm-up, then half a cosine to zero."""
-    warmup, total = training.warmup_epochs * per_epoch, training.epochs * per_epoch
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-
-    return share
+    return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(change)}
 
 
 def _augmented(images: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
@@ -186,13 +237,6 @@ def _augmented(images: Tensor, config: RunConfig, draws: torch.Generator) -> Ten
     if not probability:
         return images
     return erase(images, probability=probability, fills=[("uniform", 0.0)], generator=draws)
-
-
-def _batches(num_images: int, config: RunConfig, epoch: int) -> list[Tensor]:
-    """Shuffled row indices; a last batch that is not full is left out, unless it is the only one."""
-    order = torch.Generator().manual_seed(config.stream("order", epoch))
-    batches = torch.randperm(num_images, generator=order).split(config.training.batch_size)
-    return [rows for rows in batches if len(rows) == config.training.batch_size] or [batches[0]]
 
 
 def _optimise(
@@ -236,23 +280,23 @@ def _too_large(images: Tensor, training: TrainingConfig) -> str:
 
 
 def _check_finite(totals: Tensor, epoch: int, first: int = 0) -> None:
-    """Raises unless the losses ``(S,)`` of the steps from ``first`` on are all finite."""
+    """Raise unless the losses ``(S,)`` of the steps from ``first`` on are all finite."""
     for step in (~torch.isfinite(totals)).nonzero().flatten().tolist():
         raise TrainingDiverged(f"epoch {epoch}, step {first + step}: the loss is {float(totals[step])}")
 
 
-def _numbers(loss: GuidedLoss) -> Tensor:
-    """The numbers of one step in the order OF_ALL, OF_MASKED, accuracy, on the device: nothing waits for them."""
+def _step_numbers(loss: GuidedLoss) -> Tensor:
+    """The numbers of one step on the device, unsynchronised: STEP_MEANS, MASKED_MEANS, accuracy."""
     accuracy = torch.as_tensor(loss.feedback.accuracy)
-    return torch.stack([getattr(loss, name).detach() for name in OF_ALL + OF_MASKED] + [accuracy])
+    return torch.stack([getattr(loss, name).detach() for name in STEP_MEANS + MASKED_MEANS] + [accuracy])
 
 
 def _epoch_row(steps: Tensor, planned: list[tuple[float, float]], epoch: int) -> Row:
-    """Means over the steps ``(S, numbers)``; what masking did is weighted by the masked share."""
+    """Means over the steps ``(S, numbers)``; the effects of masking are weighted by the share of masked images."""
     row = {"epoch": float(epoch), "accuracy": float(steps[:, -1].mean())}
-    row |= {name: float(steps[:, index].mean()) for index, name in enumerate(OF_ALL)}
-    weight = steps[:, OF_ALL.index("masked_share")]
-    for index, name in enumerate(OF_MASKED, start=len(OF_ALL)):
+    row |= {name: float(steps[:, index].mean()) for index, name in enumerate(STEP_MEANS)}
+    weight = steps[:, STEP_MEANS.index("masked_share")]
+    for index, name in enumerate(MASKED_MEANS, start=len(STEP_MEANS)):
         masked = steps[:, index].where(weight > 0, 0.0)
         row[name] = float((masked * weight).sum() / weight.sum())
     row["image_fraction"] = sum(fraction for fraction, _ in planned) / len(planned)
@@ -262,10 +306,8 @@ def _epoch_row(steps: Tensor, planned: list[tuple[float, float]], epoch: int) ->
 
 def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, float]:
     """Accuracy and cross-entropy on the validation images."""
-    size = config.evaluation.batch_size
-    with evaluation_mode(network), torch.no_grad():
-        logits = torch.cat([network(part) for part in images.split(size)])
-    return float((logits.argmax(1) == labels).double().mean()), float(F.cross_entropy(logits, labels))
+    logits = predict(network, images, batch_size=config.evaluation.batch_size)
+    return share_correct(logits, labels), float(F.cross_entropy(logits, labels))
 
 
 def _save(state: TrainState, checkpoint: Path) -> None:

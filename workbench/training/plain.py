@@ -1,4 +1,4 @@
-"""Plain training by cross-entropy, for the networks that measure others: judges and retrained ones."""
+"""Plain training by cross-entropy, for the networks that measure others: judges and retrained networks."""
 
 import math
 from collections.abc import Callable
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from workbench.training.randomness import drawn_seed, seeded
 
-Change = Callable[[Tensor, torch.Generator], Tensor]
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+Report = Callable[..., None]
 
 
 class FitSettings(Protocol):
-    """What a plain training needs to know."""
+    """What AdamW and its learning-rate schedule need to know."""
 
     @property
     def epochs(self) -> int: ...
@@ -33,13 +34,13 @@ def fit_plain(
     settings: FitSettings,
     *,
     seed: int,
-    change: Change | None = None,
-    report: Callable[[int, float], None] | None = None,
+    transform: Transform | None = None,
+    report: Report | None = None,
 ) -> None:
-    """Trains a network in place: AdamW, half a cosine from the learning rate to zero, cross-entropy.
+    """Train a network in place: AdamW, half a cosine from the learning rate to zero, cross-entropy.
 
-    Order, dropout and ``change`` depend on the seed alone, not on the images: two trainings with one seed see
-    the same images in the same order. A last batch that is not full is left out, unless it is the only one.
+    Order, dropout and ``transform`` depend on the seed alone, not on the images: two trainings with one seed see
+    the same images in the same order.
 
     Args:
         network: left in eval mode.
@@ -47,47 +48,66 @@ def fit_plain(
         labels: ``(N,)`` int64.
         settings: epochs, batch size, learning rate, weight decay.
         seed: of all draws.
-        change: makes a batch's images what the network sees, such as erased ones.
-        report: called as ``report(epoch, mean loss in nats)`` after every epoch.
+        transform: changes each batch before the network sees it, e.g. erases parts; called as
+            ``transform(batch, generator)``.
+        report: called as ``report(epoch, loss=mean loss in nats)`` after every epoch.
 
     Raises:
-        FloatingPointError: if the loss of an epoch is not finite.
+        FloatingPointError: if the mean loss of an epoch is not finite.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    total = settings.epochs * max(1, len(images) // settings.batch_size)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total)))
+    optimizer, rate = create_optimizer(network, settings, len(images))
     order = torch.Generator().manual_seed(seed)
     draws = torch.Generator(images.device).manual_seed(drawn_seed(order))
     with seeded(seed, images.device):
         for epoch in range(1, settings.epochs + 1):
             network.train()
             losses = []
-            for rows in _batches(len(images), settings.batch_size, order):
-                batch, answers = images[rows.to(images.device)], labels[rows.to(images.device)]
-                loss = F.cross_entropy(network(change(batch, draws) if change else batch), answers)
+            for rows in shuffled_batches(len(images), settings.batch_size, order):
+                batch, targets = images[rows.to(images.device)], labels[rows.to(images.device)]
+                loss = F.cross_entropy(network(transform(batch, draws) if transform else batch), targets)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 rate.step()
                 losses.append(loss.detach())
-            _finish_epoch(epoch, losses, settings, report)
+            mean = _finite_mean(losses, epoch, settings)
+            if report:
+                report(epoch, loss=mean)
     network.eval()
 
 
-def _batches(num_images: int, batch_size: int, order: torch.Generator) -> list[Tensor]:
+def create_optimizer(
+    network: nn.Module, settings: FitSettings, num_images: int, *, warmup_epochs: int = 0
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, and its learning rate: a linear warm-up, then half a cosine to zero; step it once per batch."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    steps = steps_per_epoch(num_images, settings.batch_size)
+    warmup, total = warmup_epochs * steps, settings.epochs * steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """How many batches :func:`shuffled_batches` gives."""
+    return max(1, num_images // batch_size)
+
+
+def shuffled_batches(num_images: int, batch_size: int, order: torch.Generator) -> list[Tensor]:
+    """Row indices of one epoch in random order; an incomplete last batch is dropped unless it is the only one."""
     batches = torch.randperm(num_images, generator=order).split(batch_size)
     return [rows for rows in batches if len(rows) == batch_size] or [batches[0]]
 
 
-def _finish_epoch(
-    epoch: int, losses: list[Tensor], settings: FitSettings, report: Callable[[int, float], None] | None
-) -> None:
-    """Refuses a diverged epoch, and reports a sound one."""
+def _finite_mean(losses: list[Tensor], epoch: int, settings: FitSettings) -> float:
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
         raise FloatingPointError(
             f"epoch {epoch}: the loss is {mean}: expected a finite number; "
             f"lower the learning rate, now {settings.learning_rate:g}"
         )
-    if report:
-        report(epoch, mean)
+    return mean

@@ -1,4 +1,4 @@
-"""Torch's global random state for code that draws from nothing else: layer initialisers, dropout, captum."""
+"""Seeds for code that draws from torch's global generator: layer initialisers, dropout, captum."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import torch
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """The global generators start from ``seed`` inside the block, and are as before after it.
+    """Start the global generators from ``seed`` inside the block and restore them after it.
 
     Args:
-        seed: of the CPU's generator and, if it is another, of the device's.
+        seed: for the CPU's generator and, on an accelerator, the device's.
         device: where the block draws.
     """
     accelerated = device.type != "cpu"
@@ -22,5 +22,5 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def drawn_seed(generator: torch.Generator) -> int:
-    """A seed drawn from a generator, which moves on by one draw."""
+    """A seed drawn from a generator, which advances by one draw."""
     return int(torch.randint(2**62, (1,), generator=generator, device=generator.device))

@@ -13,7 +13,7 @@ from workbench.config.profile import RunConfig
 from workbench.measuring.attribution_quality import attribution_metrics, attribution_samples, explained_in_every_way
 from workbench.measuring.map_quality import Subject, map_quality, named_maps
 from workbench.measuring.sanity import cascading_randomisation
-from workbench.training.answers import answers
+from workbench.training.inference import answers
 
 NAMES = ("gradient", "input_x_gradient", "random", "edges")
 METRICS = {

@@ -15,7 +15,7 @@ from workbench.data.sets import split
 from workbench.measuring import judge as judging
 from workbench.measuring.faithfulness import curve_settings, faithfulness
 from workbench.measuring.judge import judge_curves, train_judge
-from workbench.training.answers import accuracy
+from workbench.training.inference import accuracy
 
 CPU = torch.device("cpu")
 JUDGE = JudgeConfig(

@@ -15,7 +15,7 @@ from workbench.measuring.faithfulness import curve_settings, faithfulness
 from workbench.measuring.judge import judge_curves
 from workbench.measuring.localisation import localisation
 from workbench.measuring.map_quality import Subject, map_quality, named_maps, place_and_shape
-from workbench.training.answers import answers
+from workbench.training.inference import answers
 
 COUNT = 30
 

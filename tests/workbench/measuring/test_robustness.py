@@ -9,7 +9,7 @@ from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
 
 from workbench.measuring.robustness import blur_accuracy, blurred, noise_accuracy, pgd_accuracy, pgd_attack
-from workbench.training.answers import accuracy
+from workbench.training.inference import accuracy
 from workbench.training.guided import train_epoch
 
 

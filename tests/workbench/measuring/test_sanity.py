@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smoot.metrics import rank_correlation
 from workbench.measuring.attribution import ATTRIBUTIONS
 from workbench.measuring.sanity import CascadeResult, cascading_randomisation, reinitialise, structural_similarity
-from workbench.training.answers import answers
+from workbench.training.inference import answers
 from workbench.training.guided import train_epoch
 
 NAMES = ("gradient", "random", "edges")

@@ -13,7 +13,7 @@ from workbench.measuring import judge
 from workbench.runner import ledger
 from workbench.stages import judge_cells
 from workbench.training import models
-from workbench.training.answers import accuracy
+from workbench.training.inference import accuracy
 
 
 @pytest.fixture(autouse=True)

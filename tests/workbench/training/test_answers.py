@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.training.answers import accuracy, answers, share_right
+from workbench.training.inference import accuracy, answers, share_right
 
 
 def test_the_batch_size_changes_nothing_and_modes_stay() -> None:

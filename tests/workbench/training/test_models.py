@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from smoot.saliency import input_gradient
 from workbench.config.profile import DatasetConfig, ModelConfig, load_run
-from workbench.training.devices import pick_device
-from workbench.training.models import create_backbone, load_weights, save_weights
+from workbench.training.networks import pick_device
+from workbench.training.networks import create_backbone, load_weights, save_weights
 
 RESNETS = ("resnet18", "resnet10t", "seresnet18", "resnet50_gn", "resnetblur18", "test_resnet")
 TINY_VIT = {"patch_size": 4, "depth": 2, "embed_dim": 24, "num_heads": 2}

@@ -9,7 +9,7 @@ from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPl
 from smoot.sequence import SequenceSchedule
 from workbench.config.profile import MethodConfig, RunConfig
 from workbench.config.run import SequenceConfig
-from workbench.training.schedules import create_schedule
+from workbench.training.guided import create_schedule
 
 FED = Feedback(0.5, 1.0, 10, 8)
 

@@ -21,7 +21,7 @@ from workbench.config.profile import RunConfig
 from workbench.data import sets as data
 from workbench.training import guided as training
 from workbench.training.guided import TrainingDiverged, TrainState, fit, train_epoch
-from workbench.training.models import create_backbone
+from workbench.training.networks import create_backbone
 
 NETWORKS = ("two_conv_small", "resnet10_narrow")
 

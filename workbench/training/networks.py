@@ -1,7 +1,8 @@
-"""Backbones: any timm model made fit for small images, and the two-convolution net of the SGT paper."""
+"""Networks: timm backbones for small images, the SGT paper's two-convolution net, their devices and stored weights."""
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.config import paths
-from workbench.config.profile import DatasetConfig, ModelConfig
+from workbench.config.run import DatasetConfig, ModelConfig
+from workbench.data.sets import ImageData
 
-SMALL_IMAGE = 40  # pixels; beyond it a 3x3 stem of stride 1 is refused as too expensive
+SMALL_IMAGE = 40  # pixels; on larger images a 3x3 stem of stride 1 is refused as too expensive
+
+# Widths of the two convolutions and of the hidden layer, stride of the convolutions, window of the max-pooling.
+# `two_conv` is the network of the SGT paper's MNIST experiments; `two_conv_small` is ours: strided and narrower,
+# for a CPU.
+TWO_CONV: dict[str, dict[str, Any]] = {
+    "two_conv": {"widths": (32, 64), "hidden": 128, "stride": 1, "pool": 2},
+    "two_conv_small": {"widths": (16, 32), "hidden": 64, "stride": 2, "pool": 1},
+}
 
 
 class Normalize(nn.Module):
     """Standardises ``(N, C, H, W)`` pixels in [0, 1] by per-channel mean and standard deviation.
 
-    It is part of the network, so that saliency, masks and fills all live in pixel units.
+    It is part of the network, so that saliency, masks and fills are all in pixel units.
     """
 
     mean: Tensor
@@ -30,18 +40,18 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised images of the same shape."""
+        """Standardise images ``(N, C, H, W)``."""
         return (images - self.mean) / self.std
 
 
 def create_backbone(
-    config: ModelConfig, dataset: DatasetConfig, *, image_shape: tuple[int, int, int], num_classes: int
+    config: ModelConfig, dataset: DatasetConfig, *, image_shape: Sequence[int], num_classes: int
 ) -> nn.Module:
-    """A network from pixels in [0, 1] to logits.
+    """Build a network that maps pixels in [0, 1] to logits.
 
     Args:
         config: architecture (``two_conv``, ``two_conv_small`` or a timm name), stem and options.
-        dataset: gives mean and standard deviation for the first layer.
+        dataset: mean and standard deviation for the first layer.
         image_shape: ``(C, H, W)``.
         num_classes: number of logits, at least 2.
 
@@ -49,13 +59,13 @@ def create_backbone(
         Module mapping ``(N, C, H, W)`` to ``(N, num_classes)``, initialised from torch's global generator.
 
     Raises:
-        ValueError: for an unknown architecture, options it does not take, or a stem that cannot be made small.
+        ValueError: for an unknown architecture, options it does not take, or a stem that cannot be replaced.
     """
     channels = image_shape[0]
     if len(dataset.mean) != channels or len(dataset.std) != channels:
         raise ValueError(
             f"datasets.{dataset.name}: mean and std have {len(dataset.mean)} and {len(dataset.std)} numbers: "
-            f"expected {channels}, one a channel"
+            f"expected {channels}, one per channel"
         )
     if config.architecture in TWO_CONV:
         if config.options or config.pretrained or config.stem != "original":
@@ -66,16 +76,8 @@ def create_backbone(
     return nn.Sequential(OrderedDict(normalize=Normalize(dataset.mean, dataset.std), backbone=network))
 
 
-# Widths of the two convolutions and of the hidden layer, and the stride of the convolutions. `two_conv` is
-# the net of the SGT paper's MNIST experiments; `two_conv_small` is ours: strided and narrower, for a CPU.
-TWO_CONV: dict[str, dict[str, Any]] = {
-    "two_conv": {"widths": (32, 64), "hidden": 128, "stride": 1, "pool": 2},
-    "two_conv_small": {"widths": (16, 32), "hidden": 64, "stride": 2, "pool": 1},
-}
-
-
 def _two_conv(
-    image_shape: tuple[int, int, int],
+    image_shape: Sequence[int],
     num_classes: int,
     widths: tuple[int, int],
     hidden: int,
@@ -104,7 +106,7 @@ def _two_conv(
     )
 
 
-def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def _timm_network(config: ModelConfig, image_shape: Sequence[int], num_classes: int) -> nn.Module:
     import timm  # takes seconds, and not every backbone needs it
 
     if not timm.is_model(config.architecture):
@@ -116,7 +118,7 @@ def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_cl
     options = dict(config.options)
     known = timm.get_pretrained_cfg(config.architecture)
     if known is not None and known.fixed_input_size:  # ViTs, Swin, MLP-Mixer and the like
-        options.setdefault("img_size", image_shape[1:])
+        options.setdefault("img_size", tuple(image_shape[1:]))
     try:
         network = timm.create_model(
             config.architecture,
@@ -130,11 +132,11 @@ def _timm_network(config: ModelConfig, image_shape: tuple[int, int, int], num_cl
     return _small_stem(network, config, image_shape) if config.stem == "small" else network
 
 
-def _small_stem(network: nn.Module, config: ModelConfig, image_shape: tuple[int, int, int]) -> nn.Module:
+def _small_stem(network: nn.Module, config: ModelConfig, image_shape: Sequence[int]) -> nn.Module:
     """Replaces a ResNet's stem by one 3x3 convolution of stride 1 without max-pooling (He et al. 2016, CIFAR)."""
     if max(image_shape[1:]) > SMALL_IMAGE:
         raise ValueError(
-            f"stem 'small' is for images up to {SMALL_IMAGE} pixels, got {image_shape[1:]}: use 'original'"
+            f"stem 'small' is for images up to {SMALL_IMAGE} pixels, got {tuple(image_shape[1:])}: use 'original'"
         )
     if not (hasattr(network, "conv1") and hasattr(network, "maxpool")):
         raise ValueError(
@@ -149,19 +151,48 @@ def _small_stem(network: nn.Module, config: ModelConfig, image_shape: tuple[int,
     return network
 
 
+def load_network(
+    config: ModelConfig, dataset: DatasetConfig, images: ImageData, source: Path, device: torch.device
+) -> nn.Module:
+    """A trained network from its weights, for the images and classes of a data set, on a device.
+
+    Raises:
+        FileNotFoundError, RuntimeError: as :func:`load_weights`.
+    """
+    shape = images.test_images.shape[1:]
+    network = create_backbone(config, dataset, image_shape=shape, num_classes=images.num_classes)
+    load_weights(network, source)
+    return network.to(device)
+
+
 def save_weights(state: dict[str, Tensor], target: Path) -> None:
-    """Writes a state dict as safetensors, whole or not at all."""
+    """Write a state dict as safetensors, whole or not at all."""
     with paths.replacing(target) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, temporary)
 
 
 def load_weights(network: nn.Module, source: Path) -> None:
-    """Loads weights that :func:`save_weights` wrote; every name and shape must fit.
+    """Load weights that :func:`save_weights` wrote; every name and shape must fit.
 
     Raises:
         FileNotFoundError: if the file is missing.
         RuntimeError: if a name or shape does not fit the network.
     """
     if not source.exists():
-        raise FileNotFoundError(f"{source} is missing: run the training of this cell first (notebook 01_train)")
+        raise FileNotFoundError(f"{source} is missing: train this run first (notebook 01_train)")
     network.load_state_dict(load_file(source))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a configuration; ``auto`` takes the first available of CUDA, MPS and CPU.
+
+    Raises:
+        ValueError: if the named device is not available.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    found = [kind for kind, there in available.items() if there]
+    if name == "auto":
+        return torch.device(found[0])
+    if name not in found:
+        raise ValueError(f"device {name!r} is not available: this machine has {', '.join(found)}; or use 'auto'")
+    return torch.device(name)
