@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from smoot.saliency import input_gradient, saliency_map
-from workbench.config.files import Samples
 from workbench.config.run import ModelConfig, RunConfig
 from workbench.data.sets import ImageData, development
 from workbench.measuring.faithfulness import curve_fractions
@@ -32,6 +31,7 @@ from workbench.measuring.map_quality import (
     place_and_shape,
 )
 from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from workbench.results.samples import Samples
 from workbench.training.inference import predict, share_correct
 from workbench.training.networks import load_network, pick_device
 
