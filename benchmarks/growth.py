@@ -23,9 +23,9 @@ from step_measures import Patience, allocated, interleaved, peak, step_peak
 from step_methods import Variant, configured, guided, stepper
 from step_subjects import MODES, Mode, Setup, Subject, set_up, subjects
 
-from workbench.config import files as storage
-from workbench.config import paths
-from workbench.config.profile import MethodConfig, RunConfig, load_run
+from workbench.config import files, paths
+from workbench.config.profile import load_run
+from workbench.config.run import MethodConfig, RunConfig
 from workbench.results.costs import GROWTH
 from workbench.runner.provenance import facts
 from workbench.training.guided import create_state, train_epoch
@@ -158,9 +158,9 @@ def main(given: Sequence[str] | None = None) -> None:
     steps = Patience(arguments.rounds, 1, arguments.seconds)
     frame = with_exponents(measure(SIZES, mode, steps, Patience(arguments.epochs, 0, math.inf))).round(4)
     target = paths.BENCHMARKS / "growth.csv"
-    storage.write_csv(frame, target)
+    files.write_csv(frame, target)
     made = facts("growth", seconds=time.perf_counter() - start)
-    storage.write_json(made, paths.BENCHMARKS / "growth.provenance.json")
+    files.write_json(made, paths.BENCHMARKS / "growth.provenance.json")
     print(frame.to_string(index=False))
     print(f"written to {target.relative_to(paths.ROOT)}")
 

@@ -31,8 +31,7 @@ from step_measures import Arithmetic, Patience, interleaved, mask_overlap, step_
 from step_methods import Variant, stepper, variants
 from step_subjects import MODES, Mode, Subject, set_up, subjects
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.results.costs import COSTS
 from workbench.runner.provenance import facts
 
@@ -143,11 +142,11 @@ def main(given: Sequence[str] | None = None) -> None:
         start = time.perf_counter()
         lines += measure_all(device, arguments.networks, arguments.large, patience)
         made = facts("step_cost", seconds=time.perf_counter() - start)
-        storage.update_provenance(paths.BENCHMARKS / "step_cost.provenance.json", device, made)
+        files.update_provenance(paths.BENCHMARKS / "step_cost.provenance.json", device, made)
     fresh = pd.DataFrame(lines)[list(COSTS)].round(4)
     others = kept(fresh["device"].unique().tolist())
     frame = pd.concat([fresh, others], ignore_index=True) if len(others) else fresh
-    storage.write_csv(frame, paths.BENCHMARKS / TABLE)
+    files.write_csv(frame, paths.BENCHMARKS / TABLE)
     print(frame.to_string(index=False))
     print(f"written to {(paths.BENCHMARKS / TABLE).relative_to(paths.ROOT)}")
 

@@ -13,7 +13,8 @@ from smoot.guidance import Guidance
 from smoot.objective import GuidedLoss, guided_loss
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward, shares_batch_statistics
-from workbench.config.profile import MethodConfig, load_run
+from workbench.config.profile import load_run
+from workbench.config.run import MethodConfig
 
 SMOOT_SHARES = (0.5, 1.0)
 FRACTION = 0.5  # of the pixels, in SGT

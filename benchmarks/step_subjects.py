@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workbench.config.profile import DatasetConfig, ModelConfig, load_backbone
+from workbench.config.profile import load_backbone
+from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.training.networks import create_backbone
 
 Shape = tuple[int, int, int]

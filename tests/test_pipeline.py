@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from workbench.config import files as storage
-from workbench.config import paths
-from workbench.config.cells import pipeline
+from workbench.config import files, paths
+from workbench.config.paths import pipeline
 from workbench.config.profile import load_grid, load_run
 from workbench.runner import closure
 from workbench.stages import notebook
@@ -182,7 +181,7 @@ def outdated(record: dict[str, Any]) -> bool:
     cell = record["cell"]
     names = (cell["dataset"], cell["backbone"], cell["method"], cell["seed"])
     today = load_run(*names, profile=cell["profile"]).as_dict()
-    return bool(storage.simplified(today, "today", digits=None) != record["config"])
+    return bool(files.simplified(today, "today", digits=None) != record["config"])
 
 
 @pytest.mark.parametrize("profile", OWN_FOLDERS)

@@ -15,8 +15,7 @@ from torch import nn
 
 from smoot.masking import lowest_saliency_mask
 from smoot.saliency import input_gradient, saliency_map
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.results.costs import COSTS, GROWTH
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -38,9 +37,9 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(paths, "BENCHMARKS", tmp_path / "results")
     (tmp_path / "results").mkdir()
+    for name in ("params.yaml", "methods.yaml"):
+        (tmp_path / name).write_text((BENCHMARKS.parent / name).read_text())
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(paths, "params_file", lambda profile: BENCHMARKS.parent / "params.yaml")
-    monkeypatch.setattr("workbench.config.profile.params_file", lambda profile: BENCHMARKS.parent / "params.yaml")
     return importlib.import_module
 
 
@@ -79,9 +78,9 @@ def test_lines_of_other_devices_stay_and_older_formats_go(load: Load) -> None:
     path = paths.BENCHMARKS / "step_cost.csv"
     assert module.kept(["cpu"]).empty
     lines = pd.DataFrame([dict.fromkeys(COSTS, 1) | {"device": device} for device in ("cpu", "cuda")])
-    storage.write_csv(lines, path)
+    files.write_csv(lines, path)
     assert module.kept(["cpu"])["device"].tolist() == ["cuda"]
-    storage.write_csv(lines.drop(columns="limit"), path)
+    files.write_csv(lines.drop(columns="limit"), path)
     assert module.kept(["cpu"]).empty
 
 

@@ -5,16 +5,17 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 import pytest
+from workbench.studies.choice import choose
 
 from smoot.criterion import GUIDANCE, PLAN, SaliencyGuidedLoss
 from smoot.scheduler import AdaptiveSchedule
 from workbench.config import paths
 from workbench.config.cells import Cell
 from workbench.config.files import read_history
-from workbench.config.profile import MethodConfig, load_grid, load_run
+from workbench.config.profile import load_grid, load_run
+from workbench.config.run import MethodConfig
 from workbench.reporting.questions import load_study
 from workbench.results import records as results
-from workbench.studies.choice import choose
 
 TUNED = {  # what the confirmation compares with: its family's settings, and the study that tried them
     "sgt_searched": ("oracle", [f"images100_pixels{k}" for k in (10, 30, 50, 70, 90)]),

@@ -23,7 +23,7 @@ import yaml
 from processes import until
 
 from workbench.config import paths
-from workbench.config.profile import RunConfig
+from workbench.config.run import RunConfig
 from workbench.runner.pool import Report
 from workbench.stages import evaluation_cells, training_cells
 
@@ -55,11 +55,12 @@ class Checkout:
         params["datasets"]["digits"] |= {"train_images": STEPS * BATCH, "validation_images": 4}
         params["training"] |= {"epochs": EPOCHS, "batch_size": BATCH}
         params["judge"] |= {"train_images": 100, "epochs": 1}
-        params["evaluation"]["attributions"]["cells"] = []
+        params["evaluation"]["attributions"]["networks"] = []
         for folder in ("tests", "data", "stopped"):
             (root / folder).mkdir(parents=True)
         (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
-        shutil.copyfile(SOURCES / "data" / "datasets.yaml", root / "data" / "datasets.yaml")
+        for file in ("methods.yaml", "data/datasets.yaml"):
+            shutil.copyfile(SOURCES / file, root / file)
         return cls(root)
 
     def copy(self, root: Path) -> "Checkout":

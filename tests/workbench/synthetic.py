@@ -12,11 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell, grid_cells
-from workbench.config.profile import Grid, load_grid, load_run
-from workbench.config.protocol import load_retraining
+from workbench.config.profile import Grid, load_grid, load_retraining, load_run
 from workbench.reporting.captions import Measurement, Setting
 from workbench.results import records as results
 from workbench.results.costs import COSTS, GROWTH
@@ -90,7 +88,7 @@ class Axes:
 def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
     """Point every path at ``root`` and put the laptop's parameters there, with other axes.
 
-    The first setting is retrained, and its last method explained in every way; claims of absent methods go.
+    The first setting is retrained, and its last method gets all attributions; claims of absent methods go.
     """
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
@@ -102,11 +100,12 @@ def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
     first = next(iter(settings))
     params["retraining"]["settings"] = [first]
     params["evaluation"]["attributions"] |= {
-        "cells": ["/".join((*settings[first], axes.methods[-1]))],
+        "networks": [f"{first}/{axes.methods[-1]}"],
         "seeds": [axes.seeds[0]],
     }
     params["claims"] = [claim for claim in params["claims"] if claimed(claim, axes, settings)]
     root.mkdir(parents=True, exist_ok=True)
+    (root / "methods.yaml").write_text((REPOSITORY / "methods.yaml").read_text())
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return load_grid("laptop")
 
@@ -137,7 +136,7 @@ def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
     curves, areas = perturbations(accuracy, gap, draw)
     config = load_run(cell.dataset, cell.backbone, cell.method, seed, cell.profile).as_dict()
     asked = config["evaluation"]["attributions"]
-    full = cell.folder.as_posix() in asked["cells"] and seed in asked["seeds"]
+    full = f"{cell.dataset}-{cell.backbone}/{cell.method}" in asked["networks"] and seed in asked["seeds"]
     return results.RunRecord(
         cell=cell,
         seed=seed,
@@ -240,7 +239,7 @@ def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
     )
 
 
-def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
+def samples(cell: Cell, images: np.ndarray | None = None) -> files.Samples:
     """Ring-shaped "images" of every class (or those given) and blurred noise around them as saliency.
 
     Only the samples of smoot hold every attribution.
@@ -258,7 +257,7 @@ def samples(cell: Cell, images: np.ndarray | None = None) -> storage.Samples:
     predictions = np.where(draw.random(len(images)) < 0.25, (labels + 3) % CLASSES, labels)
     names = list(ATTRIBUTIONS) if cell.method == "smoot" else []
     explained = [images[:, 0] * ATTRIBUTIONS[name][0] + draw.gamma(0.6, 0.3, images[:, 0].shape) for name in names]
-    return storage.Samples(
+    return files.Samples(
         images=images.astype(np.float32),
         labels=labels,
         predictions=predictions,
@@ -315,7 +314,7 @@ def write_manifests(grid: Grid) -> None:
         kind = dataset.partition("_")[0]
         manifest = {"sha256": f"sha-of-{dataset}", "train_images": 60000, "test_images": 10000}
         manifest["region"] = kind if kind in ("block", "shortcut") else "foreground"
-        storage.write_json(manifest, paths.ProfilePaths(grid.profile).manifest / f"{dataset}.json")
+        files.write_json(manifest, paths.ProfilePaths(grid.profile).manifest / f"{dataset}.json")
 
 
 def write_studies(grid: Grid) -> None:
@@ -323,11 +322,11 @@ def write_studies(grid: Grid) -> None:
     for number, dataset in enumerate(grid.datasets):
         judge = {"schema": 1, "dataset": dataset, "backbone": "two_conv_small", "train_images": 10000, "epochs": 10}
         judge |= {"seed": 1000, "accuracy": 0.9 - number / 100, "validation_accuracy": 0.91, "config": {}}
-        storage.write_json(judge, paths.ProfilePaths(grid.profile).judge / f"{dataset}.json")
+        files.write_json(judge, paths.ProfilePaths(grid.profile).judge / f"{dataset}.json")
     asked = load_retraining(grid.profile)
     for cell, seed in product(grid_cells(grid), grid.seeds):
         if f"{cell.dataset}-{cell.backbone}" in asked.settings:
-            storage.write_json(retraining(cell, seed, asked.levels), cell.retraining_path(seed))
+            files.write_json(retraining(cell, seed, asked.levels), cell.retraining_path(seed))
 
 
 def retraining(cell: Cell, seed: int, levels: tuple[float, ...]) -> dict[str, Any]:
@@ -350,13 +349,13 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
     """Everything that tables and (with ``pictures``) figures read, for every cell and seed of the grid."""
     write_manifests(grid)
     write_studies(grid)
-    storage.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
-    storage.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
+    files.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
+    files.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
     for cell in grid_cells(grid):
         if pictures:
-            storage.write_samples(samples(cell, images), cell.samples_path)
+            files.write_samples(samples(cell, images), cell.samples_path)
         for seed in grid.seeds:
             record = run_record(cell, seed)
             results.write_record(record)
             epochs = record.config["training"]["epochs"]
-            storage.write_history(history(cell, seed, epochs), cell.history_path(seed))
+            files.write_history(history(cell, seed, epochs), cell.history_path(seed))

@@ -81,14 +81,18 @@ def write_study(root: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], se
     """A checkout that holds the laptop's parameters and one study with the results of all its runs."""
     lay_out(root, patch, Axes())
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    registered = yaml.safe_load((REPOSITORY / "methods.yaml").read_text())
+    variants = {name: {"title": name} | keys for name, keys in asked["methods"].items() if name not in registered}
     pairs = [(dataset, asked["backbone"]) for dataset in asked["datasets"]]
     settings = {"-".join(pair): dict(zip(("dataset", "backbone"), pair, strict=True)) for pair in pairs}
-    params |= {"profile": asked["profile"], "root": "../..", "here": f"studies/{asked['profile']}/", "claims": []}
-    params |= {"seeds": list(seeds), "methods": asked["methods"], "study": asked["study"]}
+    params |= {"profile": asked["profile"], "repository": "../..", "claims": []}
+    folder = f"studies/{asked['profile']}/"
+    params |= {"folder": folder, "shared": f"{folder}params.yaml"}
+    params |= {"seeds": list(seeds), "methods": variants, "study": asked["study"]}
     params["grid"] = {"datasets": list(asked["datasets"]), "settings": settings, "methods": list(asked["methods"])}
     for dataset in asked["datasets"]:
         params["datasets"][dataset]["development_images"] = asked["development_images"]
-    params["evaluation"]["attributions"] |= {"cells": [], "seeds": [seeds[0]]}
+    params["evaluation"]["attributions"] |= {"networks": [], "seeds": [seeds[0]]}
     params["retraining"]["settings"] = []
     file = root / "studies" / asked["profile"] / "params.yaml"
     file.parent.mkdir(parents=True)

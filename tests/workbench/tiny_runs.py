@@ -13,7 +13,8 @@ import yaml
 from torch import Tensor, nn
 
 from workbench.config import paths
-from workbench.config.profile import AttributionsConfig, RobustnessConfig, RunConfig, load_run
+from workbench.config.profile import load_run
+from workbench.config.run import AttributionsConfig, RobustnessConfig, RunConfig
 from workbench.data import sets as data
 from workbench.training import guided as training
 from workbench.training.guided import TrainState
@@ -35,7 +36,7 @@ QUICK: dict[str, Any] = {
     "clip_norm": None,
 }
 ROBUST = {"images": 80, "noise_std": 0.3, "blur_sigma": 1.0, "pgd_images": 20, "pgd_epsilon": 0.03, "pgd_steps": 2}
-EXPLAINED: dict[str, Any] = {"names": ("gradient", "random"), "images": 10, "cells": (), "seeds": (0,)}
+EXPLAINED: dict[str, Any] = {"names": ("gradient", "random"), "images": 10, "networks": (), "seeds": (0,)}
 MEASURED: dict[str, Any] = {
     "batch_size": 64,
     "curve_images": 40,
@@ -81,7 +82,7 @@ def split(config: RunConfig) -> data.Split:
         digits(),
         train_images=config.dataset.train_images,
         validation_images=config.dataset.validation_images,
-        seed=config.stream("subset"),
+        seed=config.seed_for("subset"),
     )
 
 
@@ -139,6 +140,7 @@ def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
     (root / "tests").mkdir(parents=True)
     (root / "data").mkdir()
     (root / "data" / "datasets.yaml").write_text(paths.DATASETS_FILE.read_text())
+    (root / "methods.yaml").write_text(paths.methods_file().read_text())
     params = yaml.safe_load(paths.params_file("smoke").read_text())
     params["datasets"]["digits"] |= SMALL
     params |= {"training": QUICK, "evaluation": plain(MEASURED | {"robustness": ROBUST, "attributions": EXPLAINED})}

@@ -71,7 +71,7 @@ def resumable(task: Path, report: Report) -> str:
                     counter.write("x")
                 time.sleep(0.1)
                 done = state.read_text() if state.exists() else ""
-                with ledger.paths.replacing(state) as temporary:
+                with ledger.files.replacing(state) as temporary:
                     temporary.write_text(done + "abcdef"[len(done)])
                 report(len(done) + 1)
             entry.finish()

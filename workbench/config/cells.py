@@ -1,27 +1,17 @@
-"""The cells of a profile's grid, and where each keeps its files."""
+"""The old places of results, one file per run: to be deleted as soon as no room reads or writes them any more.
 
-from collections.abc import Iterator, Sequence
+`paths.SettingPaths` has the new ones.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Protocol
 
 from workbench.config import paths
+from workbench.config.paths import GridLike, pipeline
 
-
-class GridLike(Protocol):
-    """What readers need to know of a grid: its axes, in the order of tables and figures."""
-
-    @property
-    def profile(self) -> str: ...
-    @property
-    def datasets(self) -> Sequence[str]: ...
-    @property
-    def settings(self) -> Sequence[tuple[str, str]]: ...
-    @property
-    def methods(self) -> Sequence[str]: ...
-    @property
-    def seeds(self) -> Sequence[int]: ...
+__all__ = ["Cell", "GridLike", "grid_cells", "pipeline", "required"]
 
 
 @dataclass(frozen=True)
@@ -61,13 +51,6 @@ class Cell:
         if self.profile == "smoke":
             return f"the {stage} notebook with profile=smoke, dataset={self.dataset}, method={self.method}"
         return f"`dvc repro {pipeline(self.profile)}{stage}@{self.dataset}-{self.backbone}`"
-
-
-def pipeline(profile: str) -> str:
-    """What stands before a stage's name in `dvc repro`: nothing for the default profile."""
-    if profile == "laptop":
-        return ""
-    return f"{paths.params_file(profile).parent.relative_to(paths.ROOT).as_posix()}/dvc.yaml:"
 
 
 def grid_cells(grid: GridLike) -> Iterator[Cell]:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from workbench.config import paths
 
 DIGITS = 6  # decimals of every stored float
 HISTORY_COLUMNS = (
@@ -33,6 +33,30 @@ HISTORY_COLUMNS = (
     "cross_entropy_rise",
     "first_order_change",
 )
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that takes its place only if the block succeeds.
+
+    Readers see the old file or the whole new one, never a part; a failed block leaves nothing behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> Path:
+    """Write text, whole or not at all, with the same line ends on every system."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode())
+    return path
 
 
 def simplified(value: Any, where: str, digits: int | None = DIGITS) -> Any:
@@ -71,19 +95,10 @@ def check_keys(content: Mapping[str, Any], expected: set[str], path: Path, where
         raise ValueError(f"{path}: unknown key {where}{key}: expected {', '.join(sorted(expected))}")
 
 
-def write_text(text: str, path: Path) -> Path:
-    """Write text, whole or not at all, with the same line ends on every system."""
-    with paths.replacing(path) as temporary:
-        temporary.write_bytes(text.encode())
-    return path
-
-
 def write_json(content: Mapping[str, Any], path: Path) -> Path:
     """Write plain JSON with sorted keys."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    with paths.replacing(path) as temporary:
-        temporary.write_bytes(text.encode())
-    return path
+    return write_text(text, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -104,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_csv(frame: pd.DataFrame, path: Path) -> Path:
     """Write a frame without its index, floats rounded, the same line ends on every system."""
     floats = {str(column): frame[column].round(DIGITS) + 0.0 for column in frame.select_dtypes("float")}
-    with paths.replacing(path) as temporary:
+    with replacing(path) as temporary:
         frame.assign(**floats).to_csv(temporary, index=False, lineterminator="\n")
     return path
 
@@ -144,7 +159,7 @@ def keep_provenance(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is never half of it."""
-    with paths.replacing(target) as temporary:
+    with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
 
 
@@ -194,7 +209,7 @@ class Samples:
 def write_samples(samples: Samples, path: Path) -> Path:
     """Write the samples of one cell, compressed."""
     content = {field.name: getattr(samples, field.name) for field in fields(samples)}
-    with paths.replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
     return path
 

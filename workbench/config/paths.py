@@ -2,15 +2,20 @@
 
 A *profile* is one set of parameters with its own results: ``laptop`` (``params.yaml``), ``smoke``
 (``tests/smoke.yaml``, writes only below ``runs/smoke``) and any folder with a ``params.yaml`` of its
-own, such as ``paper`` and those in ``studies``. Set ``SMOOT_ROOT`` to work on another checkout than the one that
-holds this file.
+own, such as ``paper`` and those in ``studies``. A *setting* is a data set with a backbone, ``DATASET-BACKBONE``.
+
+- :class:`ProfilePaths`: the places of a profile (``results``, ``judges``, ``methods``, ``manifest``, ``figures``, …).
+- :class:`SettingPaths`: tables and weights of one of its settings (``runs``, ``epochs``, ``weights(method, seed)``).
+- :func:`grid_settings`: the :class:`SettingPaths` of a whole grid; :func:`required`: a path that must be there.
+
+Set ``SMOOT_ROOT`` to work on another checkout than the one that holds this file.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(os.environ.get("SMOOT_ROOT") or Path(__file__).parents[2]).resolve()
 
@@ -20,6 +25,7 @@ DATASETS_FILE = ROOT / "data" / "datasets.yaml"
 LEDGER = ROOT / "scratch" / "ledger"
 FAILED = ROOT / "logs" / "failed"
 BENCHMARKS = ROOT / "results" / "benchmarks"
+FINGERPRINTS = ROOT / "fingerprints"
 
 
 def profiles() -> dict[str, Path]:
@@ -27,6 +33,11 @@ def profiles() -> dict[str, Path]:
     named = {"laptop": ROOT / "params.yaml", "smoke": ROOT / "tests" / "smoke.yaml"}
     folders = [*sorted(ROOT.glob("*/params.yaml")), *sorted(ROOT.glob("studies/*/params.yaml"))]
     return named | {file.parent.name: file for file in folders}
+
+
+def methods_file() -> Path:
+    """The registry of the methods that all profiles share."""
+    return ROOT / "methods.yaml"
 
 
 def params_file(profile: str) -> Path:
@@ -44,9 +55,16 @@ def params_file(profile: str) -> Path:
     return known[profile]
 
 
+def pipeline(profile: str) -> str:
+    """The prefix of a profile's stage names in ``dvc repro``: none for the default profile."""
+    if profile == "laptop":
+        return ""
+    return f"{params_file(profile).parent.relative_to(ROOT).as_posix()}/dvc.yaml:"
+
+
 @dataclass(frozen=True)
 class ProfilePaths:
-    """Where one profile reads and writes; ``cell`` folders are ``DATASET/BACKBONE/METHOD``."""
+    """Where one profile reads and writes."""
 
     profile: str
 
@@ -60,31 +78,38 @@ class ProfilePaths:
         return ROOT / kind / self.profile
 
     @property
-    def records(self) -> Path:
-        return self._folder("results") / "records"
+    def results(self) -> Path:
+        """A folder per setting, and the tables of the whole profile."""
+        return self._folder("results")
 
     @property
-    def history(self) -> Path:
-        return self._folder("results") / "history"
+    def judges(self) -> Path:
+        """One row per data set: its judge."""
+        return self.results / "judges.csv"
 
     @property
-    def provenance(self) -> Path:
-        return self._folder("results/provenance")
+    def methods(self) -> Path:
+        """The resolved parameters of the grid's methods."""
+        return self.results / "methods.json"
 
     @property
-    def judge(self) -> Path:
-        return self._folder("results") / "judge"
+    def weights(self) -> Path:
+        """A folder per setting."""
+        return ROOT / "runs" / self.profile / "weights"
 
     @property
     def judge_weights(self) -> Path:
+        """One file per data set."""
         return ROOT / "runs" / self.profile / "judge"
 
     @property
-    def retraining(self) -> Path:
-        return self._folder("results") / "retraining"
+    def notebooks(self) -> Path:
+        """Executed copies of the stage notebooks."""
+        return ROOT / "runs" / self.profile / "notebooks"
 
     @property
     def manifest(self) -> Path:
+        """One file per data set: its size and the SHA-256 of its content."""
         return self._folder("data/manifest")
 
     @property
@@ -99,27 +124,139 @@ class ProfilePaths:
     def plots(self) -> Path:
         return self.figures / "plots"
 
-    @property
-    def weights(self) -> Path:
-        return ROOT / "runs" / self.profile / "weights"
+    # The old places, for `cells.Cell`: to be deleted with it.
 
     @property
-    def notebooks(self) -> Path:
-        return ROOT / "runs" / self.profile / "notebooks"
+    def records(self) -> Path:
+        return self.results / "records"
+
+    @property
+    def history(self) -> Path:
+        return self.results / "history"
+
+    @property
+    def provenance(self) -> Path:
+        return self._folder("results/provenance")
+
+    @property
+    def judge(self) -> Path:
+        return self.results / "judge"
+
+    @property
+    def retraining(self) -> Path:
+        return self.results / "retraining"
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place only if the block succeeds.
+@dataclass(frozen=True)
+class SettingPaths:
+    """Where the runs of one setting, of one profile, keep their results and weights."""
 
-    Readers see the old file or the whole new one, never a part; a failed block leaves nothing behind.
+    profile: str
+    dataset: str
+    backbone: str
+
+    @property
+    def name(self) -> str:
+        """``DATASET-BACKBONE``, as in parameters and stages."""
+        return f"{self.dataset}-{self.backbone}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the tables of the setting are."""
+        return ProfilePaths(self.profile).results / self.name
+
+    @property
+    def runs(self) -> Path:
+        """One row per run: its metrics."""
+        return self.folder / "runs.csv"
+
+    @property
+    def epochs(self) -> Path:
+        """One row per run and epoch: the history of the training."""
+        return self.folder / "epochs.csv"
+
+    @property
+    def curves(self) -> Path:
+        """One row per run, fill and step: the deletion and insertion curves."""
+        return self.folder / "curves.csv"
+
+    @property
+    def attributions(self) -> Path:
+        """One row per run and attribution method: the quality of its maps."""
+        return self.folder / "attributions.csv"
+
+    @property
+    def sanity(self) -> Path:
+        """One row per run, attribution method and layer: maps after randomising weights."""
+        return self.folder / "sanity.csv"
+
+    @property
+    def retraining(self) -> Path:
+        """One row per run and share of pixels: DiffROAR."""
+        return self.folder / "retraining.csv"
+
+    @property
+    def samples(self) -> Path:
+        """Some images and maps per method."""
+        return self.folder / "samples.npz"
+
+    @property
+    def config(self) -> Path:
+        """What all runs of the setting have in common."""
+        return self.folder / "config.json"
+
+    @property
+    def provenance(self) -> Path:
+        """One row per run and stage: seconds, memory, machine, commit."""
+        return self.folder / "provenance.csv"
+
+    @property
+    def weights_folder(self) -> Path:
+        """What the training stage of the setting makes."""
+        return ProfilePaths(self.profile).weights / self.name
+
+    def weights(self, method: str, seed: int) -> Path:
+        """The weights of one run."""
+        return self.weights_folder / method / f"{seed}.safetensors"
+
+    def made_by(self, stage: str) -> str:
+        """The command that makes this setting's files of a stage (``train``, ``evaluate``, ``retrain``)."""
+        if self.profile == "smoke":
+            return f"the {stage} notebook with profile=smoke, dataset={self.dataset}, backbone={self.backbone}"
+        return f"`dvc repro {pipeline(self.profile)}{stage}@{self.name}`"
+
+
+class GridLike(Protocol):
+    """What readers need to know of a grid: its axes, in the order of tables and figures."""
+
+    @property
+    def profile(self) -> str: ...
+    @property
+    def datasets(self) -> Sequence[str]: ...
+    @property
+    def settings(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def methods(self) -> Sequence[str]: ...
+    @property
+    def seeds(self) -> Sequence[int]: ...
+
+
+def grid_settings(grid: GridLike) -> Iterator[SettingPaths]:
+    """The settings of a grid, in its order."""
+    for dataset, backbone in grid.settings:
+        yield SettingPaths(grid.profile, dataset, backbone)
+
+
+def required(path: Path, made_by: str) -> Path:
+    """The path, if the file is there.
+
+    Args:
+        path: of the file.
+        made_by: what makes it, such as ``SettingPaths.made_by("train")``.
+
+    Raises:
+        FileNotFoundError: names the file and what makes it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: {made_by} makes it")
+    return path

@@ -1,4 +1,4 @@
-"""A profile's parameters: frozen dataclasses built from its YAML file, the only home of numbers.
+"""A profile's parameters: frozen dataclasses built from its YAML file and ``methods.yaml``, the only home of numbers.
 
 An unknown or missing key, a wrong type or a value out of range is an error that names file, key and value.
 """
@@ -12,38 +12,20 @@ from typing import Any
 import yaml
 
 from smoot.checks import check_between
+from workbench.config import paths
+from workbench.config.methods import MethodEntry, Methods
 from workbench.config.paths import params_file
 from workbench.config.run import (
-    AdaptiveConfig,
-    AttributionsConfig,
     DatasetConfig,
     EvaluationConfig,
+    JudgeConfig,
     MethodConfig,
     ModelConfig,
-    RobustnessConfig,
+    RetrainingConfig,
     RunConfig,
     TrainingConfig,
 )
-from workbench.config.schema import build, named
-
-__all__ = [
-    "AdaptiveConfig",
-    "AttributionsConfig",
-    "DatasetConfig",
-    "EvaluationConfig",
-    "Grid",
-    "MethodConfig",
-    "ModelConfig",
-    "RobustnessConfig",
-    "RunConfig",
-    "TrainingConfig",
-    "load_backbone",
-    "load_dataset",
-    "load_grid",
-    "load_run",
-    "load_runs",
-    "read_profile",
-]
+from workbench.config.schema import build
 
 
 @dataclass(frozen=True)
@@ -105,39 +87,86 @@ class _Pair:
     backbone: str
 
 
-TOP = ("profile", "root", "here", "grid", "seeds", "workers", "datasets", "backbones", "methods", "training")
-TOP_KEYS = (*TOP, "evaluation", "judge", "retraining", "claims", "study")
+OWN = (
+    "profile",
+    "repository",
+    "folder",
+    "shared",
+    "grid",
+    "seeds",
+    "workers",
+    "datasets",
+    "methods",
+    "claims",
+    "study",
+)
+SHARED = ("backbones", "training", "evaluation", "judge", "retraining")  # in the file that `shared` names
 
 
 def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) -> RunConfig:
     """The full configuration of one run.
 
     Args:
-        dataset, backbone, method: keys of the profile's blocks ``datasets``, ``backbones``, ``methods``.
+        dataset, backbone: keys of the profile's blocks ``datasets`` and ``backbones``.
+        method: of ``methods.yaml`` or the profile's block ``methods``.
         seed: decides the subset, the initialisation, the order of the data and every draw.
         profile: ``laptop``, ``paper``, ``smoke`` or another folder with a ``params.yaml``.
 
     Raises:
         ValueError: for an unknown name or key, a missing key, a wrong type or a value out of range.
     """
-    file = params_file(profile)
     values = read_profile(profile)
     _check_seed(seed)
-    where = f"{file.name}: methods.{method}"
-    chosen: MethodConfig = build(MethodConfig, named(values, "methods", method, file), where)
-    entry = named(values, "datasets", dataset, file) | dict(chosen.dataset)
-    changed = values["training"] | dict(chosen.training) if chosen.training else values["training"]
+    chosen = load_method(method, profile)
+    place = _methods(profile).where(method)
+    images, training = dict(chosen.dataset), dict(chosen.training)
     return RunConfig(
         profile=profile,
         seed=seed,
         dataset=build(
-            DatasetConfig, entry, f"{where}.dataset" if chosen.dataset else f"{file.name}: datasets.{dataset}"
+            DatasetConfig,
+            _entry(profile, "datasets", dataset) | images,
+            f"{place}.dataset" if images else block_name(profile, f"datasets.{dataset}"),
         ),
         backbone=load_backbone(backbone, profile),
         method=chosen,
-        training=build(TrainingConfig, changed, f"{where}.training" if chosen.training else f"{file.name}: training"),
-        evaluation=build(EvaluationConfig, values["evaluation"], f"{file.name}: evaluation"),
+        training=build(
+            TrainingConfig,
+            values["training"] | training if training else values["training"],
+            f"{place}.training" if training else block_name(profile, "training"),
+        ),
+        evaluation=build(EvaluationConfig, values["evaluation"], block_name(profile, "evaluation")),
     )
+
+
+def load_method(name: str, profile: str) -> MethodConfig:
+    """One method of ``methods.yaml`` or of a profile's block ``methods``, with all that it takes over.
+
+    Raises:
+        ValueError: as :func:`load_run`.
+    """
+    methods = _methods(profile)
+    method: MethodConfig = build(MethodConfig, {"name": name} | methods.parameters(name), methods.where(name))
+    return method
+
+
+def method_entries(profile: str) -> dict[str, MethodEntry]:
+    """How each method of a profile's grid is shown, in the grid's order.
+
+    Raises:
+        ValueError: as :func:`load_run`; also for a method without a title.
+    """
+    methods = _methods(profile)
+    return {name: methods.entry(name) for name in load_grid(profile).methods}
+
+
+def resolved_methods(profile: str) -> dict[str, dict[str, Any]]:
+    """All parameters of each method of a profile's grid, defaults included; not how it is shown.
+
+    Raises:
+        ValueError: as :func:`load_run`.
+    """
+    return {name: asdict(load_method(name, profile)) for name in load_grid(profile).methods}
 
 
 def load_backbone(name: str, profile: str) -> ModelConfig:
@@ -146,9 +175,8 @@ def load_backbone(name: str, profile: str) -> ModelConfig:
     Raises:
         ValueError: as :func:`load_run`.
     """
-    file = params_file(profile)
-    entry = named(read_profile(profile), "backbones", name, file)
-    backbone: ModelConfig = build(ModelConfig, entry, f"{file.name}: backbones.{name}")
+    entry = _entry(profile, "backbones", name)
+    backbone: ModelConfig = build(ModelConfig, entry, block_name(profile, f"backbones.{name}"))
     return backbone
 
 
@@ -158,19 +186,18 @@ def load_dataset(name: str, profile: str) -> DatasetConfig:
     Raises:
         ValueError: as :func:`load_run`.
     """
-    file = params_file(profile)
-    entry = named(read_profile(profile), "datasets", name, file)
-    dataset: DatasetConfig = build(DatasetConfig, entry, f"{file.name}: datasets.{name}")
+    entry = _entry(profile, "datasets", name)
+    dataset: DatasetConfig = build(DatasetConfig, entry, block_name(profile, f"datasets.{name}"))
     return dataset
 
 
 def load_runs(
     dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> list[RunConfig]:
-    """The runs of a cell, method by method and seed by seed.
+    """The runs of a setting, method by method and seed by seed.
 
     Args:
-        dataset, backbone, method, profile: as for :func:`load_run`; every method of the profile if None.
+        dataset, backbone, method, profile: as for :func:`load_run`; every method of the grid if None.
         seeds: the profile's own seeds if None.
 
     Raises:
@@ -181,11 +208,11 @@ def load_runs(
         raise ValueError("seeds is []: expected at least one, or null for the profile's own")
     methods = grid.methods if method is None else (method,)
     runs = [load_run(dataset, backbone, name, seed, profile) for name in methods for seed in seeds or grid.seeds]
-    known = ["/".join(cell) for cell in grid.cells()]
-    for cell in runs[0].evaluation.attributions.cells:
-        if cell not in known:
-            file = params_file(profile).name
-            raise ValueError(f"{file}: evaluation.attributions.cells holds {cell!r}: expected one of the grid's cells")
+    known = [f"{'-'.join(setting)}/{name}" for setting in grid.settings for name in grid.methods]
+    for network in runs[0].evaluation.attributions.networks:
+        if network not in known:
+            where = block_name(profile, "evaluation.attributions.networks")
+            raise ValueError(f"{where} holds {network!r}: expected a setting and a method of the grid, as {known[0]}")
     return runs
 
 
@@ -195,47 +222,146 @@ def load_grid(profile: str) -> Grid:
     Raises:
         ValueError: as :func:`load_run`; also for an axis that names something the file does not define.
     """
-    file = params_file(profile)
-    values = read_profile(profile)
-    axes: _Axes = build(_Axes, values["grid"], f"{file.name}: grid")
-    settings = tuple(_setting(name, entry, file) for name, entry in axes.settings.items())
+    values, where = read_profile(profile), block_name(profile, "grid")
+    axes: _Axes = build(_Axes, values["grid"], where)
+    settings = tuple(_setting(name, entry, f"{where}.settings") for name, entry in axes.settings.items())
     rest = {"profile": profile, "settings": settings, "seeds": values["seeds"], "workers": values["workers"]}
-    grid: Grid = build(Grid, asdict(axes) | rest, f"{file.name}: grid")
-    for block in ("datasets", "backbones", "methods"):
+    grid: Grid = build(Grid, asdict(axes) | rest, where)
+    for block in ("datasets", "backbones"):
         for name in getattr(grid, block):
-            named(values, block, name, file)
+            _entry(profile, block, name)
+    methods = _methods(profile)
+    for name in grid.methods:
+        methods.parameters(name)
     return grid
 
 
-def _setting(name: str, entry: Any, file: Path) -> tuple[str, str]:
+def load_judge(profile: str) -> JudgeConfig:
+    """The block ``judge`` of a profile.
+
+    Raises:
+        ValueError: as :func:`load_run`.
+    """
+    where = block_name(profile, "judge")
+    judge: JudgeConfig = build(JudgeConfig, read_profile(profile)["judge"], where)
+    _check_backbone(judge.backbone, profile, where)
+    return judge
+
+
+def load_retraining(profile: str) -> RetrainingConfig:
+    """The block ``retraining`` of a profile.
+
+    Raises:
+        ValueError: as :func:`load_run`; also for a setting that the grid does not have.
+    """
+    where = block_name(profile, "retraining")
+    retraining: RetrainingConfig = build(RetrainingConfig, read_profile(profile)["retraining"], where)
+    _check_backbone(retraining.backbone, profile, where)
+    check_settings(retraining.settings, load_grid(profile), where)
+    return retraining
+
+
+def check_settings(names: Sequence[str], grid: Grid, where: str) -> None:
+    """Refuse names ``DATASET-BACKBONE`` that a grid does not have; ``where`` is their place in the file.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    known = ["-".join(setting) for setting in grid.settings]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: unknown setting {name!r}: expected {', '.join(known)}")
+
+
+def block_name(profile: str, block: str) -> str:
+    """How errors call a block: ``studies/oracle/params.yaml: grid``, from the repository's root."""
+    file = params_file(profile)
+    if block.partition(".")[0] in SHARED:
+        file = paths.ROOT / _read(file)["shared"]
+    return f"{_relative(file)}: {block}"
+
+
+def _relative(file: Path) -> str:
+    return file.relative_to(paths.ROOT).as_posix()
+
+
+def _methods(profile: str) -> Methods:
+    """The registry and the profile's own variants."""
+    file = paths.methods_file()
+    return Methods(_read(file), read_profile(profile)["methods"], _relative(file), block_name(profile, "methods"))
+
+
+def _entry(profile: str, block: str, name: str) -> dict[str, Any]:
+    """One entry of the block ``datasets`` or ``backbones``, with its own name added."""
+    entries, where = read_profile(profile)[block], block_name(profile, block)
+    if not isinstance(entries, dict):
+        raise ValueError(f"{where} is {entries!r}: expected a mapping from names to their keys")
+    if not isinstance(name, str) or name not in entries:
+        raise ValueError(f"unknown {block.removesuffix('s')} {name!r}: {where} defines {', '.join(entries)}")
+    entry = entries[name]
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}.{name} is {entry!r}: expected a mapping of keys")
+    if "name" in entry:
+        raise ValueError(f"{where}.{name}: unknown key 'name': its name is {name!r}")
+    return {"name": name, **entry}
+
+
+def _check_backbone(name: str, profile: str, where: str) -> None:
+    known = read_profile(profile)["backbones"]
+    if name not in known:
+        raise ValueError(f"{where}: unknown backbone {name!r}: expected {', '.join(known)}")
+
+
+def _setting(name: str, entry: Any, where: str) -> tuple[str, str]:
     """Data set and backbone of one entry of ``grid.settings``."""
-    pair: _Pair = build(_Pair, entry, f"{file.name}: grid.settings.{name}")
+    pair: _Pair = build(_Pair, entry, f"{where}.{name}")
     if name != f"{pair.dataset}-{pair.backbone}":
-        raise ValueError(f"{file.name}: grid.settings has the name {name!r}: expected {pair.dataset}-{pair.backbone}")
+        raise ValueError(f"{where} has the name {name!r}: expected {pair.dataset}-{pair.backbone}")
     return pair.dataset, pair.backbone
 
 
 def read_profile(profile: str) -> Mapping[str, Any]:
-    """The parameters of a profile as they stand in its file; its blocks are not checked here.
+    """The parameters of a profile as they stand in its file and the one it shares; blocks are not checked here.
 
     Raises:
         ValueError: for an unknown profile, a file that is no YAML mapping, or an unknown or missing block.
     """
     file = params_file(profile)
+    values = _read(file)
+    place = values.get("shared")
+    if place == _relative(file):
+        _check_keys(values, (*OWN, *SHARED), file)
+    else:
+        _check_keys(values, OWN, file)
+        shared = paths.ROOT / str(place)
+        if not shared.is_file():
+            raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
+        common = _read(shared)
+        _check_keys(common, SHARED, shared)
+        values = values | common
+    if values["profile"] != profile:
+        raise ValueError(f"{file} says profile {values['profile']!r}: expected {profile!r}")
+    return values
+
+
+def _check_keys(values: Mapping[str, Any], expected: Sequence[str], file: Path) -> None:
+    """Refuse unknown and missing blocks of a file."""
+    for key in values:
+        if key not in expected:
+            raise ValueError(f"{_relative(file)}: unknown key {key!r}: expected {', '.join(expected)}")
+    for key in expected:
+        if key not in values:
+            raise ValueError(f"{_relative(file)}: key {key!r} is missing")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping."""
     try:
         values = _parse(file, file.stat().st_mtime_ns)
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds {type(values).__name__}: expected a mapping of parameters")
-    for key in values:
-        if key not in TOP_KEYS:
-            raise ValueError(f"{file.name}: unknown key {key!r}: expected {', '.join(TOP_KEYS)}")
-    for key in TOP_KEYS:
-        if key not in values:
-            raise ValueError(f"{file.name}: key {key!r} is missing")
-    if values["profile"] != profile:
-        raise ValueError(f"{file} says profile {values['profile']!r}: expected {profile!r}")
     return values
 
 

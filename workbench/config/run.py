@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from smoot.checks import check_between
 from smoot.guidance import Guidance
-from smoot.scheduler import AdaptiveSchedule, Images, MaskPlan, Ranking
+from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
 DATASET = ("train_images", "label_noise")  # what a method may set otherwise: the images that are measured stay
@@ -65,22 +65,15 @@ class AdaptiveConfig:
     """The adaptive schedule's own constants; see :class:`smoot.scheduler.AdaptiveSchedule`.
 
     Attributes:
-        images, budget, scale_mass, decay: the schedule's.
-        feedback: what it learns from: every training batch, or the validation images after every epoch.
+        decay: of the running means, in [0, 1).
+        feedback: what the schedule learns from: every training batch, or the validation images after every epoch.
     """
 
-    images: Images = "competence"
-    budget: float = 0.1
-    scale_mass: bool = False
     decay: float = 0.95
     feedback: Literal["training", "validation"] = "training"
 
     def __post_init__(self) -> None:
-        AdaptiveSchedule(**self.constants())  # it knows what is allowed
-
-    def constants(self) -> dict[str, Any]:
-        """The arguments of the schedule."""
-        return {name: value for name, value in asdict(self).items() if name != "feedback"}
+        AdaptiveSchedule(decay=self.decay)  # it knows what is allowed
 
 
 @dataclass(frozen=True)
@@ -137,11 +130,10 @@ class MethodConfig:
             for key in getattr(self, block):
                 if key not in names:
                     raise ValueError(f"{block}: unknown key {key!r}: a method may set {', '.join(names)}")
-        for name in ("image_fraction", "budget"):
-            if self.adaptive is not None and getattr(self.plan, name) != getattr(MaskPlan(), name):
-                raise ValueError(f"plan sets {name}: leave it out, the adaptive schedule sets it before every step")
-        if self.sequence is not None and self.plan.image_fraction != MaskPlan().image_fraction:
-            raise ValueError("plan sets image_fraction: leave it out, the sequence sets it before every step")
+        if self.schedule != "constant" and self.plan.image_fraction != MaskPlan().image_fraction:
+            raise ValueError(
+                f"plan sets image_fraction: leave it out, the schedule {self.schedule!r} sets it before every step"
+            )
 
 
 @dataclass(frozen=True)
@@ -197,18 +189,25 @@ class RobustnessConfig:
 
 @dataclass(frozen=True)
 class AttributionsConfig:
-    """Which cells (``DATASET/BACKBONE/METHOD``) are explained by several attribution methods, on how many images."""
+    """Which trained networks are explained by several attribution methods, and on how many images.
+
+    Attributes:
+        names: the attribution methods.
+        images: number of images, the first of those that are measured on.
+        networks: ``DATASET-BACKBONE/METHOD``.
+        seeds: of these networks.
+    """
 
     names: tuple[str, ...]
     images: int
-    cells: tuple[str, ...]
+    networks: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         check_between("images", self.images, 1, float("inf"))
-        for cell in self.cells:
-            if cell.count("/") != 2:
-                raise ValueError(f"cells holds {cell!r}: expected DATASET/BACKBONE/METHOD")
+        for network in self.networks:
+            if network.count("/") != 1:
+                raise ValueError(f"networks holds {network!r}: expected DATASET-BACKBONE/METHOD")
 
 
 @dataclass(frozen=True)
@@ -260,23 +259,90 @@ class RunConfig:
     evaluation: EvaluationConfig
 
     @property
-    def cell(self) -> str:
-        """``DATASET/BACKBONE/METHOD``."""
-        return f"{self.dataset.name}/{self.backbone.name}/{self.method.name}"
+    def setting(self) -> str:
+        """``DATASET-BACKBONE``, the name of the setting in parameters, stages and folders."""
+        return f"{self.dataset.name}-{self.backbone.name}"
 
-    def stream(self, purpose: str, epoch: int = 0) -> int:
+    @property
+    def network(self) -> str:
+        """``DATASET-BACKBONE/METHOD``: what is trained, whatever the seed."""
+        return f"{self.setting}/{self.method.name}"
+
+    def seed_for(self, purpose: str, epoch: int = 0) -> int:
         """The seed of one random stream: a function of (seed, epoch, purpose) and of nothing else.
 
-        So methods share data order and initialisation, and a run that is taken up again needs no saved state.
+        So methods share the order of the data and the initialisation, and a resumed run needs no saved random state.
         """
         digest = hashlib.sha256(f"{self.seed}/{epoch}/{purpose}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
-    def draw(self) -> dict[str, Any]:
-        """Which images of the training part are drawn for what: the arguments of ``data.split``."""
+    def split_arguments(self) -> dict[str, Any]:
+        """The arguments of ``data.sets.split``: how many images are drawn for what, and the seed of the draw."""
         names = ("train_images", "validation_images", "development_images", "label_noise")
-        return {name: getattr(self.dataset, name) for name in names} | {"seed": self.stream("subset")}
+        return {name: getattr(self.dataset, name) for name in names} | {"seed": self.seed_for("subset")}
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain numbers, strings, lists and dicts."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """The judge of a data set: one network, trained on erased images, that no compared method has touched.
+
+    Attributes:
+        backbone: a name of the block ``backbones``.
+        train_images, validation_images: drawn from the training part, with the judge's own seed.
+        epochs, batch_size, learning_rate, weight_decay: of its training.
+        seed: its own, none of the runs'.
+        erase_probability: share of the training images of which something is erased.
+    """
+
+    backbone: str
+    train_images: int
+    validation_images: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+    erase_probability: float
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "validation_images", "epochs", "batch_size"):
+            check_between(name, getattr(self, name), 1, float("inf"))
+        check_between("learning_rate", self.learning_rate, 0.0, float("inf"))
+        check_between("weight_decay", self.weight_decay, 0.0, float("inf"))
+        check_between("seed", self.seed, 0, 2**31 - 1)
+        check_between("erase_probability", self.erase_probability)
+
+
+@dataclass(frozen=True)
+class RetrainingConfig:
+    """DiffROAR: networks trained afresh on the pixels that a saliency map keeps.
+
+    Attributes:
+        settings: names ``DATASET-BACKBONE`` of the grid, each measured for every method and seed.
+        levels: shares of pixels that are kept, in (0, 1).
+        backbone: the network that is trained, a name of the block ``backbones``.
+        train_images, test_images: of the training part and of the test split.
+        epochs, batch_size, learning_rate, weight_decay: of the training.
+    """
+
+    settings: tuple[str, ...]
+    levels: tuple[float, ...]
+    backbone: str
+    train_images: int
+    test_images: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        for name in ("train_images", "test_images", "epochs", "batch_size"):
+            check_between(name, getattr(self, name), 1, float("inf"))
+        check_between("learning_rate", self.learning_rate, 0.0, float("inf"))
+        check_between("weight_decay", self.weight_decay, 0.0, float("inf"))
+        if not self.levels or not all(0 < level < 1 for level in self.levels):
+            raise ValueError(f"levels is {list(self.levels)}: expected at least one share between 0 and 1")

@@ -1,8 +1,8 @@
 """Frozen dataclasses from YAML mappings, checked key by key: an unknown or missing key or a wrong type is an error."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -39,6 +39,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value!r}: expected a finite number")
         return float(value)
     literal = origin is Literal and value in args and type(value) is type(args[0])
     plain = hint in (int, str, bool) and type(value) is hint
@@ -47,18 +49,3 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     expected = " or ".join(map(repr, args)) if origin is Literal else IN_YAML.get(origin or hint, str(hint))
     raise ValueError(f"{where} is {value!r}: expected {expected}")
-
-
-def named(values: Mapping[str, Any], block: str, name: str, file: Path) -> dict[str, Any]:
-    """The entry of a block with its own name added."""
-    entries = values[block]
-    if not isinstance(entries, dict):
-        raise ValueError(f"{file.name}: {block} is {entries!r}: expected a mapping from names to their keys")
-    if not isinstance(name, str) or name not in entries:
-        raise ValueError(f"unknown {block.removesuffix('s')} {name!r}: {file.name} defines {', '.join(entries)}")
-    entry = entries[name]
-    if not isinstance(entry, dict):
-        raise ValueError(f"{file.name}: {block}.{name} is {entry!r}: expected a mapping of keys")
-    if "name" in entry:
-        raise ValueError(f"{file.name}: {block}.{name}: unknown key 'name': its name is {name!r}")
-    return {"name": name, **entry}

@@ -23,6 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from workbench.config import paths
+from workbench.config.files import replacing
 from workbench.data.catalogue import DataSet, Package, torchvision_class
 
 LOCAL_FOLDER = "SMOOT_DATA_DIR"
@@ -148,7 +149,7 @@ def _take(places: list[Path], digest: str, target: Path) -> str:
                 _verify(target, digest)
                 return ""
             unpack = gzip.open if place.suffix == ".gz" else open
-            with paths.replacing(target) as temporary:
+            with replacing(target) as temporary:
                 with unpack(place, "rb") as stream, temporary.open("wb") as sink:
                     shutil.copyfileobj(stream, sink)
                 _verify(temporary, digest)

@@ -74,7 +74,7 @@ def evaluate_run(
         RuntimeError: if weights do not fit their network.
     """
     if config.dataset.development_images:
-        images = development(images, **config.draw())
+        images = development(images, **config.split_arguments())
     device = pick_device(config.training.device)
     network, judge = (
         load_network(backbone, config.dataset, images, source, device)
@@ -152,7 +152,7 @@ def _robustness(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunC
     disturbed = pixels[: settings.images], labels[: settings.images]
     attacked = pixels[: settings.pgd_images], labels[: settings.pgd_images]
     noise, start = (
-        torch.Generator(pixels.device).manual_seed(config.stream(purpose)) for purpose in ("noise", "attack")
+        torch.Generator(pixels.device).manual_seed(config.seed_for(purpose)) for purpose in ("noise", "attack")
     )
     return {
         "accuracy_noise": noise_accuracy(

@@ -54,7 +54,7 @@ def faithfulness_curves(
             value=value,
             score="accuracy",
             batch_size=settings.batch_size,
-            generator=torch.Generator(images.device).manual_seed(config.stream("random ranking")),
+            generator=torch.Generator(images.device).manual_seed(config.seed_for("random ranking")),
         )
         curves[name] = {kind: getattr(measured, kind).score.tolist() for kind in KINDS}
         areas |= {f"{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workbench.config.protocol import JudgeConfig
-from workbench.config.run import DatasetConfig, ModelConfig, RunConfig
+from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
 from workbench.measuring.faithfulness import Faithfulness, faithfulness_curves, named_fill
 from workbench.training.erasing import erase

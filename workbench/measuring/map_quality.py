@@ -50,7 +50,7 @@ class Subject:
 
     def draws(self, purpose: str) -> torch.Generator:
         """A generator of the run's seed for a purpose, on the images' device."""
-        return torch.Generator(self.images.device).manual_seed(self.config.stream(purpose))
+        return torch.Generator(self.images.device).manual_seed(self.config.seed_for(purpose))
 
     def _restricted(self, rows: slice | Tensor) -> "Subject":
         per_image = ("images", "labels", "predictions", "regions")
@@ -126,7 +126,7 @@ def map_function(name: str, subject: Subject) -> MapFunction:
 def gets_all_attributions(config: RunConfig) -> bool:
     """Whether a run is one of those that are explained by every configured attribution method."""
     settings = config.evaluation.attributions
-    return config.cell in settings.cells and config.seed in settings.seeds
+    return config.network in settings.networks and config.seed in settings.seeds
 
 
 def attribution_metrics(subject: Subject) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from smoot.checks import check_between
 from smoot.masking import lowest_saliency_mask
 from smoot.saliency import input_gradient, saliency_map
-from workbench.config.protocol import RetrainingConfig
-from workbench.config.run import ModelConfig, RunConfig
+from workbench.config.run import ModelConfig, RetrainingConfig, RunConfig
 from workbench.data.sets import ImageData, split
 from workbench.training.inference import accuracy, predict
 from workbench.training.networks import create_backbone, load_network, pick_device
@@ -125,7 +124,7 @@ def diffroar(
         images,
         train_images=retraining.train_images,
         validation_images=config.dataset.validation_images,
-        seed=config.stream("subset"),
+        seed=config.seed_for("subset"),
     )
     first = slice(retraining.test_images)
     size = config.evaluation.batch_size
@@ -137,7 +136,7 @@ def diffroar(
         for most, accuracies in ((True, top), (False, bottom)):
             train_part, test_part = (_kept(part, level, config, most=most) for part in (training, testing))
             fresh = _fresh_network(config, backbone, images, device)
-            fit_plain(fresh, *train_part, retraining, seed=config.stream("retraining"))
+            fit_plain(fresh, *train_part, retraining, seed=config.seed_for("retraining"))
             accuracies.append(accuracy(fresh, *test_part, batch_size=size))
             if report:
                 report(len(top) + len(bottom))
@@ -180,6 +179,6 @@ def _kept(part: _Part, level: float, config: RunConfig, *, most: bool) -> tuple[
 def _fresh_network(config: RunConfig, backbone: ModelConfig, images: ImageData, device: torch.device) -> nn.Module:
     """An untrained network, always the same for one seed."""
     shape = images.test_images.shape[1:]
-    with seeded(config.stream("retraining initialisation"), torch.device("cpu")):
+    with seeded(config.seed_for("retraining initialisation"), torch.device("cpu")):
         network = create_backbone(backbone, config.dataset, image_shape=shape, num_classes=images.num_classes)
     return network.to(device)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell
 from workbench.config.profile import load_dataset, read_profile
 from workbench.reporting.questions import Study, remarks
@@ -219,7 +218,7 @@ def _manifest(record: RunRecord) -> dict[str, Any]:
     command = f"`python -m workbench data manifest {cell.dataset} --profile {cell.profile}`"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {command} makes it")
-    manifest = storage.read_json(path)
+    manifest = files.read_json(path)
     if "region" not in manifest:
         raise ValueError(f"{path}: key region is missing: {command} writes it again")
     if manifest["sha256"] != record.data:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.config.protocol import Claim
 from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.metrics import Metric, quality
+from workbench.reporting.questions import Claim
 from workbench.reporting.table import Row, Table, blank_repeats, table
 from workbench.reporting.words import NOTHING, display_name, fixed, interval
 from workbench.results.statistics import PairedComparison, holm, measured, shifted

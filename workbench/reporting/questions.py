@@ -1,4 +1,4 @@
-"""What a study shows: the block ``study`` of a profile's parameters, as frozen dataclasses.
+"""What is claimed and what a study shows: the blocks ``claims`` and ``study`` of a profile, as frozen dataclasses.
 
 A study is a profile whose methods are the variants of a question. The block says which exhibits answer it;
 ``null`` in ordinary profiles.
@@ -9,36 +9,50 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from smoot.checks import check_between
-from workbench.config.paths import params_file
-from workbench.config.profile import load_grid, read_profile
+from workbench.config.profile import block_name, check_settings, load_grid, read_profile
 from workbench.config.schema import build
 from workbench.results.records import RunRecord
 
-Exhibit: TypeAlias = Literal["factorial", "oracle", "sweep", "comparison", "choice", "conditions"]
+Exhibit: TypeAlias = Literal["oracle", "sweep", "comparison", "conditions"]
 PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
 DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The rule that a method is chosen by, written before the runs that it is applied to.
+class Claim:
+    """A sentence about the results, written before they are looked at.
 
     Attributes:
-        candidates: methods that can be chosen; the first of equals is.
-        accuracy: the metric of the runs' records that must not fall.
-        margin: how far a candidate may be below the most accurate one, in that metric's unit.
-        faithfulness: the metrics that decide among the rest; higher is better in all.
+        name: as the table shows it.
+        metric: of a run record.
+        better: whether higher or lower values are better.
+        method, reference: who is said to be better than whom, paired by seed.
+        family: claims that share it, and the setting, share Holm's adjustment.
+        margin: how much worse than the reference is still not worse, in the metric's unit; 0 claims better.
+        p: the adjusted p-value that is required.
+        settings: names ``DATASET-BACKBONE``; empty for all.
     """
 
-    candidates: tuple[str, ...]
-    accuracy: str
-    margin: float
-    faithfulness: tuple[str, ...]
+    name: str
+    metric: str
+    better: Literal["higher", "lower"]
+    method: str
+    reference: str
+    family: str
+    margin: float = 0.0
+    p: float = 0.05
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_list("candidates", self.candidates)
-        _check_list("faithfulness", self.faithfulness)
         check_between("margin", self.margin, 0.0, float("inf"))
+        check_between("p", self.p)
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """The block ``claims``."""
+
+    claims: tuple[Claim, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,6 @@ class Study:
         reference: the method that differences are taken to.
         note: a sentence or more for captions; may be empty.
         compared: the methods of exhibit ``comparison`` in order; all if empty.
-        choice: the rule of exhibit ``choice``.
         conditions: of exhibit ``conditions``, level by level; the reference is a base method of each.
     """
 
@@ -82,18 +95,14 @@ class Study:
     reference: str
     note: str = ""
     compared: tuple[str, ...] = ()
-    choice: Choice | None = None
     conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         _check_list("exhibits", self.exhibits)
         if self.compared:
             _check_list("compared", self.compared)
-        for exhibit, found in {"choice": self.choice is not None, "conditions": bool(self.conditions)}.items():
-            if (exhibit in self.exhibits) != found:
-                raise ValueError(
-                    f"exhibits is {list(self.exhibits)}: {exhibit!r} and the key {exhibit} need each other"
-                )
+        if ("conditions" in self.exhibits) != bool(self.conditions):
+            raise ValueError(f"exhibits is {list(self.exhibits)}: 'conditions' and the key conditions need each other")
         for condition in self.conditions:
             if self.reference not in condition.methods:
                 where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
@@ -106,13 +115,34 @@ class Study:
         return {
             "reference": (self.reference,),
             "compared": self.compared,
-            "choice.candidates": self.choice.candidates if self.choice else (),
             "conditions": tuple(conditions),
         }
 
     def shown(self, methods: Sequence[str]) -> tuple[str, ...]:
         """The methods of exhibit ``comparison``, of all those of the grid."""
         return self.compared or tuple(methods)
+
+
+def load_claims(profile: str) -> tuple[Claim, ...]:
+    """The claims of a profile, in the order of its file.
+
+    Raises:
+        ValueError: for an unknown or missing key, a wrong type, a value out of range, a method or setting that the
+            grid does not have, or a name twice.
+    """
+    values = {"claims": read_profile(profile)["claims"]}
+    claims: tuple[Claim, ...] = build(_Claims, values, block_name(profile, "claims").removesuffix(": claims")).claims
+    grid = load_grid(profile)
+    names = [claim.name for claim in claims]
+    for claim in claims:
+        where = block_name(profile, f"claims, {claim.name!r}")
+        for method in (claim.method, claim.reference):
+            if method not in grid.methods:
+                raise ValueError(f"{where}: unknown method {method!r}: expected {', '.join(grid.methods)}")
+        if names.count(claim.name) > 1:
+            raise ValueError(f"{where} stands there twice: expected a name of its own for each claim")
+        check_settings(claim.settings, grid, where)
+    return claims
 
 
 def load_study(profile: str) -> Study | None:
@@ -125,7 +155,7 @@ def load_study(profile: str) -> Study | None:
     values = read_profile(profile)["study"]
     if values is None:
         return None
-    where = f"{params_file(profile).name}: study"
+    where = block_name(profile, "study")
     study: Study = build(Study, values, where)
     methods = load_grid(profile).methods
     for key, named in study.named.items():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from workbench.config import paths
+from workbench.config import files
 
 WIDTH = 7.5  # inches; at 150 dots an inch this is 1125 pixels, shown at about 850 in a README
 INK = "#333333"
@@ -115,7 +115,7 @@ def save(figure: Figure, path: Path) -> Path:
     with matplotlib.rc_context(RC):
         figure.savefig(drawn, format=kind, metadata=metadata[kind])
     shades = any(axes.images for axes in figure.axes)  # pictures need all their colours
-    with paths.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(_smaller(drawn) if kind == "png" and not shades else drawn.getvalue())
     return path
 

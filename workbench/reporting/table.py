@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.reporting.captions import Setting, of_setting
 from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.words import NOTHING, display_name, fixed, interval, plus_minus, probability
@@ -80,8 +80,8 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Write ``NAME.md`` and ``NAME.csv``, rounded, so that the same records give the same bytes."""
-        storage.write_text(self.markdown, folder / f"{self.name}.md")
-        storage.write_csv(self.data, folder / f"{self.name}.csv")
+        files.write_text(self.markdown, folder / f"{self.name}.md")
+        files.write_csv(self.data, folder / f"{self.name}.csv")
 
 
 def summarised(rows: pd.DataFrame, measures: Metrics, bare: Sequence[str] = ()) -> Row:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 
 COSTS = (
     "network",
@@ -63,7 +62,7 @@ def read_benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
     frame = pd.read_csv(path)
-    storage.check_keys(dict.fromkeys(frame.columns), set(columns), path, "column ")
+    files.check_keys(dict.fromkeys(frame.columns), set(columns), path, "column ")
     return frame
 
 

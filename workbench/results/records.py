@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from workbench.config import files as storage
-from workbench.config.cells import Cell, GridLike, grid_cells, required
+from workbench.config import files
+from workbench.config.cells import Cell, grid_cells, required
+from workbench.config.paths import GridLike
 
 SCHEMA = 2
 CURVES = ("deletion", "insertion", "random", "judge_deletion", "judge_insertion", "judge_random")
@@ -83,16 +84,16 @@ class RunRecord:
         return {
             "schema": SCHEMA,
             "cell": asdict(self.cell) | {"seed": int(self.seed)},
-            "config": storage.simplified(self.config, "config", digits=None),
+            "config": files.simplified(self.config, "config", digits=None),
             "code": self.code,
             "packages": dict(self.packages),
             "data": self.data,
-        } | {key: storage.simplified(value, key) for key, value in numbers.items()}
+        } | {key: files.simplified(value, key) for key, value in numbers.items()}
 
 
 def write_record(record: RunRecord, path: Path | None = None) -> Path:
     """Write a record to its own place, or to ``path``; the same record gives the same bytes."""
-    return storage.write_json(record.as_dict(), path or record.cell.record_path(record.seed))
+    return files.write_json(record.as_dict(), path or record.cell.record_path(record.seed))
 
 
 def read_record(path: Path) -> RunRecord:
@@ -102,12 +103,12 @@ def read_record(path: Path) -> RunRecord:
         FileNotFoundError: if there is none.
         ValueError: if it has another schema, or unknown or missing keys; names file and key.
     """
-    content = storage.read_json(path)
+    content = files.read_json(path)
     schema = content.pop("schema", None)
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema is {schema!r}: expected {SCHEMA}; make the record again")
-    storage.check_keys(content, {entry.name for entry in fields(RunRecord)} - {"seed"}, path)
-    storage.check_keys(content["cell"], {entry.name for entry in fields(Cell)} | {"seed"}, path, "cell.")
+    files.check_keys(content, {entry.name for entry in fields(RunRecord)} - {"seed"}, path)
+    files.check_keys(content["cell"], {entry.name for entry in fields(Cell)} | {"seed"}, path, "cell.")
     seed = content["cell"].pop("seed")
     for part in ("metrics", "history"):
         content[part] = _numbers(content[part], path, part)
@@ -135,7 +136,7 @@ def _check_curves(curves: Curves, path: Path) -> None:
     if not points:
         raise ValueError(f"{path}: key curves.fraction is missing or empty")
     for fill in sorted(set(curves) - {"fraction"}):
-        storage.check_keys(curves[fill], set(CURVES), path, f"curves.{fill}.")
+        files.check_keys(curves[fill], set(CURVES), path, f"curves.{fill}.")
         for name in CURVES:
             if len(curves[fill][name]) != points:
                 found = len(curves[fill][name])
@@ -147,7 +148,7 @@ def _cascades(sanity: Sanity, path: Path) -> dict[str, Any]:
     layers = sanity.get("layers", [])
     read: dict[str, Any] = {"layers": layers} if sanity else {}
     for name in sorted(set(sanity) - {"layers"}):
-        storage.check_keys(sanity[name], set(CASCADES), path, f"sanity.{name}.")
+        files.check_keys(sanity[name], set(CASCADES), path, f"sanity.{name}.")
         for key, values in sanity[name].items():
             where = f"sanity.{name}.{key}"
             if len(values) != len(layers):
@@ -170,7 +171,7 @@ def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
         if (record.cell, record.seed) != (cell, seed):
             raise ValueError(f"{path} is the record of {record.cell}, seed {record.seed}: in the wrong place")
         if records:
-            storage.check_keys(record.metrics, set(records[0].metrics), path, "metrics.")
+            files.check_keys(record.metrics, set(records[0].metrics), path, "metrics.")
         records.append(record)
     return tuple(records)
 
@@ -223,7 +224,7 @@ def read_histories(grid: GridLike) -> pd.DataFrame:
     """
     frames = []
     for cell, seed in product(grid_cells(grid), grid.seeds):
-        history = storage.read_history(required(cell.history_path(seed), cell, "train"))
+        history = files.read_history(required(cell.history_path(seed), cell, "train"))
         history.insert(0, "dataset", cell.dataset)
         history.insert(1, "backbone", cell.backbone)
         history.insert(2, "method", cell.method)
@@ -232,18 +233,18 @@ def read_histories(grid: GridLike) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, storage.Samples]:
+def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, files.Samples]:
     """The samples of every method on one data set and backbone.
 
     Raises:
         FileNotFoundError: if one is missing; names it and the command that makes it.
         ValueError: if the methods do not show the same images.
     """
-    samples: dict[str, storage.Samples] = {}
+    samples: dict[str, files.Samples] = {}
     for method in grid.methods:
         cell = Cell(grid.profile, dataset, backbone, method)
         path = required(cell.samples_path, cell, "evaluate")
-        samples[method] = storage.read_samples(path)
+        samples[method] = files.read_samples(path)
         if not np.array_equal(samples[method].images, samples[grid.methods[0]].images):
             raise ValueError(f"{path} shows other images than those of {grid.methods[0]}")
     return samples

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workbench.config.files import check_keys
-from workbench.config.paths import replacing
+from workbench.config.files import check_keys, replacing
 from workbench.results.tables import locked
 
 NAME = "samples.npz"

@@ -6,7 +6,7 @@ function claims its entry inside the worker process, so that the lock is held by
 
     with claim("train", "mnist/two_conv_small/sgt", seed, key) as entry:
         if not entry.finished:
-            ...  # go on from what is in entry.folder; write files with paths.replacing
+            ...  # go on from what is in entry.folder; write files with files.replacing
             entry.finish()
 
 ``SMOOT_LEDGER=off`` empties a folder when it is claimed: the work starts afresh.
@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.runner.closure import code_hash, source_files
 from workbench.runner.pool import run_seeds
 
@@ -62,7 +62,7 @@ class Entry:
     def finish(self) -> None:
         """Mark the work as complete, on disk, after all that was written before."""
         _sync_folder(self.folder)
-        with paths.replacing(self.folder / "done") as temporary:
+        with files.replacing(self.folder / "done") as temporary:
             temporary.write_text("")
         _sync_folder(self.folder)
 

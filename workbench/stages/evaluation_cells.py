@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell, required
-from workbench.config.profile import RunConfig, load_backbone, load_grid, load_runs
-from workbench.config.protocol import JudgeConfig, load_judge
+from workbench.config.profile import load_backbone, load_grid, load_judge, load_runs
+from workbench.config.run import JudgeConfig, RunConfig
 from workbench.data import sets as data
 from workbench.results import records as results
 from workbench.runner import ledger, provenance
@@ -62,14 +61,14 @@ def evaluate_seed(task: Task, report: Report) -> str:
         threads=torch.get_num_threads(),
         extra=images.sha256 + "".join(weights),
     )
-    with ledger.claim("evaluate", f"{config.profile}/{config.cell}", config.seed, key) as entry:
+    with ledger.claim("evaluate", f"{config.profile}/{config.network}", config.seed, key) as entry:
         if not entry.finished:
             start = time.perf_counter()
             measured = _measure(task, images, device)
             results.write_record(_record(task, measured, images.sha256), entry.folder / "record.json")
-            storage.write_samples(measured.samples, entry.folder / "samples.npz")
+            files.write_samples(measured.samples, entry.folder / "samples.npz")
             facts = provenance.facts(key, seconds=time.perf_counter() - start)
-            storage.write_json(facts, entry.folder / "provenance.json")
+            files.write_json(facts, entry.folder / "provenance.json")
             entry.finish()
     report(1)
     return str(entry.folder)
@@ -101,11 +100,11 @@ def evaluate_cell(
     records = []
     for task, folder in zip(tasks, map(Path, folders), strict=True):
         cell, seed = _cell(task.config), task.config.seed
-        storage.copy_whole(folder / "record.json", cell.record_path(seed))
-        facts = storage.read_json(folder / "provenance.json")
-        storage.keep_provenance(cell.provenance_path(seed), "evaluate", facts)
+        files.copy_whole(folder / "record.json", cell.record_path(seed))
+        facts = files.read_json(folder / "provenance.json")
+        files.keep_provenance(cell.provenance_path(seed), "evaluate", facts)
         if seed == tasks[0].config.seed:  # pictures are those of the first seed
-            storage.copy_whole(folder / "samples.npz", cell.samples_path)
+            files.copy_whole(folder / "samples.npz", cell.samples_path)
         records.append(results.read_record(cell.record_path(seed)))
     return results.metrics_frame(records)
 
@@ -134,7 +133,7 @@ def _measure(task: Task, images: data.ImageData, device: torch.device) -> "Evalu
 
     config = task.config
     if config.dataset.development_images:
-        images = data.development(images, **config.draw())
+        images = data.development(images, **config.split_arguments())
     shape = images.test_images.shape[1:]
     networks = []
     judging = load_backbone(task.judge.backbone, config.profile)
@@ -150,7 +149,7 @@ def _measure(task: Task, images: data.ImageData, device: torch.device) -> "Evalu
 def _record(task: Task, measured: "Evaluation", data_hash: str) -> results.RunRecord:
     """The run record of one measured network."""
     config = task.config
-    history = storage.read_history(task.history)
+    history = files.read_history(task.history)
     best = int(history["validation_accuracy"].argmax())
     return results.RunRecord(
         cell=_cell(config),

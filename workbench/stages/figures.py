@@ -12,8 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.profile import load_grid
 from workbench.reporting import captions, charts, cost_charts
 from workbench.reporting import saliency_maps as pictures
@@ -61,7 +60,7 @@ def write_all(profile: str) -> dict[str, Path]:
         said[drawn.name] = drawn.caption
         if drawn.vector:
             save(drawn.figure, folder / f"{drawn.name}.svg")
-    storage.write_json(said, folder / "captions.json")
+    files.write_json(said, folder / "captions.json")
     return written
 
 
@@ -87,7 +86,7 @@ def draw_all(profile: str) -> Iterator[Drawn]:
     yield _growth()
 
 
-def _of_samples(samples: dict[str, storage.Samples], setting: Setting, seed: int) -> Iterator[Drawn]:
+def _of_samples(samples: dict[str, files.Samples], setting: Setting, seed: int) -> Iterator[Drawn]:
     place = setting.place
     yield Drawn(
         f"saliency_maps_{place}",

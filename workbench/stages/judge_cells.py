@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 
-from workbench.config import files as storage
-from workbench.config import paths
-from workbench.config.profile import DatasetConfig, ModelConfig, load_grid, load_run
-from workbench.config.protocol import JudgeConfig, load_judge
+from workbench.config import files, paths
+from workbench.config.profile import load_grid, load_judge, load_run
+from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.runner import ledger, provenance
 from workbench.runner.pool import Report
@@ -70,9 +69,9 @@ def train_seed(task: Task, report: Report) -> str:
                 report=lambda epoch, loss: report(epoch, loss=loss),
             )
             save_weights(network.state_dict(), entry.folder / "weights.safetensors")
-            storage.write_json(storage.simplified(found, "judge"), entry.folder / "judge.json")
+            files.write_json(files.simplified(found, "judge"), entry.folder / "judge.json")
             facts = provenance.facts(key, seconds=time.perf_counter() - start)
-            storage.write_json(facts, entry.folder / "provenance.json")
+            files.write_json(facts, entry.folder / "provenance.json")
             entry.finish()
     return str(entry.folder)
 
@@ -98,10 +97,10 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> list[Pa
     )
     folder, written = paths.ProfilePaths(profile), []
     for name, source in zip(names, map(Path, folders), strict=True):
-        storage.copy_whole(source / "weights.safetensors", folder.judge_weights / f"{name}.safetensors")
-        storage.copy_whole(source / "judge.json", folder.judge / f"{name}.json")
-        facts = storage.read_json(source / "provenance.json")
-        storage.keep_provenance(folder.provenance / "judge" / f"{name}.json", "judge", facts)
+        files.copy_whole(source / "weights.safetensors", folder.judge_weights / f"{name}.safetensors")
+        files.copy_whole(source / "judge.json", folder.judge / f"{name}.json")
+        facts = files.read_json(source / "provenance.json")
+        files.keep_provenance(folder.provenance / "judge" / f"{name}.json", "judge", facts)
         written.append(folder.judge / f"{name}.json")
     return written
 
@@ -118,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="laptop")
     try:
         for path in train_judges(parser.parse_args(arguments).profile):
-            facts = storage.read_json(path)
+            facts = files.read_json(path)
             print(f"judge of {facts['dataset']}: test accuracy {facts['accuracy']:.4f}")
     except ValueError as error:
         print(error, file=sys.stderr)

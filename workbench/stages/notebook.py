@@ -23,7 +23,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from workbench.config.paths import FAILED, ROOT, replacing
+from workbench.config.files import replacing
+from workbench.config.paths import FAILED, ROOT
 
 # One thread a process: faster than two on shared cores, and thread counts change the trained weights.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1"}

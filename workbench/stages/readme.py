@@ -12,8 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.files import write_text
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
@@ -32,7 +31,7 @@ def block(name: str, document: str = "README.md") -> str:
     if table.exists():
         return table.read_text(encoding="utf-8").strip()
     if figure.exists():
-        caption = storage.read_json(folders.plots / "captions.json")[stem]
+        caption = files.read_json(folders.plots / "captions.json")[stem]
         subject = re.split("[:.]", caption)[0]
         address = os.path.relpath(figure, (paths.ROOT / document).parent).replace(os.sep, "/")
         return f"![{subject}]({address})\n\n*{caption}*"

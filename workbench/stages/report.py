@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.files import write_text
 from workbench.reporting.table import Table
 from workbench.stages import tables
@@ -82,7 +81,7 @@ def _captions(profile: str) -> dict[str, str]:
     path = paths.ProfilePaths(profile).plots / "captions.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
-    return storage.read_json(path)
+    return files.read_json(path)
 
 
 def _figure(name: str, caption: str, profile: str) -> str:

@@ -1,6 +1,6 @@
 """DiffROAR through the ledger: one trained network in a worker process, every run of the listed settings.
 
-``python -m workbench.stages.retraining_cells --profile laptop`` measures those of a whole profile, as the pipeline does.
+``python -m workbench.stages.retraining_cells --profile laptop`` measures a whole profile, as the pipeline does.
 """
 
 import argparse
@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell, required
-from workbench.config.profile import ModelConfig, RunConfig, load_backbone, load_grid, load_runs
-from workbench.config.protocol import RetrainingConfig, load_retraining
+from workbench.config.profile import load_backbone, load_grid, load_retraining, load_runs
+from workbench.config.run import ModelConfig, RetrainingConfig, RunConfig
 from workbench.data import sets as data
 from workbench.runner import ledger, provenance
 from workbench.runner.pool import Report
@@ -65,7 +64,7 @@ def retrain_seed(task: Task, report: Report) -> str:
         threads=torch.get_num_threads(),
         extra=images.sha256 + hashlib.sha256(task.weights.read_bytes()).hexdigest(),
     )
-    with ledger.claim("retrain", f"{config.profile}/{config.cell}", config.seed, key) as entry:
+    with ledger.claim("retrain", f"{config.profile}/{config.network}", config.seed, key) as entry:
         if not entry.finished:
             # Libraries that take seconds to import: only a worker with something to do needs them.
             from workbench.measuring.retraining import diffroar
@@ -84,9 +83,9 @@ def retrain_seed(task: Task, report: Report) -> str:
             cell = asdict(task.cell) | {"seed": config.seed}
             content = {"schema": SCHEMA, "cell": cell, "levels": found.levels}
             content |= {"top": found.top, "bottom": found.bottom, "diffroar": found.diffroar}
-            storage.write_json(storage.simplified(content, "retraining"), entry.folder / "retraining.json")
+            files.write_json(files.simplified(content, "retraining"), entry.folder / "retraining.json")
             facts = provenance.facts(key, seconds=time.perf_counter() - start)
-            storage.write_json(facts, entry.folder / "provenance.json")
+            files.write_json(facts, entry.folder / "provenance.json")
             entry.finish()
     return str(entry.folder)
 
@@ -115,9 +114,9 @@ def retrain_cells(profile: str) -> list[Path]:
     )
     for task, folder in zip(tasks, map(Path, folders), strict=True):
         seed = task.config.seed
-        storage.copy_whole(folder / "retraining.json", task.cell.retraining_path(seed))
-        facts = storage.read_json(folder / "provenance.json")
-        storage.keep_provenance(task.cell.provenance_path(seed), "retrain", facts)
+        files.copy_whole(folder / "retraining.json", task.cell.retraining_path(seed))
+        facts = files.read_json(folder / "provenance.json")
+        files.keep_provenance(task.cell.provenance_path(seed), "retrain", facts)
     return [task.cell.retraining_path(task.config.seed) for task in tasks]
 
 

@@ -12,12 +12,11 @@ import pandas as pd
 from workbench.config import paths
 from workbench.config.files import write_text
 from workbench.config.profile import load_grid
-from workbench.config.protocol import Claim, load_claims
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as quality_tables
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill, quality
-from workbench.reporting.questions import Study, load_study, remarks
+from workbench.reporting.questions import Claim, Study, load_claims, load_study, remarks
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import display_name
 from workbench.results import records as results

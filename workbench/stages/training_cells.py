@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.config.cells import Cell
-from workbench.config.profile import RunConfig, load_grid, load_runs
+from workbench.config.profile import load_grid, load_runs
+from workbench.config.run import RunConfig
 from workbench.data import sets as data
 from workbench.runner import ledger, provenance
 from workbench.runner.pool import Report
@@ -31,21 +32,21 @@ def train_seed(config: RunConfig, report: Report) -> str:
         threads=torch.get_num_threads(),
         extra=images.sha256,
     )
-    with ledger.claim("train", f"{config.profile}/{config.cell}", config.seed, key) as entry:
+    with ledger.claim("train", f"{config.profile}/{config.network}", config.seed, key) as entry:
         if not entry.finished:
             # Libraries that take seconds to import: only a worker with something to do needs them.
             from workbench.training.guided import fit
             from workbench.training.models import save_weights
 
             start = time.perf_counter()
-            split = data.split(images, **config.draw())
+            split = data.split(images, **config.split_arguments())
             checkpoint = entry.folder / "checkpoint.pt"
             state = fit(config, split, images.num_classes, checkpoint, report)
             save_weights(state.best, entry.folder / "weights.safetensors")
             history = pd.DataFrame(state.history).astype({"epoch": int})
-            storage.write_history(history, entry.folder / "history.csv")
+            files.write_history(history, entry.folder / "history.csv")
             facts = provenance.facts(key, seconds=time.perf_counter() - start)
-            storage.write_json(facts, entry.folder / "provenance.json")
+            files.write_json(facts, entry.folder / "provenance.json")
             entry.finish()
             checkpoint.unlink()
     return str(entry.folder)
@@ -76,10 +77,10 @@ def train_cell(
     histories = []
     for run, folder in zip(runs, map(Path, folders), strict=True):
         cell = Cell(profile, dataset, backbone, run.method.name)
-        storage.copy_whole(folder / "weights.safetensors", cell.weights_path(run.seed))
-        storage.copy_whole(folder / "history.csv", cell.history_path(run.seed))
-        facts = storage.read_json(folder / "provenance.json")
-        storage.keep_provenance(cell.provenance_path(run.seed), "train", facts)
-        history = storage.read_history(folder / "history.csv")
+        files.copy_whole(folder / "weights.safetensors", cell.weights_path(run.seed))
+        files.copy_whole(folder / "history.csv", cell.history_path(run.seed))
+        facts = files.read_json(folder / "provenance.json")
+        files.keep_provenance(cell.provenance_path(run.seed), "train", facts)
+        history = files.read_history(folder / "history.csv")
         histories.append(history.assign(method=run.method.name, seed=run.seed))
     return pd.concat(histories, ignore_index=True)

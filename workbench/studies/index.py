@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.config import files as storage
-from workbench.config import paths
-from workbench.config.cells import Cell, GridLike, pipeline
-from workbench.config.profile import load_grid
-from workbench.config.protocol import load_retraining
+from workbench.config import files, paths
+from workbench.config.cells import Cell
+from workbench.config.paths import GridLike, pipeline
+from workbench.config.profile import load_grid, load_retraining
 
 SCHEMA = 1
 JUDGE = ("dataset", "backbone", "train_images", "epochs", "seed", "accuracy", "validation_accuracy")
@@ -66,11 +65,11 @@ def read_retraining(profile: str) -> pd.DataFrame:
 def _read(path: Path, profile: str, stage: str, keys: set[str]) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `dvc repro {pipeline(profile)}{stage}` makes it")
-    content = storage.read_json(path)
+    content = files.read_json(path)
     schema = content.pop("schema", None)
     if schema != SCHEMA:
         raise ValueError(f"{path}: schema is {schema!r}: expected {SCHEMA}; make the file again")
-    storage.check_keys(content, keys, path)
+    files.check_keys(content, keys, path)
     return content
 
 

@@ -21,7 +21,7 @@ from smoot.probe import first_order_change
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
 from smoot.sequence import SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config import paths
+from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig
 from workbench.data.sets import ImageData, Split, check_images, split
 from workbench.training.erasing import erase
@@ -90,7 +90,7 @@ def train_run(config: RunConfig, images: ImageData, checkpoint: Path, report: Re
     Raises:
         ValueError, TrainingDiverged, BatchTooLarge: as :func:`fit`.
     """
-    state = fit(config, split(images, **config.draw()), images.num_classes, checkpoint, report)
+    state = fit(config, split(images, **config.split_arguments()), images.num_classes, checkpoint, report)
     return TrainedRun(state.best, pd.DataFrame(state.history).astype({"epoch": int}))
 
 
@@ -126,7 +126,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
             row = train_epoch(state, images, labels, config, epoch=epoch)
         except TrainingDiverged as error:
             last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
-            raise TrainingDiverged(f"{config.cell}, seed {config.seed}, {error}; {last}") from None
+            raise TrainingDiverged(f"{config.network}, seed {config.seed}, {error}; {last}") from None
         row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
         if config.method.adaptive is not None and config.method.adaptive.feedback == "validation":
             state.schedule.step(
@@ -143,7 +143,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
 def create_state(config: RunConfig, image_shape: tuple[int, ...], num_classes: int, num_images: int) -> TrainState:
     """A freshly initialised run on the device of its configuration."""
     training = config.training
-    torch.manual_seed(config.stream("initialisation"))
+    torch.manual_seed(config.seed_for("initialisation"))
     network = create_backbone(config.backbone, config.dataset, image_shape=image_shape, num_classes=num_classes)
     network = network.to(pick_device(training.device))
     if training.channels_last:
@@ -164,13 +164,13 @@ def create_schedule(config: RunConfig, num_steps: int) -> MaskSchedule:
     """
     method = config.method
     if method.adaptive is not None:
-        return AdaptiveSchedule(method.plan, **method.adaptive.constants())
+        return AdaptiveSchedule(method.plan, decay=method.adaptive.decay)
     if method.sequence is None:
         return ConstantSchedule(method.plan)
     fractions, rankings = method.sequence.image_fractions, method.sequence.rankings or (method.plan.ranking,)
     places = torch.arange(num_steps)
     if method.sequence.shuffled:
-        places = torch.randperm(num_steps, generator=torch.Generator().manual_seed(config.stream("schedule")))
+        places = torch.randperm(num_steps, generator=torch.Generator().manual_seed(config.seed_for("schedule")))
     return SequenceSchedule(
         [
             replace(
@@ -204,9 +204,9 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
         BatchTooLarge: if a step does not fit into memory.
     """
     state.network.train()
-    torch.manual_seed(config.stream("dropout", epoch))
-    draws = torch.Generator(images.device).manual_seed(config.stream("masks", epoch))
-    order = torch.Generator().manual_seed(config.stream("order", epoch))
+    torch.manual_seed(config.seed_for("dropout", epoch))
+    draws = torch.Generator(images.device).manual_seed(config.seed_for("masks", epoch))
+    order = torch.Generator().manual_seed(config.seed_for("order", epoch))
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
     steps_schedule = config.method.adaptive is None or config.method.adaptive.feedback == "training"
@@ -319,7 +319,7 @@ def _save(state: TrainState, checkpoint: Path) -> None:
         "history": state.history,
         "best": state.best,
     }
-    with paths.replacing(checkpoint) as temporary:
+    with replacing(checkpoint) as temporary:
         torch.save(content, temporary)
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workbench.config import paths
+from workbench.config.files import replacing
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data.sets import ImageData
 
@@ -167,7 +167,7 @@ def load_network(
 
 def save_weights(state: dict[str, Tensor], target: Path) -> None:
     """Write a state dict as safetensors, whole or not at all."""
-    with paths.replacing(target) as temporary:
+    with replacing(target) as temporary:
         save_file({name: tensor.cpu().contiguous() for name, tensor in state.items()}, temporary)
 
 

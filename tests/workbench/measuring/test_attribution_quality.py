@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import digits, fresh, run
-
-from workbench.config.profile import RunConfig
 from workbench.measuring.attribution_quality import attribution_metrics, attribution_samples, explained_in_every_way
-from workbench.measuring.map_quality import Subject, map_quality, named_maps
 from workbench.measuring.sanity import cascading_randomisation
+
+from workbench.config.run import RunConfig
+from workbench.measuring.map_quality import Subject, map_quality, named_maps
 from workbench.training.inference import answers
 
 NAMES = ("gradient", "input_x_gradient", "random", "edges")

@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
+from workbench.measuring.attribution_quality import attribution_metrics
 
 from smoot.saliency import input_gradient
 from workbench.config.files import read_samples, write_samples
-from workbench.config.profile import RunConfig
+from workbench.config.run import RunConfig
 from workbench.data.sets import ImageData
-from workbench.measuring.attribution_quality import attribution_metrics
 from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network
 from workbench.measuring.localisation import grid_pointing, localisation
 from workbench.measuring.map_quality import Subject, map_quality, named_maps
@@ -80,7 +80,7 @@ def disturbed(config: RunConfig = CONFIG, **robustness: Any) -> RunConfig:
 
 
 def generator(purpose: str, config: RunConfig = CONFIG) -> torch.Generator:
-    return torch.Generator().manual_seed(config.stream(purpose))
+    return torch.Generator().manual_seed(config.seed_for(purpose))
 
 
 def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) -> Subject:
@@ -332,7 +332,7 @@ def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.
 
 
 def listed(**settings: Any) -> RunConfig:
-    chosen = {"names": ("gradient", "random", "edges"), "images": 10, "cells": (CONFIG.cell,)} | settings
+    chosen = {"names": ("gradient", "random", "edges"), "images": 10, "networks": (CONFIG.network,)} | settings
     return with_numbers(attributions=replace(CONFIG.evaluation.attributions, **chosen))
 
 

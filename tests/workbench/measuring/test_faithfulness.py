@@ -10,7 +10,7 @@ from tiny_runs import run
 from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
-from workbench.config.profile import RunConfig
+from workbench.config.run import RunConfig
 from workbench.measuring.faithfulness import CurveSettings, curve_settings, faithfulness, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
@@ -46,7 +46,7 @@ def by_hand(ranking: Tensor, fill: float, *, insertion: bool = False) -> list[fl
 def test_curves_against_a_loop_over_images_and_pixels() -> None:
     config = with_numbers(curve_steps=4, batch_size=3)
     found = faithfulness(NETWORK, *images(), SALIENCY, curve_settings(config))
-    ranking = torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(config.stream("random ranking")))
+    ranking = torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(config.seed_for("random ranking")))
     for name, fill in {"mean": config.dataset.mean[0], "black": 0.0}.items():
         expected = {
             "deletion": by_hand(SALIENCY, fill),

@@ -10,7 +10,7 @@ from tiny_runs import digits, run, same, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient, saliency_map
-from workbench.config.protocol import JudgeConfig
+from workbench.config.run import JudgeConfig
 from workbench.data.sets import split
 from workbench.measuring import judge as judging
 from workbench.measuring.faithfulness import curve_settings, faithfulness

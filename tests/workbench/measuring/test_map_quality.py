@@ -97,7 +97,7 @@ def test_named_maps_start_from_the_runs_seed_at_every_call() -> None:
         maps_of = named_maps(name, asked)
         first = maps_of(asked.network, images, targets)
         assert torch.equal(maps_of(asked.network, images, targets), first)
-        draws = torch.Generator().manual_seed(asked.config.stream("attributions"))
+        draws = torch.Generator().manual_seed(asked.config.seed_for("attributions"))
         expected = attribution_map(name, asked.network, images, targets, batch_size=8, generator=draws)
         assert torch.equal(first, expected)
     other = named_maps("random", subject(seed=1, batch_size=8))

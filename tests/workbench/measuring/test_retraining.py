@@ -8,8 +8,7 @@ import torch
 from tiny_runs import digits, run, same, weights
 from torch import Tensor, nn
 
-from workbench.config.profile import RunConfig
-from workbench.config.protocol import RetrainingConfig
+from workbench.config.run import RetrainingConfig, RunConfig
 from workbench.data.sets import ImageData
 from workbench.measuring import retraining as retrained
 from workbench.measuring.retraining import DiffRoar, diffroar, kept_pixels

@@ -9,8 +9,8 @@ from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
 
 from workbench.measuring.robustness import blur_accuracy, blurred, noise_accuracy, pgd_accuracy, pgd_attack
-from workbench.training.inference import accuracy
 from workbench.training.guided import train_epoch
+from workbench.training.inference import accuracy
 
 
 def draws(seed: int = 0) -> torch.Generator:

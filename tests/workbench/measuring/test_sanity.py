@@ -8,12 +8,12 @@ import torch
 from skimage.metrics import structural_similarity as reference
 from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
+from workbench.measuring.sanity import CascadeResult, cascading_randomisation, reinitialise, structural_similarity
 
 from smoot.metrics import rank_correlation
 from workbench.measuring.attribution import ATTRIBUTIONS
-from workbench.measuring.sanity import CascadeResult, cascading_randomisation, reinitialise, structural_similarity
-from workbench.training.inference import answers
 from workbench.training.guided import train_epoch
+from workbench.training.inference import answers
 
 NAMES = ("gradient", "random", "edges")
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from synthetic import SETTING
 
-from workbench.config.protocol import Claim
 from workbench.reporting.captions import Setting
 from workbench.reporting.claims import judge_claims, verdict
+from workbench.reporting.questions import Claim
 from workbench.results.statistics import holm, shifted
 
 PLAIN = [0.80, 0.81, 0.82]

@@ -7,9 +7,9 @@ import pytest
 from synthetic import run_record
 from synthetic_studies import MASKS, PLANS, write_study
 
-from workbench.config import files as storage
-from workbench.config import paths
-from workbench.config.cells import Cell, pipeline
+from workbench.config import files, paths
+from workbench.config.cells import Cell
+from workbench.config.paths import pipeline
 from workbench.config.profile import Grid
 from workbench.stages import figures, report, tables
 
@@ -65,9 +65,9 @@ def test_a_study_has_the_figures_of_its_exhibits_and_no_others(of_masks: Grid) -
     folder = paths.ROOT / "figures" / "masks" / "plots"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert list(written) == MASK_FIGURES
-    files = {f"{name}.{kind}" for name in MASK_FIGURES for kind in ("png", "svg")}
-    assert set(first) == files | {"captions.json"}
-    said = storage.read_json(folder / "captions.json")
+    expected = {f"{name}.{kind}" for name in MASK_FIGURES for kind in ("png", "svg")}
+    assert set(first) == expected | {"captions.json"}
+    said = files.read_json(folder / "captions.json")
     assert all("Seeds are few. " in caption and "10,000 test images" in caption for caption in said.values())
     figures.write_all("masks")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first

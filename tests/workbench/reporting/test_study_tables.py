@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from synthetic import SETTING
 
-from workbench.config.protocol import Claim
 from workbench.reporting import claims as claim_tables
 from workbench.reporting import controls
 from workbench.reporting.claims import judge_claims
+from workbench.reporting.questions import Claim
 
 METHODS = ("plain", "smoot")
 SHORTCUT = replace(SETTING, dataset="shortcut_mnist", region="shortcut")

@@ -11,10 +11,9 @@ import torch
 from tiny_runs import digits, fresh, in_this_process, own_checkout, run, silent
 from torch import nn
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.config.cells import Cell
-from workbench.config.profile import load_run
-from workbench.config.protocol import load_judge
+from workbench.config.profile import load_judge, load_run
 from workbench.measuring import evaluation
 from workbench.results import records as results
 from workbench.runner import ledger
@@ -78,7 +77,7 @@ def test_a_cell_is_measured_seed_by_seed(trained: Path) -> None:
                 assert record.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
         row = frame[frame["seed"] == seed].iloc[0]
         assert {name: row[name] for name in record.metrics} == pytest.approx(dict(record.metrics), nan_ok=True)
-        samples = storage.read_samples(trained / "results/records" / PLACE / "samples.npz")
+        samples = files.read_samples(trained / "results/records" / PLACE / "samples.npz")
         assert np.array_equal(samples.saliency, direct.samples.saliency) == (seed == 0)  # the first seed's
     assert len(frame) == 2 and set(frame["method"]) == {"sgt"}
 
@@ -87,12 +86,12 @@ def test_a_record_says_what_it_depends_on(trained: Path) -> None:
     evaluate_cell("digits", "two_conv_small", "sgt", "smoke", seeds=[1])
     record = results.read_record(trained / "results/records" / PLACE / "1.json")
     config = load_run("digits", "two_conv_small", "sgt", 1, "smoke")
-    assert record.config == storage.simplified(config.as_dict(), "config", digits=None)
+    assert record.config == files.simplified(config.as_dict(), "config", digits=None)
     assert record.data == digits().sha256
     assert record.packages["torch"] == version("torch") and record.packages["timm"] == version("timm")
     code = ledger.code_hash("workbench.stages.training_cells", "workbench.stages.evaluation_cells")
     assert record.code == code != ledger.code_hash("workbench.stages.training_cells")
-    history = storage.read_history(trained / "results/history" / PLACE / "1.csv")
+    history = files.read_history(trained / "results/history" / PLACE / "1.csv")
     accuracies = history["validation_accuracy"].tolist()
     assert record.history == {
         "epochs": 3,
@@ -116,7 +115,7 @@ def test_records_samples_and_provenance_do_not_change_when_made_again(trained: P
         done.unlink()
     evaluate_cell("digits", "two_conv_small", "sgt", "smoke")
     assert contents() == before
-    kept = storage.read_json(trained / "results/provenance" / PLACE / "0.json")
+    kept = files.read_json(trained / "results/provenance" / PLACE / "0.json")
     assert set(kept) == {"train", "evaluate"} and kept["train"]["key"] != kept["evaluate"]["key"]
 
 

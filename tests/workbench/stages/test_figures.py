@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic import Axes, lay_out, run_record, step_costs, write_results
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import load_grid
 from workbench.results import records as results
@@ -78,7 +77,7 @@ def test_missing_benchmarks_are_named(plots: Path, name: str) -> None:
 
 def test_networks_whose_steps_were_not_measured_have_no_cost_of_a_run(plots: Path) -> None:
     costs = step_costs()
-    storage.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
+    files.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
     assert "run_cost" not in {drawn.name for drawn in figures.draw_all("laptop")}
 
 

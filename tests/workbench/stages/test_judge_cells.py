@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import digits, fresh, in_this_process, own_checkout, run
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.measuring import judge
 from workbench.runner import ledger
 from workbench.stages import judge_cells
@@ -29,7 +29,7 @@ def no_training(*_: Any, **__: Any) -> None:
 def test_the_facts_are_those_of_the_weights_beside_them(root: Path) -> None:
     (file,) = judge_cells.train_judges("smoke", ["digits"])
     assert file == root / "runs/smoke/results/judge/digits.json"
-    facts = storage.read_json(file)
+    facts = files.read_json(file)
     assert (facts["dataset"], facts["backbone"], facts["epochs"]) == ("digits", "two_conv_small", 2)
     network = fresh(run()).network
     models.load_weights(network, root / "runs/smoke/judge/digits.safetensors")
@@ -37,7 +37,7 @@ def test_the_facts_are_those_of_the_weights_beside_them(root: Path) -> None:
     assert facts["accuracy"] == pytest.approx(
         accuracy(network, images.test_images, images.test_labels, batch_size=64), abs=1e-6
     )
-    kept = storage.read_json(root / "runs/smoke/results/provenance/judge/digits.json")
+    kept = files.read_json(root / "runs/smoke/results/provenance/judge/digits.json")
     assert kept["judge"]["seconds"] > 0
 
 

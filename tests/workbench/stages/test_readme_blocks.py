@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 from synthetic import Axes, lay_out
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.stages import readme
 
 BEFORE = "# Title\n\n<!-- begin accuracy -->\nold\n\nolder\n<!-- end accuracy -->\ntext\n"
@@ -19,7 +18,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     plots.mkdir()
     (tables / "accuracy.md").write_text("| a |\n")
     (plots / "curves_x.png").write_bytes(b"png")
-    storage.write_json({"curves_x": "Curves of x, A: what. More."}, plots / "captions.json")
+    files.write_json({"curves_x": "Curves of x, A: what. More."}, plots / "captions.json")
     (tmp_path / "docs").mkdir()
     for document in readme.DOCUMENTS:
         (tmp_path / document).write_text(AFTER)

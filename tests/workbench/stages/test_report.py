@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from synthetic import Axes, lay_out, write_results
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.reporting import style
 from workbench.stages import report, tables
 
@@ -43,7 +42,7 @@ def plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     figure, grid = style.panels(1, 1, 1.0)
     grid[0][0].plot([1, 2])
     style.save(figure, folder / "curves_x.png")
-    storage.write_json({"curves_x": 'Curves of a & b, "both" < 1.'}, folder / "captions.json")
+    files.write_json({"curves_x": 'Curves of a & b, "both" < 1.'}, folder / "captions.json")
     return folder
 
 

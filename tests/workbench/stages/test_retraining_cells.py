@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny_runs import METHODS, in_this_process, own_checkout
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.measuring import retraining
 from workbench.runner import ledger
 from workbench.stages import retraining_cells
@@ -43,7 +43,7 @@ def test_every_run_of_the_listed_setting_is_measured_once(root: Path, monkeypatc
     written = retraining_cells.retrain_cells("smoke")
     folder = root / "runs/smoke/results/retraining/digits/two_conv_small"
     assert written == [folder / method / "0.json" for method in METHODS]
-    content = storage.read_json(written[0])
+    content = files.read_json(written[0])
     assert content["cell"] == {
         "profile": "smoke",
         "dataset": "digits",
@@ -54,7 +54,7 @@ def test_every_run_of_the_listed_setting_is_measured_once(root: Path, monkeypatc
     assert content["diffroar"][0] == pytest.approx(content["top"][0] - content["bottom"][0], abs=2e-6)
     frame = read_retraining("smoke")
     assert frame["method"].tolist() == list(METHODS) and set(frame["level"]) == {0.5}
-    kept = storage.read_json(root / "runs/smoke/results/provenance/digits/two_conv_small/plain/0.json")
+    kept = files.read_json(root / "runs/smoke/results/provenance/digits/two_conv_small/plain/0.json")
     assert set(kept) == {"train", "retrain"}
     monkeypatch.setattr(retraining, "diffroar", no_training)
     assert retraining_cells.retrain_cells("smoke") == written

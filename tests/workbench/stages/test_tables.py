@@ -7,8 +7,7 @@ import pytest
 import yaml
 from synthetic import Axes, lay_out, run_record, write_results
 
-from workbench.config import files as storage
-from workbench.config import paths
+from workbench.config import files, paths
 from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import Grid
 from workbench.reporting.metrics import ACCURACY
@@ -85,7 +84,7 @@ def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
 
 def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
     path = paths.BENCHMARKS / "step_cost.csv"
-    storage.write_csv(pd.read_csv(path).drop(columns="device"), path)
+    files.write_csv(pd.read_csv(path).drop(columns="device"), path)
     with pytest.raises(ValueError, match=r"step_cost\.csv: key column device is missing"):
         tables.build_all("laptop")
 
@@ -104,14 +103,14 @@ def test_records_of_other_data_or_another_setting_are_an_error(grid: Grid) -> No
 
 def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
-    storage.write_json(storage.read_json(path) | {"sha256": "other"}, path)
+    files.write_json(files.read_json(path) | {"sha256": "other"}, path)
     with pytest.raises(ValueError, match=r"with data sha-of-mnist, but .*mnist\.json describes other"):
         tables.build_all("laptop")
 
 
 def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
-    storage.write_json({key: value for key, value in storage.read_json(path).items() if key != "region"}, path)
+    files.write_json({key: value for key, value in files.read_json(path).items() if key != "region"}, path)
     with pytest.raises(ValueError, match=r"key region is missing: `python -m workbench\.data\.sets manifest mnist"):
         tables.build_all("laptop")
 

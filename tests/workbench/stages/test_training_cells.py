@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import METHODS, fitted, in_this_process, own_checkout, run, same, silent, weights
 
-from workbench.config import files as storage
+from workbench.config import files
 from workbench.runner import ledger
 from workbench.stages.training_cells import train_cell, train_seed
 from workbench.training import guided as training
@@ -37,11 +37,11 @@ def test_a_seed_leaves_its_best_weights_history_and_provenance(root: Path, tmp_p
         "weights.safetensors",
     ]
     assert same(dict(sorted(load_file(folder / "weights.safetensors").items())), dict(sorted(direct.best.items())))
-    history = storage.read_history(folder / "history.csv")
+    history = files.read_history(folder / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
     for name in ("total", "consistency", "validation_accuracy", "information_loss", "masked_share"):
         assert history[name].tolist() == pytest.approx([row[name] for row in direct.history], abs=1e-6)
-    facts = storage.read_json(folder / "provenance.json")
+    facts = files.read_json(folder / "provenance.json")
     assert facts["key"] == folder.name.removeprefix("0-") and facts["seconds"] > 0
 
 
@@ -92,8 +92,8 @@ def test_a_cell_puts_every_seed_in_its_place(root: Path) -> None:
             f"results/history/{cell}/{seed}.csv": "history.csv",
         }.items():
             assert (root / "runs/smoke" / place).read_bytes() == (entry / source).read_bytes()
-        kept = storage.read_json(root / "runs/smoke/results/provenance" / cell / f"{seed}.json")
-        assert kept == {"train": storage.read_json(entry / "provenance.json")}
+        kept = files.read_json(root / "runs/smoke/results/provenance" / cell / f"{seed}.json")
+        assert kept == {"train": files.read_json(entry / "provenance.json")}
     assert sorted(path.name for path in root.iterdir()) == ["data", "runs", "scratch", "tests"]
 
 

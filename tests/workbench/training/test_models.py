@@ -12,9 +12,9 @@ from tiny_runs import METHODS, fresh, run, same, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient
-from workbench.config.profile import DatasetConfig, ModelConfig, load_run
-from workbench.training.networks import pick_device
-from workbench.training.networks import create_backbone, load_weights, save_weights
+from workbench.config.profile import load_run
+from workbench.config.run import DatasetConfig, ModelConfig
+from workbench.training.networks import create_backbone, load_weights, pick_device, save_weights
 
 RESNETS = ("resnet18", "resnet10t", "seresnet18", "resnet50_gn", "resnetblur18", "test_resnet")
 TINY_VIT = {"patch_size": 4, "depth": 2, "embed_dim": 24, "num_heads": 2}

@@ -7,8 +7,7 @@ from tiny_runs import METHODS, run
 
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
 from smoot.sequence import SequenceSchedule
-from workbench.config.profile import MethodConfig, RunConfig
-from workbench.config.run import SequenceConfig
+from workbench.config.run import MethodConfig, RunConfig, SequenceConfig
 from workbench.training.guided import create_schedule
 
 FED = Feedback(0.5, 1.0, 10, 8)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from smoot.scheduler import Feedback, MaskPlan
 from smoot.step import guided_backward
 from workbench.config.files import HISTORY_COLUMNS
-from workbench.config.profile import RunConfig
+from workbench.config.run import RunConfig
 from workbench.data import sets as data
 from workbench.training import guided as training
 from workbench.training.guided import TrainingDiverged, TrainState, fit, train_epoch
@@ -37,7 +37,7 @@ def epoch_of(config: RunConfig, state: TrainState, epoch: int = 1) -> dict[str, 
 def reference(config: RunConfig) -> tuple[nn.Module, list[list[float]], list[float]]:
     """Plain training as anyone would write it: the network, its losses by epoch, and the validation accuracies."""
     settings, part = config.training, split(config)
-    torch.manual_seed(config.stream("initialisation"))
+    torch.manual_seed(config.seed_for("initialisation"))
     network = create_backbone(config.backbone, config.dataset, image_shape=(1, 8, 8), num_classes=10)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     losses: list[list[float]] = []
@@ -45,8 +45,8 @@ def reference(config: RunConfig) -> tuple[nn.Module, list[list[float]], list[flo
     steps, total = len(part.train_images) // settings.batch_size, settings.epochs
     for epoch in range(1, total + 1):
         network.train()
-        torch.manual_seed(config.stream("dropout", epoch))
-        order = torch.randperm(72, generator=torch.Generator().manual_seed(config.stream("order", epoch)))
+        torch.manual_seed(config.seed_for("dropout", epoch))
+        order = torch.randperm(72, generator=torch.Generator().manual_seed(config.seed_for("order", epoch)))
         losses.append([])
         for step in range(steps):
             done = ((epoch - 1) * steps + step) / (total * steps)
@@ -132,7 +132,7 @@ def test_masks_and_fills_draw_nothing_from_dropouts_stream(change: dict[str, Any
             epoch_of(each, fresh(each))
             ends.append(torch.get_rng_state())
     assert all(torch.equal(end, ends[0]) for end in ends)
-    torch.manual_seed(run().stream("dropout", 1))
+    torch.manual_seed(run().seed_for("dropout", 1))
     assert not torch.equal(torch.get_rng_state(), ends[0])  # dropout did draw
 
 
@@ -149,7 +149,7 @@ def test_masks_are_drawn_anew_in_every_epoch_and_seed(monkeypatch: pytest.Monkey
         state = fresh(config)
         for epoch in (1, 2):
             epoch_of(config, state, epoch)
-    expected = [run(seed=seed).stream("masks", epoch) for seed in (0, 1) for epoch in (1, 2)]
+    expected = [run(seed=seed).seed_for("masks", epoch) for seed in (0, 1) for epoch in (1, 2)]
     assert drawn == [stream for stream in expected for _ in range(4)]
 
 

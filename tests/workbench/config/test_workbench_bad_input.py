@@ -14,16 +14,16 @@ import yaml
 from tiny_runs import METHODS, fresh, own_checkout, run, silent, split
 
 from workbench.config.cells import Cell
-from workbench.config.profile import DatasetConfig, ModelConfig, load_grid, load_run
-from workbench.config.protocol import load_claims, load_judge, load_retraining
+from workbench.config.profile import load_grid, load_judge, load_retraining, load_run
+from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.data.composites import block_images, mosaics, shortcut_images
+from workbench.reporting.questions import load_claims
 from workbench.results import records as results
 from workbench.stages.evaluation_cells import evaluate_cell
 from workbench.stages.training_cells import train_cell
-from workbench.training.networks import pick_device
 from workbench.training.guided import fit
-from workbench.training.networks import create_backbone, load_weights
+from workbench.training.networks import create_backbone, load_weights, pick_device
 
 INF = math.inf
 

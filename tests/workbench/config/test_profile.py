@@ -16,8 +16,9 @@ from tiny_runs import METHODS
 from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from workbench.config import paths
-from workbench.config.profile import AdaptiveConfig, Grid, load_grid, load_run, load_runs
-from workbench.config.protocol import load_claims
+from workbench.config.profile import Grid, load_grid, load_run, load_runs
+from workbench.config.run import AdaptiveConfig
+from workbench.reporting.questions import load_claims
 
 STUDIES = tuple(sorted(folder.parent.name for folder in (paths.ROOT / "studies").glob("*/params.yaml")))
 RECIPE = "sgt_mean_fill"  # not in the smoke profile, which is for tests
@@ -214,7 +215,7 @@ def test_a_stream_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> Non
             )
             for method in METHODS
         ]
-        streams = {run.stream(purpose, epoch) for run in runs}
+        streams = {run.seed_for(purpose, epoch) for run in runs}
         assert len(streams) == 1
         drawn[streams.pop()] = (seed, epoch, purpose)
     assert len(drawn) == len(seeds) * len(epochs) * len(purposes)
@@ -224,8 +225,8 @@ def test_a_stream_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> Non
 def test_a_stream_is_63_bits_of_a_hash() -> None:
     run = load_run("digits", "two_conv_small", "sgt", 4, "smoke")
     bits = f"{int(hashlib.sha256(b'4/2/masks').hexdigest(), 16):0256b}"
-    assert run.stream("masks", 2) == int(bits[:63], 2)
-    assert run.stream("masks") == run.stream("masks", 0) != run.stream("masks", 2)
+    assert run.seed_for("masks", 2) == int(bits[:63], 2)
+    assert run.seed_for("masks") == run.seed_for("masks", 0) != run.seed_for("masks", 2)
 
 
 def own_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **blocks: Any) -> None:
@@ -242,7 +243,7 @@ def test_a_method_sets_training_and_data_otherwise(monkeypatch: pytest.MonkeyPat
     changed, other = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("plain", "smoot"))
     assert (changed.training.epochs, changed.dataset.train_images, changed.dataset.label_noise) == (7, 50, 0.2)
     assert changed.training == replace(other.training, epochs=7)
-    assert changed.draw() == other.draw() | {"train_images": 50, "label_noise": 0.2}
+    assert changed.split_arguments() == other.split_arguments() | {"train_images": 50, "label_noise": 0.2}
 
 
 @pytest.mark.parametrize(
