@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from step_subjects import Setup
 from torch import Tensor, nn
 
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.objective import GuidedLoss, guided_loss
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward, shares_batch_statistics

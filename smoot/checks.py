@@ -1,8 +1,7 @@
-"""Checks at the door of the core: one clear error for bad input.
+"""Checks of what goes into a computation: its shape, type, range and precision; and of what went wrong in it.
 
-Checks that read values (NaN, label range) run on CPU tensors only. On an accelerator each of them would
-make the host wait for the device at every step; there, a NaN shows in the loss and a label out of range
-stops inside the loss function.
+Checks that read values (NaN, label range) run on CPU tensors only, because on an accelerator the host would wait
+for the device at every step. There a NaN shows in the loss, and the loss function raises for a label out of range.
 """
 
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from torch import Tensor
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision raised to float32, anything else as it is."""
+    """Raises half precision to float32 and leaves other types as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -25,7 +24,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[Any]) -> None:
 
 
 def check_between(name: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
-    """Raises ValueError unless ``value`` is a number in ``[low, high]`` (NaN is not)."""
+    """Raises ValueError unless ``value`` is a number in ``[low, high]``; NaN is not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}: expected a number in [{low:g}, {high:g}]")
 
@@ -38,7 +37,7 @@ def check_count(name: str, value: int) -> int:
 
 
 def check_inputs(inputs: Tensor) -> None:
-    """Raises unless ``inputs`` is a non-empty floating-point ``(N, F)``, ``(N, C, T)`` or ``(N, C, H, W)``.
+    """Raises unless ``inputs`` is a non-empty floating-point ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``.
 
     Raises:
         TypeError: if it is no tensor or an integer tensor.
@@ -56,24 +55,29 @@ def check_inputs(inputs: Tensor) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether every element is finite; their sum tells it in a tenth of the time, unless it overflows."""
+    """Whether every element is finite; tries the sum first, which takes a tenth of the time but may overflow."""
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def check_targets(targets: Tensor, batch_size: int) -> None:
-    """Raises unless ``targets`` are ``(N,)`` int64 class labels for a batch of ``batch_size``."""
+    """Raises unless ``targets`` are ``(N,)`` int64 class labels for a batch of ``batch_size``.
+
+    Raises:
+        TypeError: if it is no tensor or not int64.
+        ValueError: if the shape is another one.
+    """
     if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
         got = targets.dtype if isinstance(targets, Tensor) else type(targets).__name__
         raise TypeError(f"targets are {got}: expected class labels as an int64 tensor of shape (N,)")
     if targets.shape != (batch_size,):
-        raise ValueError(f"targets have shape {tuple(targets.shape)}: expected ({batch_size},), one label an image")
+        raise ValueError(f"targets have shape {tuple(targets.shape)}: expected ({batch_size},), one label per image")
 
 
 def check_logits(logits: Any, targets: Tensor) -> Tensor:
     """Returns ``logits`` if they are ``(N, C)`` with ``C >= 2`` and (on the CPU) every label below C.
 
     Raises:
-        TypeError: if the model returned something else than a tensor.
+        TypeError: if the model returned anything but a tensor.
         ValueError: if the shape or the number of classes does not fit the targets.
     """
     if not isinstance(logits, Tensor):
@@ -97,7 +101,12 @@ def check_logits(logits: Any, targets: Tensor) -> Tensor:
 
 
 def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:
-    """Raises unless ``saliency`` is a non-empty floating-point ``(N, *pixels)`` without NaN (on the CPU)."""
+    """Raises ValueError unless ``saliency`` is a non-empty floating-point ``(N, *pixels)``, on the CPU without NaN.
+
+    Args:
+        saliency: what is checked.
+        non_negative: whether negative values are an error as well (on the CPU).
+    """
     if not isinstance(saliency, Tensor):
         raise ValueError(f"saliency is a {type(saliency).__name__}: expected a tensor (N, *pixels)")
     if not saliency.is_floating_point() or saliency.ndim < 2 or saliency.numel() == 0:
@@ -114,9 +123,16 @@ def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:
 
 
 def check_map_shape(name: str, array: Tensor, inputs: Tensor) -> None:
-    """Raises unless ``array`` is ``(N, *pixels)`` for ``inputs`` ``(N, C, *pixels)`` or ``(N, F)``."""
+    """Raises ValueError unless ``array`` is ``(N, *pixels)`` for ``inputs`` ``(N, C, *pixels)`` or ``(N, F)``."""
     expected = inputs.shape if inputs.ndim == 2 else inputs.shape[:1] + inputs.shape[2:]
     if array.shape != expected:
         raise ValueError(
             f"{name} has shape {tuple(array.shape)}: expected {tuple(expected)} for inputs {tuple(inputs.shape)}"
         )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the error says that the memory of an accelerator or of the CPU is used up."""
+    message = str(error)
+    on_cpu = "not enough memory" in message or "can't allocate memory" in message
+    return on_cpu or isinstance(error, torch.OutOfMemoryError)

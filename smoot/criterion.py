@@ -1,33 +1,29 @@
-"""The drop-in for anyone's training loop: a criterion that owns its schedule and feeds it back."""
+"""The drop-in for any training loop: a criterion that owns its schedule and gives it feedback."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from smoot.guidance import Guidance
-from smoot.objective import GuidedLoss, guided_loss
+from smoot.objective import Guidance, GuidedLoss, guided_loss
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import guided_backward
 
-# SMOOT's default: of the candidates of studies/choice that decide how many images are masked, the first by the rule
-# written there; docs/method.md tells the rest. The competence replaces the plan's share of images.
-PLAN = MaskPlan(mask_fraction=0.5)
-GUIDANCE = Guidance()
+NO_MASKS = MaskPlan(image_fraction=0.0)
 
 
 class SaliencyGuidedLoss(nn.Module):
-    """The drop-in: a criterion that owns its schedule and feeds it back.
+    """A criterion that owns its schedule and gives it feedback; by default it trains with SMOOT.
 
-    ``criterion = SaliencyGuidedLoss()``, then in the loop
+    Create ``criterion = SaliencyGuidedLoss()``, then call in the loop
     ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. In ``eval()`` or under
-    ``torch.no_grad()`` it is plain cross-entropy and the schedule learns nothing. Its ``state_dict`` holds
-    the schedule's state.
+    ``torch.no_grad()`` the loss is plain cross-entropy and the schedule learns nothing. ``state_dict()`` holds the
+    state of the schedule.
 
     Args:
-        schedule: hands out the plans; without one it is SMOOT's, ``AdaptiveSchedule(PLAN)``.
-        guidance: what is not scheduled; without one it is SMOOT's ``GUIDANCE`` if the schedule is, else ``Guidance()``.
-        generator: source of the random images and fills, on the inputs' device.
+        schedule: gives the plans; by default ``AdaptiveSchedule()``.
+        guidance: how images are masked and compared; by default ``Guidance()``.
+        generator: source of the random images, pixels and fills, on the inputs' device.
     """
 
     def __init__(
@@ -38,34 +34,30 @@ class SaliencyGuidedLoss(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        own = GUIDANCE if schedule is None else Guidance()
-        self.schedule: MaskSchedule = AdaptiveSchedule(PLAN) if schedule is None else schedule
-        self.guidance = own if guidance is None else guidance
+        self.schedule: MaskSchedule = AdaptiveSchedule() if schedule is None else schedule
+        self.guidance = Guidance() if guidance is None else guidance
         self.generator = generator
 
     def forward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
         """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors."""
         learning = self.training and torch.is_grad_enabled()
-        loss = guided_loss(model, inputs, targets, self._plan(learning), self.guidance, generator=self.generator)
+        plan = self.schedule.plan if learning else NO_MASKS
+        loss = guided_loss(model, inputs, targets, plan, self.guidance, generator=self.generator)
         if learning:
             self.schedule.step(loss.feedback)
         return loss
 
     def backward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
-        """The guided loss of one batch with its backward done, for less: see :func:`smoot.step.guided_backward`.
+        """The guided loss of one batch with its gradients, in fewer passes; see :func:`smoot.step.guided_backward`.
 
-        Use it in place of ``criterion(...)`` and ``total.backward()``: the same gradients are added to the
-        parameters' ``.grad``, and the schedule learns the same.
+        Replaces ``criterion(...)`` and ``total.backward()``: it adds the same gradients to the parameters' ``.grad``
+        and gives the schedule the same feedback.
         """
-        loss = guided_backward(
-            model, inputs, targets, self._plan(self.training), self.guidance, generator=self.generator
-        )
+        plan = self.schedule.plan if self.training else NO_MASKS
+        loss = guided_backward(model, inputs, targets, plan, self.guidance, generator=self.generator)
         if self.training:
             self.schedule.step(loss.feedback)
         return loss
-
-    def _plan(self, learning: bool) -> MaskPlan:
-        return self.schedule.plan if learning else MaskPlan(image_fraction=0.0)
 
     def get_extra_state(self) -> dict[str, Any]:
         """The schedule's state, as part of ``state_dict()``."""

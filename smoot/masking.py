@@ -1,7 +1,7 @@
 """Which pixels are masked, and what replaces them.
 
-Masks are ``(N, *pixels)`` booleans without a channel axis; **True = masked**. All functions work on the
-whole batch, on the device of their inputs, and break ties by pixel index.
+Masks are ``(N, *pixels)`` bool without a channel axis; **True = masked**. All functions work on the whole batch, on
+the device of their inputs. Of equally salient pixels the one with the lower index counts as less salient.
 """
 
 import math
@@ -10,29 +10,22 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from smoot.checks import (
-    at_least_float32,
-    check_between,
-    check_choice,
-    check_inputs,
-    check_map_shape,
-    check_saliency,
-)
+from smoot.checks import at_least_float32, check_between, check_choice, check_inputs, check_map_shape, check_saliency
 
-Fill = Literal["uniform", "mean", "constant", "worst_case"]
+Fill = Literal["uniform", "mean", "constant"]
 
 
 def pixel_count(fraction: float, num_pixels: int) -> int:
-    """``floor(fraction * num_pixels + 0.5)`` in float64: 0.29 of 100 pixels are 29."""
+    """A fraction of the pixels as a whole number: ``floor(fraction * num_pixels + 0.5)`` in float64."""
     return math.floor(fraction * num_pixels + 0.5)
 
 
 def lowest_saliency_mask(saliency: Tensor, fraction: float | Tensor) -> Tensor:
-    """Masks the given share of least salient pixels of each image (SGT, Ismail et al. 2021, Algorithm 1).
+    """Masks a fraction of the pixels of each image, the least salient ones (SGT, Ismail et al. 2021, Algorithm 1).
 
     Args:
         saliency: ``(N, *pixels)``, any sign.
-        fraction: share of pixels in [0, 1], a number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
+        fraction: of the P pixels, in [0, 1], a number or ``(N,)``; exactly ``floor(fraction * P + 0.5)`` are masked.
 
     Returns:
         ``(N, *pixels)`` bool, True = masked.
@@ -46,35 +39,6 @@ def lowest_saliency_mask(saliency: Tensor, fraction: float | Tensor) -> Tensor:
     return _lowest(flat, _ascending(flat), counts).view_as(saliency)
 
 
-def lowest_mass_mask(saliency: Tensor, mass: float, *, max_fraction: float = 1.0) -> Tensor:
-    """Masks each image's largest set of least salient pixels that holds at most ``mass`` of its saliency.
-
-    So the input decides how many pixels go: many where saliency is concentrated, few where it is spread.
-
-    Args:
-        saliency: ``(N, *pixels)``, non-negative; summed in float32 at least.
-        mass: share of the image's total saliency that may be masked, in [0, 1].
-        max_fraction: at most ``floor(max_fraction * P)`` pixels are masked, in [0, 1].
-
-    Returns:
-        ``(N, *pixels)`` bool, True = masked. An image without any saliency keeps all its pixels.
-
-    Raises:
-        ValueError: for shares outside [0, 1], a wrong shape, negative or NaN saliency.
-    """
-    check_saliency(saliency, non_negative=True)
-    check_between("mass", mass)
-    check_between("max_fraction", max_fraction)
-    flat = at_least_float32(saliency).flatten(1)
-    ascending = _ascending(flat)
-    cumulated = ascending.cumsum(1)
-    total = cumulated[:, -1:]
-    # The small term undoes binary rounding: 0.29 * 100 is 28.999999999999996 in float64.
-    most = math.floor(max_fraction * flat.shape[1] + 1e-9)
-    counts = (cumulated <= mass * total).sum(1).clamp(max=most) * (total.squeeze(1) > 0)
-    return _lowest(flat, ascending, counts).view_as(saliency)
-
-
 def random_mask(
     shape: tuple[int, ...],
     fraction: float | Tensor,
@@ -82,16 +46,19 @@ def random_mask(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Masks a random share of each image's pixels: the control that ignores saliency.
+    """Masks a fraction of the pixels of each image at random: the control that ignores saliency.
 
     Args:
         shape: ``(N, *pixels)``.
-        fraction: share of pixels in [0, 1], a number or ``(N,)``; exactly ``floor(f * P + 0.5)`` are masked.
+        fraction: of the P pixels, in [0, 1], a number or ``(N,)``; exactly ``floor(fraction * P + 0.5)`` are masked.
         generator: source of the draw, on ``device``.
-        device: where the mask is made; the generator's device by default.
+        device: where the mask is made; without one, the generator's device.
 
     Returns:
-        ``shape`` bool, True = masked.
+        ``(N, *pixels)`` bool, True = masked.
+
+    Raises:
+        ValueError: for a fraction outside [0, 1].
     """
     device = generator.device if device is None and generator is not None else device
     return lowest_saliency_mask(torch.rand(shape, generator=generator, device=device), fraction)
@@ -100,21 +67,22 @@ def random_mask(
 def protected_random_mask(
     saliency: Tensor, fraction: float, protected: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Masks random pixels, never one of the ``protected`` share of most salient ones.
+    """Masks pixels at random, but never the most salient ones.
 
-    ``protected = 0`` is :func:`random_mask`; ``protected = 1 - fraction`` is :func:`lowest_saliency_mask`.
+    With ``protected = 0`` any pixel can be masked, as by :func:`random_mask`; with ``protected = 1 - fraction`` the
+    mask is that of :func:`lowest_saliency_mask`.
 
     Args:
         saliency: ``(N, *pixels)``.
-        fraction: share of all pixels that is masked, in [0, 1].
-        protected: share of most salient pixels that is kept, in [0, 1 - fraction].
+        fraction: fraction of all pixels that is masked, in [0, 1].
+        protected: fraction of all pixels that is never masked, the most salient ones, in [0, 1 - fraction].
         generator: source of the draw, on the saliency's device.
 
     Returns:
         ``(N, *pixels)`` bool, True = masked; exactly ``floor(fraction * P + 0.5)`` pixels of each image.
 
     Raises:
-        ValueError: if the two shares are outside [0, 1] or add up to more than 1.
+        ValueError: for fractions outside [0, 1] or that add up to more than 1, a wrong shape, or NaN saliency.
     """
     check_saliency(saliency)
     check_between("fraction", fraction)
@@ -136,47 +104,37 @@ def fill_masked(
     *,
     fill: Fill = "uniform",
     value: float = 0.0,
-    gradient: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """A copy of the inputs in which masked pixels are replaced in every channel.
-
-    Fills: ``uniform`` noise between the image's minimum and maximum over all channels (what SGT does);
-    ``mean`` of each image and channel; ``constant``; ``worst_case``: a random way towards the end of the
-    image's range that lowers the true class, ``x + u (e - x)`` with u uniform in [0, 1] and e the maximum
-    where the gradient is negative, else the minimum.
+    """Copies the inputs and replaces masked pixels in every channel.
 
     Args:
         inputs: ``(N, C, *pixels)`` or ``(N, F)``.
         mask: ``(N, *pixels)`` bool, True = masked.
-        fill: one of the four.
-        value: the constant of ``constant``.
-        gradient: of the true class's score, like ``inputs``; needed by ``worst_case`` only.
+        fill: ``uniform`` noise between each image's minimum and maximum over all channels (as SGT), the ``mean`` of
+            each image and channel, or a ``constant``.
+        value: the constant of fill ``constant``.
         generator: source of the noise, on the inputs' device.
 
     Returns:
         Tensor like ``inputs``; pixels that are not masked are equal to the bit.
 
     Raises:
-        ValueError: for an unknown fill, a mask of the wrong shape or type, or a missing gradient.
+        TypeError: for inputs that are not floating point.
+        ValueError: for an unknown fill, or a mask of the wrong shape or type.
     """
     check_inputs(inputs)
     check_choice("fill", fill, get_args(Fill))
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}: expected a bool tensor, True = masked")
     check_map_shape("mask", mask, inputs)
-    if fill == "worst_case" and (gradient is None or gradient.shape != inputs.shape):
-        got = None if gradient is None else tuple(gradient.shape)
-        raise ValueError(f"gradient is {got}: fill 'worst_case' needs one of shape {tuple(inputs.shape)}")
     channels = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs
-    replacement = _replacement(channels, fill, value, gradient, generator)
+    replacement = _replacement(channels, fill, value, generator)
     return torch.where(mask.unsqueeze(1), replacement, channels).view_as(inputs)
 
 
-def _replacement(
-    channels: Tensor, fill: Fill, value: float, gradient: Tensor | None, generator: torch.Generator | None
-) -> Tensor:
-    """What would stand in every pixel of ``(N, C, *pixels)`` if all were masked."""
+def _replacement(channels: Tensor, fill: Fill, value: float, generator: torch.Generator | None) -> Tensor:
+    """The fill of every pixel of ``(N, C, *pixels)``, masked or not."""
     if fill == "constant":
         return torch.full_like(channels, value)
     if fill == "mean":
@@ -184,16 +142,12 @@ def _replacement(
     flat = channels.flatten(1)
     per_image = (-1, *[1] * (channels.ndim - 1))
     low, high = flat.amin(1).view(per_image), flat.amax(1).view(per_image)
-    share = torch.rand(channels.shape, dtype=channels.dtype, device=channels.device, generator=generator)
-    if fill == "uniform":
-        return torch.lerp(low.expand_as(share), high.expand_as(share), share)
-    assert gradient is not None  # fill_masked has checked it
-    end = torch.where(gradient.view_as(channels) < 0, high, low)
-    return torch.lerp(channels, end, share)
+    noise = torch.rand(channels.shape, dtype=channels.dtype, device=channels.device, generator=generator)
+    return torch.lerp(low.expand_as(noise), high.expand_as(noise), noise)
 
 
 def _counts(fraction: float | Tensor, num_images: int, num_pixels: int, device: torch.device) -> Tensor:
-    """Number of masked pixels per image, ``(N,)`` int64."""
+    """Number of masked pixels of each image, ``(N,)`` int64."""
     if not isinstance(fraction, Tensor):
         check_between("fraction", fraction)
         return torch.full((num_images,), pixel_count(fraction, num_pixels), device=device)
@@ -205,27 +159,37 @@ def _counts(fraction: float | Tensor, num_images: int, num_pixels: int, device: 
 
 
 def _ascending(flat: Tensor) -> Tensor:
-    """The values of each row of ``(N, P)`` in ascending order.
+    """Sorts each row of ``(N, P)`` in ascending order.
 
-    All rows are sorted as one vector of integers, the row above the order of the float's bits: torch has a radix
-    sort for that, several times as fast as sorting the rows of a matrix.
+    torch sorts a vector of integers by radix, several times as fast as the rows of a float matrix. So each float32
+    becomes a 64-bit integer key, the row number in the upper half and the float in the lower, and all keys are
+    sorted at once.
     """
     if flat.dtype != torch.float32:
         return flat.sort(dim=1).values
-    bits = (flat + 0.0).view(torch.int32)  # no negative zero
-    ordered = _reflected(bits).long() + 2**31
+    bits = (flat + 0.0).view(torch.int32)  # -0.0 + 0.0 is 0.0: one zero, not two
+    unsigned = _order_preserving(bits).long() + 2**31
     rows = torch.arange(len(flat), device=flat.device).unsqueeze(1) << 32
-    keys = (ordered | rows).flatten().sort().values.view_as(ordered)
-    return _reflected(((keys & (2**32 - 1)) - 2**31).int()).view(torch.float32)
+    keys = (unsigned | rows).flatten().sort().values.view_as(unsigned)
+    return _order_preserving(((keys & (2**32 - 1)) - 2**31).int()).view(torch.float32)
 
 
-def _reflected(bits: Tensor) -> Tensor:
-    """Floats' bits as integers in the floats' order, and back: negative ones are stored the other way round."""
+def _order_preserving(bits: Tensor) -> Tensor:
+    """Maps the int32 bits of floats to integers of the same order, and back.
+
+    The bits of negative floats increase as the float decreases; flipping all but the sign bit reverses that.
+    """
     return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 def _lowest(flat: Tensor, ascending: Tensor, counts: Tensor) -> Tensor:
-    """True at the ``counts[i]`` smallest values of each row of ``(N, P)``, the first ones among equals."""
+    """True at the ``counts[i]`` smallest values of row i of ``(N, P)``, the first ones among equals.
+
+    Args:
+        flat: ``(N, P)``.
+        ascending: its rows sorted.
+        counts: ``(N,)`` int64, in [0, P].
+    """
     last = ascending.gather(1, (counts - 1).clamp(min=0).unsqueeze(1))
     below, equal = flat < last, flat == last
     left = counts.unsqueeze(1) - below.sum(1, keepdim=True)

@@ -1,6 +1,6 @@
-"""How good a saliency map is by itself: localisation, sparseness, and agreement of two maps.
+"""Measures of a saliency map that need no model: localisation, sparseness, and agreement of two maps.
 
-What the network answers when salient pixels go is in :mod:`smoot.curves`.
+How the model's answers change as salient pixels are removed is in :mod:`smoot.curves`.
 """
 
 import torch
@@ -12,20 +12,20 @@ from smoot.checks import at_least_float32, check_saliency
 def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:
     """Share of the saliency that lies inside the region.
 
-    With a tile of a mosaic as the region this is the score of the grid pointing game.
+    If the region is one tile of a mosaic of images, this is the score of the grid pointing game.
 
     Formula:
         ``sum of the saliency in the region / sum of the saliency``.
     Range:
-        [0, 1]; a random or constant map gives the region's share of the pixels.
+        [0, 1]; a random or constant map gives the region's fraction of the pixels.
     Better:
         Higher, if the region is what the class depends on.
     Source:
         Arras, Osman, Samek 2022 (relevance mass accuracy); as the energy-based pointing game: Wang et al. 2020.
     Fails when:
-        The network rightly looks outside the region (context, background), or the region holds pixels that
-        tell nothing. A large region is hit by any map, so read it beside that of a random map. A model that
-        ignores the image can have an edge detector's map, which localises well: see the sanity check.
+        Evidence for the class lies outside the region (context, background), or the region contains pixels without
+        evidence. Any map hits a large region, so compare with a random map. Edges localise well too, and a map
+        can show edges whatever the model has learnt: see the sanity check.
 
     Args:
         saliency: ``(N, *pixels)``, non-negative.
@@ -35,28 +35,28 @@ def relevance_mass(saliency: Tensor, region: Tensor) -> Tensor:
         ``(N,)``; NaN for an image without any saliency.
 
     Raises:
-        ValueError: for negative saliency, a region of another shape or type, or an empty region.
+        ValueError: for negative or NaN saliency, a region of another shape or type, or an empty region.
     """
     saliency, region = _checked_region(saliency, region)
     return (saliency * region).sum(1) / saliency.sum(1)
 
 
 def relevance_rank(saliency: Tensor, region: Tensor) -> Tensor:
-    """Share of the K most salient pixels that lie inside a region of K pixels; ties by pixel index.
+    """Share of the K most salient pixels that lie inside a region of K pixels; ties by lower pixel index.
 
     Arguments and errors as for :func:`relevance_mass`.
 
     Formula:
         ``|K most salient pixels and region| / K`` with ``K = |region|``.
     Range:
-        [0, 1]; a random map gives the region's share of the pixels.
+        [0, 1]; a random map gives the region's fraction of the pixels.
     Better:
         Higher, if the region is what the class depends on.
     Source:
         Arras, Osman, Samek 2022 (relevance rank accuracy).
     Fails when:
-        As :func:`relevance_mass`. It sees the order only: a map that is nearly flat counts as much as a sharp
-        one, and among equal pixels (a map with many zeros) the index decides.
+        As :func:`relevance_mass`. Only the order counts: a nearly flat map scores as a sharp one, and among equal
+        pixels (a map with many zeros) the index decides.
 
     Returns:
         ``(N,)``.
@@ -69,21 +69,21 @@ def relevance_rank(saliency: Tensor, region: Tensor) -> Tensor:
 
 
 def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: int = 0) -> Tensor:
-    """Whether the most salient pixel lies in the region; the first index among equals.
+    """Whether the most salient pixel lies in the region; ties by lower pixel index.
 
     Formula:
         1 if a pixel of the region is at most ``tolerance`` pixels away from the most salient pixel along
         every axis (Chebyshev distance: the region dilated by a square), else 0.
     Range:
-        0 or 1 an image; the mean over images is the hit rate. A random map hits with the dilated region's
-        share of the pixels.
+        0 or 1 per image; the mean over images is the hit rate. A random map hits at a rate equal to the dilated
+        region's fraction of the pixels.
     Better:
         Higher, if the region is what the class depends on.
     Source:
         Zhang et al. 2018 (pointing game), who allow 15 pixels in photographs.
     Fails when:
-        One pixel stands for the whole map: noise moves it, and a map that is otherwise wrong can hit. The
-        tolerance makes small regions large, so the random map's rate belongs beside it.
+        One pixel represents the whole map: noise can move it, and a map that is otherwise wrong can hit. The
+        tolerance enlarges small regions most, so report the rate of a random map as well.
 
     Args:
         saliency: ``(N, *pixels)``, non-negative.
@@ -94,7 +94,7 @@ def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: int = 0) -> Te
         ``(N,)``: 1.0, 0.0, or NaN for an image without any saliency.
 
     Raises:
-        ValueError: as :func:`relevance_mass`; for a tolerance that is no whole number of at least 0.
+        ValueError: as :func:`relevance_mass`, or for a tolerance that is not a whole number of at least 0.
     """
     if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
         raise ValueError(f"tolerance is {tolerance!r}: expected a whole number of pixels, at least 0")
@@ -106,19 +106,19 @@ def pointing_game(saliency: Tensor, region: Tensor, *, tolerance: int = 0) -> Te
 
 
 def gini_sparseness(saliency: Tensor) -> Tensor:
-    """Gini index of the saliency over the pixels: how few pixels hold it.
+    """Gini index of the saliency over the pixels: how concentrated it is on few of them.
 
     Formula:
         ``sum over i of (2 i - P - 1) s_i / (P sum of s)`` with the pixels s in ascending order, i = 1 ... P.
     Range:
-        [0, 1 - 1/P]: 0 if all pixels are equal, the end if one pixel holds everything.
+        [0, 1 - 1/P]: 0 if all P pixels are equal, 1 - 1/P if one pixel has all the saliency.
     Better:
-        Higher is sparser. Not better by itself.
+        Higher is sparser, which is not better by itself.
     Source:
         Hurley & Rickard 2009; on attributions: Chalasani et al. 2020.
     Fails when:
-        It is read alone. It says nothing about being right: one arbitrary pixel is as sparse as can be, and a
-        random network can have sparse maps. Maps of different sizes or reductions are not comparable.
+        It is used alone. A sparse map need not be right: one arbitrary pixel is as sparse as possible, and an
+        untrained network can have sparse maps. Maps of different sizes or reductions are not comparable.
 
     Args:
         saliency: ``(N, *pixels)``, non-negative.
@@ -127,7 +127,7 @@ def gini_sparseness(saliency: Tensor) -> Tensor:
         ``(N,)``; NaN for an image without any saliency.
 
     Raises:
-        ValueError: for negative saliency.
+        ValueError: for negative or NaN saliency.
     """
     check_saliency(saliency, non_negative=True)
     ascending = at_least_float32(saliency).flatten(1).sort(dim=1).values
@@ -137,20 +137,20 @@ def gini_sparseness(saliency: Tensor) -> Tensor:
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman's correlation of two maps over their pixels, equal pixels with the mean of their ranks.
+    """Spearman's correlation of two maps over their pixels; equal pixels share the mean of their ranks.
 
     Formula:
-        Pearson's correlation of the ranks, image by image.
+        Pearson's correlation of the ranks, per image.
     Range:
         [-1, 1]; 1 for maps in the same order, 0 in expectation for unrelated ones.
     Better:
-        Depends on the question: higher for the same map under noise (stability), near 0 for the map of a
-        network whose weights were drawn again (sanity).
+        Higher for maps of an image and of its noisy copy (stability); near 0 for maps of a trained network and of
+        one with randomised weights (sanity check).
     Source:
         Spearman 1904; for maps of randomised networks: Adebayo et al. 2018.
     Fails when:
-        Most pixels carry no saliency: their order is noise that counts as much as that of the few that do.
-        A smooth prior common to both maps (bright centre, edges) correlates without any shared reason.
+        Most pixels have next to no saliency: their order is noise, yet counts as much as that of the others. What
+        all maps have in common (a bright centre, edges) correlates without any common reason.
 
     Args:
         first: ``(N, *pixels)``, any sign.
@@ -166,7 +166,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     check_saliency(second)
     if first.shape != second.shape:
         raise ValueError(
-            f"second has shape {tuple(second.shape)}: expected {tuple(first.shape)} like first, one map an image"
+            f"second has shape {tuple(second.shape)}: expected {tuple(first.shape)} like first, one map per image"
         )
     a, b = (_centred_ranks(at_least_float32(array).flatten(1)) for array in (first, second))
     correlation = (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
@@ -174,7 +174,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _centred_ranks(flat: Tensor) -> Tensor:
-    """Twice the average rank of each pixel less its mean, ``(N, P)`` float64: exact, 0 for a constant map."""
+    """Twice the mean rank of each pixel minus its average, ``(N, P)`` float64: exact, and 0 for a constant map."""
     ascending = flat.sort(dim=1).values
     below = torch.searchsorted(ascending, flat.contiguous())
     up_to = torch.searchsorted(ascending, flat.contiguous(), right=True)
@@ -182,7 +182,7 @@ def _centred_ranks(flat: Tensor) -> Tensor:
 
 
 def _square(index: Tensor, shape: torch.Size, tolerance: int) -> Tensor:
-    """True at most ``tolerance`` pixels away along every axis from the pixel ``index`` ``(N,)``; ``(N, P)``."""
+    """True within ``tolerance`` pixels of the pixel ``index`` ``(N,)`` along every axis; ``(N, P)``."""
     near = torch.ones(len(index), 1, dtype=torch.bool, device=index.device)
     for size, coordinate in zip(shape, torch.unravel_index(index, shape), strict=True):
         along = (torch.arange(size, device=index.device) - coordinate.unsqueeze(1)).abs() <= tolerance
@@ -191,7 +191,7 @@ def _square(index: Tensor, shape: torch.Size, tolerance: int) -> Tensor:
 
 
 def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
-    """Both flattened to ``(N, P)`` after checks."""
+    """Both, checked and flattened to ``(N, P)``."""
     check_saliency(saliency, non_negative=True)
     if region.dtype != torch.bool or region.shape != saliency.shape:
         raise ValueError(
@@ -200,5 +200,5 @@ def _checked_region(saliency: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
         )
     flat = region.flatten(1)
     if flat.device.type == "cpu" and not flat.any(1).all():
-        raise ValueError(f"{int((~flat.any(1)).sum())} regions are empty: leave those images out, nothing can be hit")
+        raise ValueError(f"{int((~flat.any(1)).sum())} regions are empty: leave out those images, nothing can be hit")
     return at_least_float32(saliency).flatten(1), flat

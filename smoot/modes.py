@@ -1,14 +1,11 @@
-"""Modes of a network for the length of a block: all submodules in eval mode, or running statistics kept.
-
-And how a lack of memory is told from other errors.
-"""
+"""Modes of a model for the length of a ``with`` block: eval mode, and running statistics that stay as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 
 @contextmanager
@@ -27,7 +24,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Normalisation layers in training mode use the batch's statistics inside the block but do not record them.
 
-    Running means and variances, and the count of batches, stay as they are.
+    Running means and variances, and the number of batches seen, stay as they are.
     """
     tracking = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
     tracking = [module for module in tracking if module.training]
@@ -40,7 +37,10 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
             module.track_running_stats = True
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an accelerator's or the CPU's allocator had no more."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in told or "can't allocate memory" in told
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Whether an image's logits depend on the other images of its batch, as with BatchNorm in training mode."""
+    return any(
+        isinstance(module, _NormBase) and (module.training or module.running_mean is None)
+        for module in model.modules()
+        if not isinstance(module, _InstanceNorm)
+    )

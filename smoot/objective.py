@@ -1,43 +1,93 @@
 """The saliency-guided loss of one batch: cross-entropy on the images plus consistency on masked copies.
 
-Plain training, SGT and SMOOT are this one step with three schedules. :func:`guided_loss` gives a loss to call
-``backward`` on; :func:`smoot.step.guided_backward` does that too, for less.
+Plain training, SGT and SMOOT all compute this loss; they differ in the plan of each step. What no plan changes, how
+saliency is taken, filled in and compared, is in :class:`Guidance`. Call ``backward`` on the total of
+:func:`guided_loss`, or use :func:`smoot.step.guided_backward`, which computes loss and gradients in fewer passes.
 """
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.checks import at_least_float32, check_inputs, check_logits, check_targets
-from smoot.guidance import Guidance
-from smoot.masking import fill_masked
+from smoot.checks import at_least_float32, check_between, check_choice, check_inputs, check_logits, check_targets
+from smoot.masking import Fill, fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.modes import statistics_kept
-from smoot.saliency import Score, input_gradient, target_score
+from smoot.saliency import Reduction, Score, input_gradient, saliency_map, target_score
 from smoot.scheduler import Feedback, MaskPlan
-from smoot.selection import choose_images, choose_pixels, image_weights
 
-FAINTEST = 1e-30  # a certain image's share in the loss is floored here, so that its input gradient does not vanish
+SaliencyPass = Literal["reuse", "eval"]
+Statistics = Literal["keep", "update"]
+Consistency = Literal["kl", "cross_entropy"]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How images are masked and compared: the settings that stay the same during training.
+
+    The defaults are SMOOT's; docs/method.md lists those of SGT as published.
+
+    Attributes:
+        score: whose input gradient ranks the pixels, see :func:`smoot.saliency.target_score`.
+        reduction: of the gradient over the channels, see :func:`smoot.saliency.saliency_map`.
+        saliency_pass: the forward pass that is differentiated: ``reuse`` takes the training-mode pass of the loss,
+            ``eval`` an additional one in eval mode. With BatchNorm or dropout the two give different masks.
+        fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
+        fill_value: the constant of fill ``constant``.
+        masked_statistics: whether the masked forward pass updates the running statistics of normalisation layers.
+            ``update`` is the behaviour of SGT's published code: the statistics describe a mixture of clean and
+            masked images, which costs accuracy on clean test images. With ``keep`` they describe clean images.
+        consistency: what masked images should be answered with: the clean image's probabilities (``kl``, SGT), or
+            the label (``cross_entropy``, which makes masking an augmentation).
+        kl_weight: lambda, the weight of the consistency term, at least 0.
+        detach_target: whether p(clean) is a constant in the KL term. SGT as published differentiates both sides.
+        label_smoothing: of the cross-entropy term, in [0, 1].
+
+    Raises:
+        ValueError: for a value that is not among these.
+    """
+
+    score: Score = "log_odds"
+    reduction: Reduction = "mean_abs"
+    saliency_pass: SaliencyPass = "reuse"
+    fill: Fill = "uniform"
+    fill_value: float = 0.0
+    masked_statistics: Statistics = "keep"
+    consistency: Consistency = "kl"
+    kl_weight: float = 1.0
+    detach_target: bool = True
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_choice("score", self.score, get_args(Score))
+        check_choice("reduction", self.reduction, get_args(Reduction))
+        check_choice("saliency_pass", self.saliency_pass, get_args(SaliencyPass))
+        check_choice("fill", self.fill, get_args(Fill))
+        check_choice("masked_statistics", self.masked_statistics, get_args(Statistics))
+        check_choice("consistency", self.consistency, get_args(Consistency))
+        check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
+        check_between("label_smoothing", self.label_smoothing)
 
 
 @dataclass(frozen=True)
 class GuidedLoss:
-    """The loss of one batch and what masking did; every number is a 0-d tensor on the batch's device.
+    """The loss of one batch and what masking did. All but the logits are 0-d tensors on the batch's device.
 
     Attributes:
-        total: classification + kl_weight * consistency; the one to call ``backward`` on.
-        classification: mean cross-entropy in nats.
-        consistency: sum over masked images of KL(p(clean) || p(masked)), or of the masked images' cross-entropy,
-            divided by the batch size, in nats.
+        total: classification + kl_weight * consistency; call ``backward`` on it.
+        classification: mean cross-entropy in nats, detached.
+        consistency: the masked images' KL(p(clean) || p(masked)), or their cross-entropy, summed and divided by the
+            batch size, in nats, detached.
         logits: ``(N, C)`` of the clean images, with their graph.
-        masked_share: share of the batch's images that were masked and counted, in [0, 1].
-        masked_pixels: mean share of pixels masked in those images; NaN if there are none.
+        masked_share: share of the batch's images with a masked pixel, in [0, 1].
+        masked_pixels: mean fraction of masked pixels in those images; NaN if there are none.
         information_loss: mean KL of those images in nats; NaN if there are none.
-        flip_share: share of those images whose answer changes; NaN if there are none.
+        flip_share: share of those images whose predicted class changes; NaN if there are none.
         cross_entropy_rise: mean rise of their cross-entropy in nats; NaN if there are none.
-        feedback: accuracy and hard-label cross-entropy for the schedule.
+        feedback: accuracy and cross-entropy for the schedule.
     """
 
     total: Tensor
@@ -53,35 +103,18 @@ class GuidedLoss:
 
 
 @dataclass(frozen=True)
-class Masked:
-    """The masked images of a batch.
+class MaskedImages:
+    """The masked copies of some images of a batch.
 
     Attributes:
-        chosen: ``(M,)`` their rows in the batch.
+        index: ``(M,)`` int64, their rows in the batch.
         mask: ``(M, *pixels)`` bool, True = masked.
-        images: ``(M, C, *pixels)`` or ``(M, F)``, filled.
+        images: ``(M, C, *pixels)`` or ``(M, F)``, with masked pixels filled.
     """
 
-    chosen: Tensor
+    index: Tensor
     mask: Tensor
     images: Tensor
-
-
-def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool = True) -> Tensor:
-    """Mean over the batch of KL(p(.|x) || p(.|masked x)) in nats (SGT, Ismail et al. 2021, eq. 2).
-
-    Args:
-        logits: ``(N, C)`` of the clean images.
-        masked_logits: ``(N, C)`` of the masked ones.
-        detach_target: no gradient reaches ``logits``.
-
-    Returns:
-        0-d tensor, at least 0.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
-    return _kl_per_image(logits, masked_logits, detach_target).mean()
 
 
 def guided_loss(
@@ -95,7 +128,7 @@ def guided_loss(
 ) -> GuidedLoss:
     """Loss of one batch under a plan: ``CE + kl_weight / N * sum over masked images of KL``.
 
-    With a plan that masks nothing this is cross-entropy to the last bit, from exactly one forward. The
+    With a plan that masks nothing this is cross-entropy to the last bit, from exactly one forward pass. The
     parameters' ``.grad`` is untouched until the caller calls ``total.backward()``.
 
     Args:
@@ -103,141 +136,145 @@ def guided_loss(
         inputs: ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``, floating point.
         targets: ``(N,)`` int64 labels.
         plan: what to mask, usually ``schedule.plan``.
-        guidance: how to mask and compare; the default is ``Guidance()``.
-        generator: source of the random images and fills, on the inputs' device.
+        guidance: how to mask and compare; by default ``Guidance()``.
+        generator: source of the random images, pixels and fills, on the inputs' device.
 
     Returns:
         :class:`GuidedLoss`.
 
     Raises:
-        TypeError: for integer inputs, labels that are not int64, or a model that returns no tensor.
-        ValueError: for empty or NaN inputs, mismatching shapes, labels out of range, or a plan by saliency
-            mass together with the signed reduction.
+        TypeError: for inputs that are not floating point, targets not int64, or a model that returns no tensor.
+        ValueError: for empty or NaN inputs, mismatching shapes, or targets out of range.
     """
     guidance = Guidance() if guidance is None else guidance
-    count = checked_count(inputs, targets, plan, guidance)
-    if count == 0:
-        return loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
-    wanted = needs_gradient(plan, guidance)
-    before = gradient_beforehand(model, inputs, targets, plan, guidance) if wanted else None
-    variable = inputs.detach().requires_grad_() if wanted and guidance.saliency_pass != "eval" else inputs
-    logits = check_logits(model(variable), targets)
-    gradient = score_gradient(logits, variable, targets, guidance) if variable is not inputs else before
-    masked = mask_images(model, inputs, targets, logits.detach(), gradient, plan, guidance, generator)
-    masked_logits = answer_masked(model, masked, guidance)
-    return loss_with_masks(logits, masked_logits, targets, masked, plan, guidance)
-
-
-def checked_count(inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance) -> int:
-    """The number of masked images, known before the step, after all checks of :func:`guided_loss`."""
     check_inputs(inputs)
     check_targets(targets, len(inputs))
-    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
-        raise ValueError("pixels 'mass' needs a non-negative saliency, got reduction 'signed_mean': use 'mean_abs'")
-    return plan.num_images(len(inputs))
+    if plan.num_images(len(inputs)) == 0:
+        return loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
+    gradient = gradient_before_forward(model, inputs, targets, plan, guidance)
+    reuse = needs_gradient(plan) and guidance.saliency_pass == "reuse"
+    variable = inputs.detach().requires_grad_() if reuse else inputs
+    logits = check_logits(model(variable), targets)
+    if reuse:
+        gradient = gradient_from_graph(logits, variable, targets, guidance)
+    masked = mask_images(model, inputs, targets, gradient, plan, guidance, generator)
+    return loss_with_masks(logits, forward_masked(model, masked, guidance), targets, masked, guidance)
 
 
-def needs_gradient(plan: MaskPlan, guidance: Guidance) -> bool:
-    """Whether the masks or their fill depend on the input gradient."""
-    return plan.ranking != "random" or guidance.fill == "worst_case"
+def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool = True) -> Tensor:
+    """Mean over the batch of KL(p(.|x) || p(.|masked x)) in nats (SGT, Ismail et al. 2021, eq. 2).
+
+    Args:
+        logits: ``(N, C)`` of the clean images.
+        masked_logits: ``(N, C)`` of the masked ones.
+        detach_target: whether no gradient reaches ``logits``.
+
+    Returns:
+        0-d tensor, at least 0.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    return _kl_per_image(logits, masked_logits, detach_target).mean()
 
 
-def gradient_beforehand(
+def needs_gradient(plan: MaskPlan) -> bool:
+    """Whether the plan ranks pixels by the input gradient."""
+    return plan.ranking != "random"
+
+
+def gradient_before_forward(
     model: nn.Module, inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance
 ) -> Tensor | None:
-    """The gradient of pass ``eval`` if all images are masked: SGT takes it before the clean forward moves statistics.
+    """The input gradient of pass ``eval`` where all images are masked, else None.
 
-    Of a part of the images it is taken once that part is known, by :func:`mask_images`.
+    SGT takes it before the clean forward pass updates the running statistics. Where part of the images is masked,
+    :func:`mask_images` takes it of those alone.
     """
-    if guidance.saliency_pass != "eval" or plan.num_images(len(inputs)) < len(inputs):
-        return None
-    return input_gradient(model, inputs, targets, of=guidance.of)
+    before = guidance.saliency_pass == "eval" and plan.num_images(len(inputs)) == len(inputs)
+    return input_gradient(model, inputs, targets, score=guidance.score) if before and needs_gradient(plan) else None
 
 
-def score_gradient(logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance) -> Tensor:
-    """The input gradient of passes ``reuse`` and ``loss`` from the graph of the clean forward, which is kept."""
-    if guidance.saliency_pass == "loss":
-        upstream = loss_gradient(logits, targets)
-        (gradient,) = torch.autograd.grad(logits, variable, upstream, retain_graph=True)
-        return toward_score(gradient, guidance.of)
-    (gradient,) = torch.autograd.grad(target_score(logits, targets, guidance.of).sum(), variable, retain_graph=True)
+def gradient_from_graph(logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance) -> Tensor:
+    """The input gradient of pass ``reuse``, from the graph between ``variable`` and ``logits``, which is kept."""
+    score = target_score(logits, targets, guidance.score).sum()
+    (gradient,) = torch.autograd.grad(score, variable, retain_graph=True)
     return gradient
-
-
-def loss_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    """Gradient of the mean cross-entropy with respect to the logits, ``(N, C)``, without cancellation.
-
-    ``(1 - p_y) (q - e_y) / N`` with q the softmax over the other classes. Automatic differentiation computes
-    ``p_y - 1``, which is exactly 0 in float32 once an image is answered with a probability above 1 - 6e-8; its
-    input gradient would be 0 as well. Here 1 - p_y is the sigmoid of minus the log-odds, floored at 1e-30.
-    """
-    raised = at_least_float32(logits.detach())
-    index = targets.unsqueeze(1)
-    missing = torch.sigmoid(-target_score(raised, targets, "log_odds")).clamp(min=FAINTEST).unsqueeze(1)
-    others = raised.scatter(1, index, -torch.inf).softmax(1)
-    upstream = missing * others.scatter(1, index, -1.0) / len(targets)
-    return upstream.to(logits.dtype)
-
-
-def toward_score(gradient: Tensor, of: Score) -> Tensor:
-    """The loss's input gradient with the sign of the score's: an image's own positive factor does not matter."""
-    return gradient if of == "loss" else -gradient
 
 
 def mask_images(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
-    logits: Tensor,
     gradient: Tensor | None,
     plan: MaskPlan,
     guidance: Guidance,
     generator: torch.Generator | None,
-) -> Masked:
-    """Chooses images and pixels and fills them; without a gradient of the whole batch takes it of the chosen ones."""
-    chosen = choose_images(plan, logits, targets, plan.num_images(len(inputs)), generator)
-    everything = len(chosen) == len(inputs)
-    images = inputs.detach() if everything else inputs.detach()[chosen]
-    if gradient is not None:
-        gradient = gradient if everything else gradient[chosen]
-    elif needs_gradient(plan, guidance):
-        gradient = input_gradient(model, images, targets[chosen], of=guidance.of)
-    mask = choose_pixels(plan, images, gradient, guidance.reduction, generator)
-    uphill = -gradient if gradient is not None and guidance.of == "loss" else gradient  # of the true class's score
-    filled = fill_masked(
-        images, mask, fill=guidance.fill, value=guidance.fill_value, gradient=uphill, generator=generator
-    )
-    return Masked(chosen, mask, filled)
+) -> MaskedImages:
+    """Draws the images of a plan that masks at least one, and masks and fills their pixels.
+
+    Args:
+        model, inputs, targets, plan, guidance, generator: as for :func:`guided_loss`.
+        gradient: input gradient of the whole batch; without one it is taken of the drawn images, in eval mode, if
+            the plan needs it.
+    """
+    size, count = len(inputs), plan.num_images(len(inputs))
+    images = inputs.detach()
+    if count == size:
+        index = torch.arange(size, device=targets.device)
+    else:
+        index = torch.randperm(size, generator=generator, device=targets.device)[:count]
+        images = images[index]
+        gradient = None if gradient is None else gradient[index]
+    if gradient is None and needs_gradient(plan):
+        gradient = input_gradient(model, images, targets[index], score=guidance.score)
+    mask = _mask(images, gradient, plan, guidance, generator)
+    filled = fill_masked(images, mask, fill=guidance.fill, value=guidance.fill_value, generator=generator)
+    return MaskedImages(index, mask, filled)
 
 
-def answer_masked(model: nn.Module, masked: Masked, guidance: Guidance) -> Tensor:
-    """Logits ``(M, C)`` of the masked images, in the mode that the model is in."""
+def _mask(
+    images: Tensor, gradient: Tensor | None, plan: MaskPlan, guidance: Guidance, generator: torch.Generator | None
+) -> Tensor:
+    """The mask ``(M, *pixels)`` of ``(M, C, *pixels)`` or ``(M, F)``; the gradient is None for ranking ``random``."""
+    if gradient is None or plan.ranking == "random":
+        shape = images.shape if images.ndim == 2 else images.shape[:1] + images.shape[2:]
+        return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
+    saliency = saliency_map(gradient, reduction=guidance.reduction)
+    if plan.ranking == "protected":
+        return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
+    return lowest_saliency_mask(-saliency if plan.ranking == "highest" else saliency, plan.mask_fraction)
+
+
+def forward_masked(model: nn.Module, masked: MaskedImages, guidance: Guidance) -> Tensor:
+    """Logits ``(M, C)`` of the masked images, from the model in the mode it is in."""
     with statistics_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
         logits: Tensor = model(masked.images)
     return logits
 
 
 def loss_with_masks(
-    logits: Tensor, masked_logits: Tensor, targets: Tensor, masked: Masked, plan: MaskPlan, guidance: Guidance
+    logits: Tensor, masked_logits: Tensor, targets: Tensor, masked: MaskedImages, guidance: Guidance
 ) -> GuidedLoss:
-    """The loss from both answers, with the graphs that they have."""
-    everything, size = len(masked.chosen) == len(targets), len(targets)
-    clean, labels = (logits, targets) if everything else (logits[masked.chosen], targets[masked.chosen])
+    """The loss from the logits of clean and masked images, differentiable as far as they are.
+
+    Images without a single masked pixel (of few pixels, or of a small fraction) do not count.
+    """
+    whole_batch, size = len(masked.index) == len(targets), len(targets)
+    clean, labels = (logits, targets) if whole_batch else (logits[masked.index], targets[masked.index])
     divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
     clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits)
-    answer = clean.argmax(1)
-    log_odds = target_score(clean, labels, "log_odds")
-    weights = image_weights(plan, masked.mask, answer == labels, divergence.detach(), log_odds, size)
+    weights = masked.mask.flatten(1).any(1).to(divergence.dtype)
     masked_loss = F.cross_entropy(after, labels, reduction="none")
-    asked = masked_loss if guidance.consistency == "cross_entropy" else divergence
-    consistency = (weights * asked).sum() / size
+    compared = masked_loss if guidance.consistency == "cross_entropy" else divergence
+    consistency = (weights * compared).sum() / size
     classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     rise = masked_loss.detach() - F.cross_entropy(clean, labels, reduction="none")
     effects = torch.stack(
         [
             masked.mask.flatten(1).to(rise.dtype).mean(1),
             divergence.detach(),
-            (after.argmax(1) != answer).to(rise.dtype),
+            (after.argmax(1) != clean.argmax(1)).to(rise.dtype),
             rise,
         ]
     )
@@ -257,7 +294,7 @@ def loss_with_masks(
 
 
 def loss_without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
-    """Plain cross-entropy."""
+    """The loss of a plan that masks nothing: cross-entropy."""
     classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
     zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
     return GuidedLoss(
@@ -275,18 +312,18 @@ def loss_without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> G
 
 
 def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
-    """KL(p(clean) || p(masked)) of each image, ``(N,)``, in float32 at least."""
+    """KL(p(clean) || p(masked)) of each image, ``(N,)``, at least in float32."""
     if logits.ndim != 2 or logits.shape != masked_logits.shape:
         raise ValueError(
             f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
-            "expected (N, C), the same twice"
+            "expected (N, C), both of the same shape"
         )
     target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
     return F.kl_div(at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
 
 
 def _feedback(logits: Tensor, targets: Tensor, classification: Tensor, guidance: Guidance) -> Feedback:
-    """Accuracy and cross-entropy against the hard labels."""
+    """Accuracy and cross-entropy, the latter without label smoothing."""
     logits = at_least_float32(logits.detach())
     hard = F.cross_entropy(logits, targets) if guidance.label_smoothing else classification.detach()
     accuracy = (logits.argmax(1) == targets).to(hard.dtype).mean()

@@ -1,7 +1,7 @@
 """Input gradients and the saliency maps made from them.
 
-Inputs are ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``. A saliency map is ``(N, *pixels)``: the channel
-axis is reduced away, and ``(N, F)`` counts as one channel of F pixels.
+Inputs are ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``. A saliency map is ``(N, *pixels)``, without the channel
+axis; ``(N, F)`` counts as one channel of F pixels.
 """
 
 from typing import Literal, get_args
@@ -20,62 +20,64 @@ from smoot.checks import (
 )
 from smoot.modes import evaluation_mode
 
-Score = Literal["logit", "log_prob", "log_odds", "loss"]
+Score = Literal["logit", "log_prob", "log_odds"]
 Reduction = Literal["signed_mean", "mean_abs", "max_abs", "l2"]
 
 
-def target_score(logits: Tensor, targets: Tensor, of: Score = "log_odds") -> Tensor:
-    """The number per image whose input gradient is taken.
+def target_score(logits: Tensor, targets: Tensor, score: Score = "log_odds") -> Tensor:
+    """The score of each image's target class, whose input gradient is the saliency.
 
-    With logits z and true class y: ``logit`` is z_y; ``log_prob`` is log p_y, as in SGT (Ismail et al.
-    2021, Algorithm 1); ``loss`` is -log p_y; ``log_odds`` is log(p_y / (1 - p_y)) = z_y - logsumexp of the
-    others. The gradient of log p_y is that of the log-odds times (1 - p_y), so both rank pixels alike, but
-    the log-odds' gradient does not vanish when an image is answered with certainty.
+    With logits z and target y: ``logit`` is z_y; ``log_prob`` is log p_y, as in SGT (Ismail et al. 2021,
+    Algorithm 1); ``log_odds`` is log(p_y / (1 - p_y)), which is z_y minus the logsumexp of the other logits. The
+    gradient of log p_y is that of the log-odds times (1 - p_y): both rank an image's pixels alike, but the gradient
+    of the log-odds does not vanish as p_y approaches 1.
 
     Args:
         logits: ``(N, C)``, C >= 2; half precision is raised to float32.
         targets: ``(N,)`` int64.
-        of: which score.
+        score: ``logit`` | ``log_prob`` | ``log_odds``.
 
     Returns:
         ``(N,)``, differentiable.
+
+    Raises:
+        ValueError: for an unknown score.
     """
-    check_choice("of", of, get_args(Score))
+    check_choice("score", score, get_args(Score))
     logits = at_least_float32(logits)
     index = targets.unsqueeze(1)
     true_logit = logits.gather(1, index).squeeze(1)
-    if of == "logit":
+    if score == "logit":
         return true_logit
-    if of == "log_odds":
+    if score == "log_odds":
         return true_logit - logits.scatter(1, index, -torch.inf).logsumexp(1)
-    log_prob = logits.log_softmax(1).gather(1, index).squeeze(1)
-    return log_prob if of == "log_prob" else -log_prob
+    return logits.log_softmax(1).gather(1, index).squeeze(1)
 
 
-def input_gradient(model: nn.Module, inputs: Tensor, targets: Tensor, *, of: Score = "log_odds") -> Tensor:
-    """Gradient of each image's score with respect to its pixels, in eval mode (Simonyan et al. 2014).
+def input_gradient(model: nn.Module, inputs: Tensor, targets: Tensor, *, score: Score = "log_odds") -> Tensor:
+    """Gradient of each image's score with respect to the image, in eval mode (Simonyan et al. 2014).
 
-    The model is left as it was: every submodule's mode, the buffers, and the parameters' ``.grad``.
+    The model stays as it was: every submodule's mode, the buffers, and the parameters' ``.grad``.
 
     Args:
         model: maps inputs to logits ``(N, C)``.
         inputs: ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``, floating point.
-        targets: ``(N,)`` int64, the class whose score is differentiated.
-        of: the score, see :func:`target_score`.
+        targets: ``(N,)`` int64, the classes whose score is differentiated.
+        score: see :func:`target_score`.
 
     Returns:
         Gradient shaped like ``inputs``, detached.
 
     Raises:
-        TypeError: for integer inputs, labels that are not int64, or a model that returns no tensor.
-        ValueError: for empty or NaN inputs, mismatching shapes, labels out of range.
+        TypeError: for inputs that are not floating point, targets not int64, or a model that returns no tensor.
+        ValueError: for an unknown score, empty or NaN inputs, mismatching shapes, or targets out of range.
     """
     check_inputs(inputs)
     check_targets(targets, len(inputs))
     with evaluation_mode(model), torch.enable_grad():
         variable = inputs.detach().requires_grad_()
         logits = check_logits(model(variable), targets)
-        (gradient,) = torch.autograd.grad(target_score(logits, targets, of).sum(), variable)
+        (gradient,) = torch.autograd.grad(target_score(logits, targets, score).sum(), variable)
     return gradient
 
 
@@ -86,15 +88,15 @@ def smooth_gradient(
     *,
     noise_std: float = 0.15,
     num_samples: int = 25,
-    of: Score = "log_odds",
+    score: Score = "log_odds",
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """SmoothGrad: the mean input gradient over noisy copies of each image (Smilkov et al. 2017, eq. 1).
 
     Args:
-        model, inputs, targets, of: as in :func:`input_gradient`.
-        noise_std: standard deviation of the noise as a share of each image's own range (max - min).
-        num_samples: number of noisy copies.
+        model, inputs, targets, score: as in :func:`input_gradient`.
+        noise_std: standard deviation of the noise as a fraction of each image's own range (max - min), at least 0.
+        num_samples: number of noisy copies, at least 1.
         generator: source of the noise, on the inputs' device.
 
     Returns:
@@ -111,15 +113,15 @@ def smooth_gradient(
     total = torch.zeros_like(at_least_float32(inputs))
     for _ in range(num_samples):
         noise = torch.randn(inputs.shape, dtype=inputs.dtype, device=inputs.device, generator=generator)
-        total += input_gradient(model, inputs + spread * noise, targets, of=of)
+        total += input_gradient(model, inputs + spread * noise, targets, score=score)
     return (total / num_samples).to(inputs.dtype)
 
 
 def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tensor:
-    """Reduces a gradient over its channels to one number a pixel.
+    """Reduces a gradient over its channels to one number per pixel.
 
-    The choice decides the method: bottom-50 % masks by ``signed_mean`` (what SGT's published code ranks by)
-    and by ``mean_abs`` overlap no better than chance.
+    The reduction decides the method: masks of the 50 % least salient pixels by ``signed_mean`` (what SGT's published
+    code ranks by) and by ``mean_abs`` overlap no better than chance.
 
     Args:
         gradient: ``(N, C, *pixels)`` or ``(N, F)``.

@@ -1,17 +1,17 @@
-"""The backward of a whole guided step for the price of what it cannot do without.
+"""Compute all gradients of one guided step in the fewest passes.
 
-Counted in forwards of the batch, where a backward to the parameters is 2 and one to the inputs alone 1, the step
-of :func:`smoot.objective.guided_loss` followed by ``backward`` costs 4 + 3 r for the share r of masked images:
-the input gradient takes a backward of its own. But the cross-entropy's backward passes by the inputs anyway.
-Where its gradient there ranks the pixels as the score's does, :func:`guided_backward` stops it there: 3 + 3 r.
-Everywhere, the clean images' graph is gone before the masked ones need
-theirs, so that memory stays that of plain training.
+Cost is counted in forward passes over the batch, a backward pass to the parameters being 2 and one to the inputs
+alone 1. With a share r of masked images, :func:`smoot.objective.guided_loss` and ``total.backward()`` cost 4 + 3 r:
+the input gradient takes a backward pass to the inputs of its own. But the backward pass of the cross-entropy reaches
+the inputs anyway. Where the gradient found there ranks pixels as the score's does, :func:`guided_backward` uses it,
+and the step costs 3 + 3 r. In either case the graph of the clean images is freed before that of the masked images is
+built, so the peak of memory is that of plain training.
 
-An image's share of the loss's gradient is its own log-odds' times -(1 - p_y) / N, a factor that changes neither
-the order of its pixels nor their shares of its saliency, and which :func:`smoot.objective.loss_gradient` keeps
-from vanishing. That holds where images do not answer each other. Batch statistics make them: then a certain
-image's gradient is mostly the others' effect on it, and the two gradients are different. So ``reuse`` takes this
-way only for models without batch statistics, and ``loss`` always.
+The two rank alike where images are answered independently: the cross-entropy's gradient with respect to image i is
+that of its own log-odds, times -(1 - p_i) / N, a factor which changes only the scale of the map (and which
+:func:`cross_entropy_gradient` keeps from rounding to zero). With batch statistics the gradient also holds the
+effect on the other images' loss, and that effect dominates once p_i is near 1. Models with batch statistics
+therefore pay for the additional backward pass.
 """
 
 from contextlib import nullcontext
@@ -19,25 +19,26 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from smoot.checks import check_logits
-from smoot.guidance import Guidance
+from smoot.checks import at_least_float32, check_inputs, check_logits, check_targets
+from smoot.modes import uses_batch_statistics
 from smoot.objective import (
+    Guidance,
     GuidedLoss,
-    answer_masked,
-    checked_count,
-    gradient_beforehand,
+    forward_masked,
+    gradient_before_forward,
+    gradient_from_graph,
     guided_loss,
-    loss_gradient,
     loss_with_masks,
     loss_without_masks,
     mask_images,
     needs_gradient,
-    score_gradient,
-    toward_score,
 )
+from smoot.saliency import target_score
 from smoot.scheduler import MaskPlan
+
+MIN_ERROR_PROBABILITY = 1e-30
+"""Floor on 1 - p for images answered with p close to 1, so that their input gradient does not become zero."""
 
 
 def guided_backward(
@@ -51,66 +52,83 @@ def guided_backward(
 ) -> GuidedLoss:
     """Adds the gradients of :func:`smoot.objective.guided_loss` to the parameters' ``.grad``.
 
-    They are those of ``guided_loss(...).total.backward()`` up to rounding, from fewer passes and less memory.
-    Nothing waits for the device. Precision: float32 or bfloat16 (float16 would need the loss scaled).
+    They are those of ``guided_loss(...).total.backward()`` up to rounding, from fewer passes and less memory. The
+    host never waits for the device. Precision: float32 or bfloat16; float16 would need loss scaling.
 
     Args:
         model, inputs, targets, plan, guidance, generator: as for :func:`smoot.objective.guided_loss`.
 
     Returns:
-        :class:`smoot.objective.GuidedLoss` with every tensor detached.
+        :class:`smoot.objective.GuidedLoss`, every tensor detached.
 
     Raises:
         TypeError, ValueError: as :func:`smoot.objective.guided_loss`.
     """
     guidance = Guidance() if guidance is None else guidance
-    if not guidance.detach_target:  # the clean answer's graph is needed to the end
+    if not guidance.detach_target:  # the masked images' gradient flows through the clean graph: nothing can be freed
         loss = guided_loss(model, inputs, targets, plan, guidance, generator=generator)
         _backward(loss.total)
         return _detached(loss)
-    count = checked_count(inputs, targets, plan, guidance)
-    wanted = count > 0 and needs_gradient(plan, guidance)
-    before = gradient_beforehand(model, inputs, targets, plan, guidance) if wanted else None
-    from_graph = wanted and guidance.saliency_pass != "eval"
-    variable = inputs.detach().requires_grad_() if from_graph else inputs
-    logits = check_logits(model(variable), targets)
-    if count == 0:
-        loss = loss_without_masks(logits, targets, guidance)
+    check_inputs(inputs)
+    check_targets(targets, len(inputs))
+    if plan.num_images(len(inputs)) == 0:
+        loss = loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
         _backward(loss.total)
         return _detached(loss)
-    gradient = _clean_backward(model, logits, variable, targets, guidance) if from_graph else before
-    if not from_graph:
+    gradient = gradient_before_forward(model, inputs, targets, plan, guidance)
+    reuse = needs_gradient(plan) and guidance.saliency_pass == "reuse"
+    variable = inputs.detach().requires_grad_() if reuse else inputs
+    logits = check_logits(model(variable), targets)
+    if reuse:
+        gradient = _backward_with_input_gradient(model, logits, variable, targets, guidance)
+    else:
         _backward(loss_without_masks(logits, targets, guidance).total)
     logits = logits.detach()
-    masked = mask_images(model, inputs, targets, logits, gradient, plan, guidance, generator)
-    loss = loss_with_masks(logits, answer_masked(model, masked, guidance), targets, masked, plan, guidance)
+    masked = mask_images(model, inputs, targets, gradient, plan, guidance, generator)
+    loss = loss_with_masks(logits, forward_masked(model, masked, guidance), targets, masked, guidance)
     _backward(loss.total)
     return _detached(loss)
 
 
-def shares_batch_statistics(model: nn.Module) -> bool:
-    """Whether an image's answer depends on the others in its batch: normalisation by the batch's statistics."""
-    return any(
-        isinstance(module, _NormBase) and (module.training or module.running_mean is None)
-        for module in model.modules()
-        if not isinstance(module, nn.modules.instancenorm._InstanceNorm)
-    )
+def _backward_with_input_gradient(
+    model: nn.Module, logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance
+) -> Tensor:
+    """The cross-entropy's backward pass to the parameters; returns an input gradient that ranks as the score's.
 
-
-def _clean_backward(model: nn.Module, logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance) -> Tensor:
-    """The cross-entropy's backward, and the input gradient with it or, at a price, before it."""
-    same = guidance.saliency_pass == "loss" or (guidance.of != "logit" and not shares_batch_statistics(model))
-    if same and not guidance.label_smoothing:
-        _backward(logits, loss_gradient(logits, targets))
+    The gradient comes from the same pass where it can (then every image has its own positive factor), else from an
+    additional one before it.
+    """
+    ranks_alike = guidance.score != "logit" and not uses_batch_statistics(model)
+    if ranks_alike and not guidance.label_smoothing:
+        _backward(logits, cross_entropy_gradient(logits, targets))
         assert variable.grad is not None
-        return toward_score(variable.grad, guidance.of)
-    gradient = score_gradient(logits, variable, targets, guidance)
+        return -variable.grad
+    gradient = gradient_from_graph(logits, variable, targets, guidance)
     _backward(loss_without_masks(logits, targets, guidance).total)
     return gradient
 
 
+def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """Gradient of the mean cross-entropy with respect to the logits, ``(N, C)``, without cancellation.
+
+    ``(1 - p_y) (q - e_y) / N``, where q is the softmax over the classes other than the target y. Automatic
+    differentiation computes ``p_y - 1``, which in float32 is exactly 0 once p_y exceeds 1 - 6e-8, and then the input
+    gradient is 0 too. Here 1 - p_y is the sigmoid of minus the log-odds, at least ``MIN_ERROR_PROBABILITY``.
+
+    Args:
+        logits: ``(N, C)``.
+        targets: ``(N,)`` int64.
+    """
+    raised = at_least_float32(logits.detach())
+    index = targets.unsqueeze(1)
+    error = torch.sigmoid(-target_score(raised, targets, "log_odds")).clamp(min=MIN_ERROR_PROBABILITY).unsqueeze(1)
+    others = raised.scatter(1, index, -torch.inf).softmax(1)
+    gradient = error * others.scatter(1, index, -1.0) / len(targets)
+    return gradient.to(logits.dtype)
+
+
 def _backward(tensor: Tensor, upstream: Tensor | None = None) -> None:
-    """``tensor.backward(upstream)`` in the precision that the forward chose, not in that of a surrounding autocast."""
+    """``tensor.backward(upstream)`` with any surrounding autocast off: the forward pass has chosen the precision."""
     kind = tensor.device.type
     casting = kind != "meta" and torch.is_autocast_enabled(kind)
     with torch.autocast(kind, enabled=False) if casting else nullcontext():

@@ -111,7 +111,7 @@ def test_the_masks_of_a_step_are_those_of_its_method(load: Load) -> None:
     methods, measures, subjects = load("step_methods"), load("step_measures"), load("step_subjects")
     variants = {variant.method: variant for variant in methods.variants()}
     setup = subjects.set_up(subjects.subjects()[NETWORK], 5, subjects.Mode("cpu"))
-    gradient = input_gradient(setup.network, setup.images, setup.labels, of="log_prob")
+    gradient = input_gradient(setup.network, setup.images, setup.labels, score="log_prob")
     expected = lowest_saliency_mask(saliency_map(gradient, reduction="signed_mean"), 0.5)
     assert (measures.step_masks(setup, variants["sgt"]) == expected).float().mean() > 0.99
     assert not measures.step_masks(

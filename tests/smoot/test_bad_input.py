@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss
 from smoot.curves import deletion_curve, insertion_curve, perturbation_curves
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.masking import (
     fill_masked,
     lowest_mass_mask,

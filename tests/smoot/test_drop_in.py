@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
 from workbench.config.profile import load_run

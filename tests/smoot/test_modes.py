@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.modes import evaluation_mode, statistics_kept
 from smoot.objective import guided_loss
 from smoot.scheduler import MaskPlan

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.objective import guided_loss, kl_consistency
 from smoot.scheduler import MaskPlan
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.objective import GuidedLoss, guided_loss
 from smoot.scheduler import MaskPlan
 

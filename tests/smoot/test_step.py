@@ -13,7 +13,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.masking import lowest_saliency_mask
 from smoot.objective import GuidedLoss, guided_loss, loss_gradient
 from smoot.saliency import saliency_map, target_score

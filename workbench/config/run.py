@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from smoot.checks import check_between
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
@@ -73,7 +73,7 @@ class AdaptiveConfig:
     feedback: Literal["training", "validation"] = "training"
 
     def __post_init__(self) -> None:
-        AdaptiveSchedule(decay=self.decay)  # it knows what is allowed
+        AdaptiveSchedule(decay=self.decay)  # raises for what is not allowed
 
 
 @dataclass(frozen=True)

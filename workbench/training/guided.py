@@ -15,11 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.modes import out_of_memory
+from smoot.checks import is_out_of_memory
 from smoot.objective import GuidedLoss
-from smoot.probe import first_order_change
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
-from smoot.sequence import SequenceSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig
@@ -28,6 +26,7 @@ from workbench.training.erasing import erase
 from workbench.training.inference import predict, share_correct
 from workbench.training.networks import create_backbone, pick_device
 from workbench.training.plain import Report, create_optimizer, shuffled_batches, steps_per_epoch
+from workbench.training.probe import first_order_change
 
 Row = dict[str, float]
 STEP_MEANS = ("total", "classification", "consistency", "masked_share")
@@ -196,7 +195,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     Returns:
         Means over the epoch: total, classification and consistency loss in nats, training accuracy, the planned
         image fraction, the competence, and the effect of masking (see ``GuidedLoss``); and, after the last step, the
-        first-order change of log p that masks make on the last batch (see :mod:`smoot.probe`). NaN where
+        first-order change of log p that masks make on the last batch (see :mod:`workbench.training.probe`). NaN where
         nothing was masked or the schedule has no competence.
 
     Raises:
@@ -259,7 +258,7 @@ def _optimise(
                     raise
             raise FloatingPointError(f"the network's answers are not finite: {error}") from None
         except RuntimeError as error:
-            if out_of_memory(error):
+            if is_out_of_memory(error):
                 raise BatchTooLarge(_too_large(images, training)) from None
             raise
     if training.clip_norm is not None:

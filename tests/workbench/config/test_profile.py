@@ -13,7 +13,7 @@ import pytest
 import yaml
 from tiny_runs import METHODS
 
-from smoot.guidance import Guidance
+from smoot.objective import Guidance
 from smoot.scheduler import MaskPlan
 from workbench.config import paths
 from workbench.config.profile import Grid, load_grid, load_run, load_runs
@@ -86,7 +86,7 @@ def test_runs_of_a_setting_come_method_by_method() -> None:
 def test_the_methods_are_what_they_are_called() -> None:
     half = MaskPlan(image_fraction=1.0, order="random", pixels="fraction", mask_fraction=0.5, ranking="saliency")
     ours = Guidance(
-        of="log_odds",
+        score="log_odds",
         reduction="mean_abs",
         saliency_pass="reuse",
         fill="uniform",
@@ -95,7 +95,7 @@ def test_the_methods_are_what_they_are_called() -> None:
         detach_target=True,
         label_smoothing=0.0,
     )
-    published = replace(ours, of="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False)
+    published = replace(ours, score="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False)
     published = replace(published, masked_statistics="update")
     intended: dict[str, tuple[str, MaskPlan, Guidance]] = {
         "plain": ("constant", replace(half, image_fraction=0.0), ours),

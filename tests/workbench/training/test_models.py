@@ -172,7 +172,7 @@ def test_gradients_are_per_unit_of_pixel_value() -> None:
     network, linear = two_channels(), nn.Linear(2 * 64, 3)
     network.backbone = nn.Sequential(nn.Flatten(), linear)
     labels = torch.tensor([0, 2, 1, 2])
-    gradient = input_gradient(network, torch.rand(4, 2, 8, 8), labels, of="logit")
+    gradient = input_gradient(network, torch.rand(4, 2, 8, 8), labels, score="logit")
     per_unit = linear.weight.detach().view(3, 2, 8, 8) / torch.tensor([0.5, 0.125]).view(2, 1, 1)
     assert torch.allclose(gradient, per_unit[labels], rtol=1e-6, atol=0)
 

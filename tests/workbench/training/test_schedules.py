@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from tiny_runs import METHODS, run
 
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan
-from smoot.sequence import SequenceSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
 from workbench.config.run import MethodConfig, RunConfig, SequenceConfig
 from workbench.training.guided import create_schedule
 
@@ -35,7 +34,7 @@ def test_each_method_gets_its_schedule() -> None:
         schedule = create_schedule(config, 10)
         if method == "smoot":
             assert isinstance(schedule, AdaptiveSchedule)
-            assert (schedule.base, schedule.images, schedule.decay) == (config.method.plan, "competence", 0.95)
+            assert (schedule.base, schedule.decay) == (config.method.plan, 0.95)
         else:
             assert schedule == ConstantSchedule(config.method.plan)
 
@@ -43,12 +42,10 @@ def test_each_method_gets_its_schedule() -> None:
 def test_an_adaptive_schedule_gets_every_constant_of_its_own() -> None:
     config = run("smoot")
     assert config.method.adaptive is not None
-    changed = replace(
-        config.method.adaptive, images="budget", budget=0.3, scale_mass=True, decay=0.5, feedback="validation"
-    )
+    changed = replace(config.method.adaptive, decay=0.5, feedback="validation")
     schedule = create_schedule(replace(config, method=replace(config.method, adaptive=changed)), 10)
     assert isinstance(schedule, AdaptiveSchedule)
-    assert (schedule.images, schedule.budget, schedule.scale_mass, schedule.decay) == ("budget", 0.3, True, 0.5)
+    assert schedule.decay == 0.5
 
 
 def test_shares_are_stretched_over_the_steps() -> None:
