@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from smoot.objective import Guidance
-from workbench.training.probe import first_order_change
 from smoot.scheduler import MaskPlan
+from workbench.training.probe import first_order_change
 
 LABELS = torch.tensor([0, 1, 2, 1])
 

@@ -74,7 +74,7 @@ def test_a_block_belongs_to_its_schedule() -> None:
     guidance = run().method.guidance
     with pytest.raises(ValueError, match="schedule is 'constant': the block 'sequence' belongs to 'sequence'"):
         MethodConfig("m", "constant", MaskPlan(), guidance, sequence=SequenceConfig((0.5,)))
-    with pytest.raises(ValueError, match="plan sets image_fraction: leave it out, the sequence sets it"):
+    with pytest.raises(ValueError, match="plan sets image_fraction: leave it out, the schedule 'sequence' sets it"):
         MethodConfig("m", "sequence", MaskPlan(image_fraction=0.5), guidance, sequence=SequenceConfig((0.5,)))
     with pytest.raises(ValueError, match="image_fractions is empty"):
         SequenceConfig(())
