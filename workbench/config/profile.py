@@ -231,7 +231,7 @@ def load_grid(profile: str) -> Grid:
         for name in getattr(grid, block):
             _entry(profile, block, name)
     methods = _methods(profile)
-    for name in grid.methods:
+    for name in (*grid.methods, *methods.own):
         methods.parameters(name)
     return grid
 
@@ -297,7 +297,7 @@ def _entry(profile: str, block: str, name: str) -> dict[str, Any]:
     if not isinstance(entries, dict):
         raise ValueError(f"{where} is {entries!r}: expected a mapping from names to their keys")
     if not isinstance(name, str) or name not in entries:
-        raise ValueError(f"unknown {block.removesuffix('s')} {name!r}: {where} defines {', '.join(entries)}")
+        raise ValueError(f"{where}: unknown {block.removesuffix('s')} {name!r}: expected {', '.join(entries)}")
     entry = entries[name]
     if not isinstance(entry, dict):
         raise ValueError(f"{where}.{name} is {entry!r}: expected a mapping of keys")
@@ -328,17 +328,16 @@ def read_profile(profile: str) -> Mapping[str, Any]:
     """
     file = params_file(profile)
     values = _read(file)
-    place = values.get("shared")
-    if place == _relative(file):
+    place = values.get("shared", _relative(file))
+    shared = paths.ROOT / str(place)
+    if not shared.is_file():
+        raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
+    if shared == file:
         _check_keys(values, (*OWN, *SHARED), file)
     else:
         _check_keys(values, OWN, file)
-        shared = paths.ROOT / str(place)
-        if not shared.is_file():
-            raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
-        common = _read(shared)
-        _check_keys(common, SHARED, shared)
-        values = values | common
+        _check_keys(_read(shared), SHARED, shared)
+        values = values | _read(shared)
     if values["profile"] != profile:
         raise ValueError(f"{file} says profile {values['profile']!r}: expected {profile!r}")
     return values

@@ -1,0 +1,346 @@
+"""Bad parameters, one row each: one clear error that names file, key and value, and what is allowed."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from clear_errors import Row, assert_clear
+from tiny_runs import own_checkout
+
+from workbench.config.profile import load_grid, load_judge, load_retraining, load_run, load_runs, method_entries
+from workbench.reporting.questions import load_claims
+
+INF = math.inf
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return own_checkout(tmp_path / "checkout", monkeypatch)
+
+
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A key of the smoke profile, the value it gets (or `MISSING`), and words that the error must hold."""
+
+    key: str
+    value: Any
+    words: tuple[str, ...]
+
+
+def outside(key: str, value: Any, low: float, high: float) -> Wrong:
+    name = key.rpartition(".")[2]
+    return Wrong(key, value, (f"{name} is {value!r}", f"expected a number in [{low:g}, {high:g}]"))
+
+
+def mistyped(key: str, value: Any, expected: str) -> Wrong:
+    return Wrong(key, value, (f"{key} is {value!r}", f"expected {expected}"))
+
+
+def among(key: str, value: Any, *allowed: str) -> Wrong:
+    return mistyped(key, value, " or ".join(map(repr, allowed)))
+
+
+CLAIM = {"name": "a claim", "metric": "accuracy", "better": "higher"}
+CLAIM |= {"method": "smoot", "reference": "plain", "family": "primary"}
+TRAINING = [
+    outside("training.epochs", 0, 1, INF),
+    mistyped("training.epochs", 2.5, "a whole number"),
+    mistyped("training.epochs", True, "a whole number"),
+    mistyped("training.epochs", "10", "a whole number"),
+    outside("training.batch_size", 1, 2, INF),
+    mistyped("training.learning_rate", "1e-3", "a number"),  # YAML 1.1 reads it as a text: write 0.001 or 1.0e-3
+    mistyped("training.learning_rate", [0.1], "a number"),
+    mistyped("training.learning_rate", True, "a number"),
+    outside("training.learning_rate", -0.1, 0, INF),
+    mistyped("training.learning_rate", math.nan, "a finite number"),
+    mistyped("training.learning_rate", INF, "a finite number"),
+    outside("training.weight_decay", -1.0, 0, INF),
+    outside("training.clip_norm", -1.0, 0, INF),
+    mistyped("training.clip_norm", "none", "a number"),
+    outside("training.warmup_epochs", 3, 0, 2),  # of 3 epochs
+    outside("training.warmup_epochs", -1, 0, 2),
+    among("training.device", "tpu", "auto", "cpu", "cuda", "mps"),
+    among("training.device", None, "auto", "cpu", "cuda", "mps"),
+    among("training.precision", "fp16", "fp32", "bf16"),
+    mistyped("training.channels_last", 1, "true or false"),
+    mistyped("training.compile", "yes", "true or false"),
+    Wrong("training.epoch", 3, ("smoke.yaml: training: unknown key 'epoch'", "expected epochs, batch_size")),
+    Wrong("training.batch_size", MISSING, ("smoke.yaml: training: key 'batch_size' is missing",)),
+    Wrong("training", None, ("training is None", "expected a mapping with epochs, batch_size")),
+    Wrong("training", [3], ("training is [3]", "expected a mapping with epochs, batch_size")),
+]
+EVALUATION = [
+    Wrong("evaluation.fills", [], ("fills is empty", "mean, black, noise")),
+    among("evaluation.fills[0]", "white", "mean", "black", "noise"),
+    mistyped("evaluation.fills", "mean", "a list"),
+    outside("evaluation.robustness.noise_std", -0.1, 0, INF),
+    outside("evaluation.robustness.blur_sigma", -0.1, 0, INF),
+    outside("evaluation.robustness.pgd_epsilon", 1.5, 0, 1),
+    *(outside(f"evaluation.robustness.{name}", 0, 1, INF) for name in ("images", "pgd_images", "pgd_steps")),
+    outside("evaluation.stability_std", -0.1, 0, INF),
+    outside("evaluation.pointing_tolerance", -1, 0, INF),
+    outside("evaluation.attributions.images", 0, 1, INF),
+    Wrong("evaluation.attributions.networks", ["digits"], ("networks holds 'digits'", "DATASET-BACKBONE/METHOD")),
+    Wrong("evaluation.attributions.networks", ["a-b/sgt"], ("networks holds 'a-b/sgt'", "a setting and a method")),
+    *(
+        outside(f"evaluation.{name}", 0, 1, INF)
+        for name in ("batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins")
+    ),
+    mistyped("evaluation.curve_steps", 2.5, "a whole number"),
+    Wrong("evaluation.bins", 15, ("evaluation: unknown key 'bins'", "ece_bins")),
+    Wrong("evaluation.robustness.noise_std", MISSING, ("evaluation.robustness: key 'noise_std' is missing",)),
+]
+PROTOCOL = [
+    outside("judge.epochs", 0, 1, INF),
+    outside("judge.erase_probability", 1.5, 0, 1),
+    outside("judge.learning_rate", -1.0, 0, INF),
+    Wrong("judge.backbone", "resnet", ("judge: unknown backbone 'resnet'", "two_conv_small")),
+    Wrong("judge.method", "plain", ("judge: unknown key 'method'", "expected backbone, train_images")),
+    Wrong("judge.seed", MISSING, ("judge: key 'seed' is missing",)),
+    Wrong("retraining.levels", [], ("levels is []", "between 0 and 1")),
+    Wrong("retraining.levels", [0.5, 1.0], ("levels is [0.5, 1.0]", "between 0 and 1")),
+    Wrong("retraining.settings", ["digits-resnet"], ("unknown setting 'digits-resnet'", "digits-two_conv_small")),
+    Wrong("retraining.backbone", "resnet", ("retraining: unknown backbone 'resnet'", "two_conv_small")),
+    outside("retraining.test_images", 0, 1, INF),
+    Wrong("claims[0]", dict(CLAIM, better="more"), ("claims[0].better is 'more'", "'higher' or 'lower'")),
+    Wrong("claims[0]", dict(CLAIM, reference="sgd"), ("claims, 'a claim': unknown method 'sgd'", "plain, random_mask")),
+    Wrong("claims[0]", dict(CLAIM, settings=["a-b"]), ("claims, 'a claim': unknown setting 'a-b'", "digits-two_conv")),
+    Wrong("claims[0]", dict(CLAIM, margin=-0.1), ("claims[0]: margin is -0.1", "[0, inf]")),
+    Wrong("claims[0]", dict(CLAIM, effect=1), ("claims[0]: unknown key 'effect'", "name, metric, better")),
+    Wrong("claims", [CLAIM, CLAIM], ("claims, 'a claim' stands there twice", "a name of its own")),
+    Wrong("claims", None, ("claims is None", "expected a list")),
+]
+DATASETS = [
+    outside("datasets.digits.validation_images", 0, 1, INF),
+    outside("datasets.digits.train_images", 1, 2, INF),
+    outside("datasets.digits.foreground_threshold", 1.5, 0, 1),
+    outside("datasets.digits.label_noise", 1.5, 0, 1),
+    outside("datasets.digits.development_images", -1, 0, INF),
+    Wrong(
+        "datasets.digits",
+        {"validation_images": 100, "mean": [0.3], "std": [0.4], "development_images": 9},
+        ("development_images is 9", "say how many train_images are used"),
+    ),
+    mistyped("datasets.digits.train_images", 1e3, "a whole number"),
+    mistyped("datasets.digits.mean", 0.3, "a list"),
+    mistyped("datasets.digits.mean[0]", "grey", "a number"),
+    Wrong("datasets.digits.std", [0.0], ("std is [0.0]", "expected numbers above 0")),
+    mistyped("datasets.digits.std[0]", math.nan, "a finite number"),
+    Wrong("datasets.digits.classes", 10, ("digits: unknown key 'classes'", "expected name, validation_images")),
+    Wrong("datasets.digits.name", "mnist", ("datasets.digits: unknown key 'name'", "its name is 'digits'")),
+    Wrong("datasets.digits.mean", MISSING, ("datasets.digits: key 'mean' is missing",)),
+    Wrong("datasets.digits", None, ("datasets.digits is None", "expected a mapping")),
+    Wrong("datasets.digits", "digits", ("datasets.digits is 'digits'", "expected a mapping")),
+    Wrong("datasets", ["digits"], ("datasets is ['digits']", "expected a mapping")),
+    Wrong("datasets", None, ("datasets is None", "expected a mapping")),
+]
+BACKBONES = [
+    among("backbones.two_conv_small.stem", "tiny", "small", "original"),
+    mistyped("backbones.two_conv_small.architecture", 18, "a text"),
+    mistyped("backbones.two_conv_small.pretrained", "no", "true or false"),
+    mistyped("backbones.two_conv_small.options", ["depth"], "a mapping"),
+    Wrong("backbones.two_conv_small.depth", 2, ("unknown key 'depth'", "architecture, stem, pretrained")),
+    Wrong("backbones.two_conv_small.architecture", MISSING, ("two_conv_small: key 'architecture' is missing",)),
+]
+PLAN, GUIDANCE, ADAPTIVE = (f"smoot.{part}" for part in ("plan", "guidance", "adaptive"))
+METHOD = [  # of methods.yaml
+    among("plain.schedule", "linear", "constant", "adaptive", "sequence"),
+    Wrong("plain.plan", MISSING, ("methods.yaml: plain: key 'plan' is missing",)),
+    Wrong("plain.guidance", None, ("methods.yaml: plain.guidance is None", "expected a mapping with score, reduction")),
+    Wrong("plain.kl", 1.0, ("methods.yaml: plain: unknown key 'kl'", "schedule, plan, guidance, adaptive")),
+    Wrong("plain.name", "ours", ("methods.yaml: plain: unknown key 'name'", "its name is 'plain'")),
+    Wrong("plain.adaptive", {}, ("schedule is 'constant'", "the block 'adaptive' belongs to 'adaptive'")),
+    Wrong("sgt.adaptive", {"decay": 0.9}, ("methods.yaml: sgt:", "schedule is 'constant'", "the block 'adaptive'")),
+    Wrong(ADAPTIVE, MISSING, ("methods.yaml: smoot: schedule is 'adaptive'", "the block 'adaptive' belongs to")),
+    Wrong(f"{PLAN}.decay", 0.9, ("smoot.plan: unknown key 'decay'", "image_fraction, mask_fraction, ranking")),
+    Wrong(f"{PLAN}.order", "random", ("smoot.plan: unknown key 'order'", "image_fraction, mask_fraction, ranking")),
+    Wrong(f"{GUIDANCE}.of", "logit", ("smoot.guidance: unknown key 'of'", "score, reduction, saliency_pass")),
+    Wrong(f"{ADAPTIVE}.mass", 0.9, ("smoot.adaptive: unknown key 'mass'", "decay, feedback")),
+    *(outside(f"{PLAN}.{name}", 1.5, 0, 1) for name in ("image_fraction", "mask_fraction")),
+    *(outside(f"{PLAN}.{name}", -0.1, 0, 1) for name in ("image_fraction", "mask_fraction", "protected")),
+    among(f"{PLAN}.ranking", "signed", "saliency", "random", "protected", "highest"),
+    Wrong(
+        "sgt.plan",
+        {"ranking": "protected", "mask_fraction": 0.7, "protected": 0.4},
+        ("methods.yaml: sgt.plan: mask_fraction 0.7 and protected 0.4", "more than 1"),
+    ),
+    among(f"{GUIDANCE}.score", "odds", "logit", "log_prob", "log_odds"),
+    among(f"{GUIDANCE}.reduction", "sum", "signed_mean", "mean_abs", "max_abs", "l2"),
+    among(f"{GUIDANCE}.saliency_pass", "train", "reuse", "eval"),
+    among(f"{GUIDANCE}.fill", "noise", "uniform", "mean", "constant"),
+    outside(f"{GUIDANCE}.kl_weight", -1.0, 0, INF),
+    outside(f"{GUIDANCE}.label_smoothing", 2.0, 0, 1),
+    mistyped(f"{GUIDANCE}.detach_target", 1, "true or false"),
+    among(f"{GUIDANCE}.consistency", "mse", "kl", "cross_entropy"),
+    among(f"{ADAPTIVE}.feedback", "test", "training", "validation"),
+    outside(f"{ADAPTIVE}.decay", 1.5, 0, 1),
+    Wrong(f"{ADAPTIVE}.decay", 1.0, ("methods.yaml: smoot.adaptive: decay is 1.0", "expected a number below 1")),
+    Wrong("plain.sequence", {"image_fractions": [0.5]}, ("schedule is 'constant'", "the block 'sequence'")),
+    Wrong("plain.sequence", {"image_fractions": []}, ("image_fractions is empty", "at least one share")),
+    Wrong("plain.sequence", {"image_fractions": [0.5, 1.5]}, ("image_fractions is 1.5", "[0, 1]")),
+    Wrong("plain.sequence", {"shuffled": True}, ("plain.sequence: key 'image_fractions' is missing",)),
+    Wrong(f"{PLAN}.image_fraction", 0.5, ("smoot: plan sets image_fraction", "the schedule 'adaptive' sets it")),
+    Wrong("plain.title", MISSING, ("methods.yaml: plain: key 'title' is missing",)),
+    mistyped("smoot.title", 3, "a text"),
+    mistyped("smoot.colour", 3, "a text"),
+    Wrong("sgt.like", "sgd", ("methods.yaml: sgt.like is 'sgd'", "expected one of plain, plain_long")),
+    Wrong(
+        "sgt_improved.like",
+        "sgt",
+        ("methods.yaml: sgt_improved: like leads back to itself", "sgt_improved → sgt → sgt_improved"),
+    ),
+    Wrong("sgt", None, ("methods.yaml: sgt is None", "expected a mapping")),
+    Wrong("plain.training", {"device": "cpu"}, ("plain: training: unknown key 'device'", "a method may set epochs")),
+    Wrong("plain.training", {"epochs": 0}, ("methods.yaml: plain.training: epochs is 0",)),
+    Wrong("plain.dataset", {"mean": [0.5]}, ("dataset: unknown key 'mean'", "may set train_images, label_noise")),
+    Wrong("plain.dataset", {"label_noise": 2.0}, ("methods.yaml: plain.dataset: label_noise is 2",)),
+]
+OWN_METHOD = [
+    Wrong("methods", None, ("methods is None", "expected a mapping from names to their keys")),
+    Wrong("methods", {"sgt": {}}, ("methods.sgt: methods.yaml has a method of this name", "expected another name")),
+    Wrong("methods", {"x": {"like": "x"}}, ("methods.x: like leads back to itself: x → x",)),
+]
+GRID = [
+    Wrong("grid.datasets", ["mnist"], ("datasets is ['mnist']", "those of the settings")),
+    Wrong(
+        "grid.settings",
+        {"digits-resnet18": {"dataset": "digits", "backbone": "resnet18"}},
+        ("datasets is ['digits', 'block_digits', 'shortcut_digits']", "those of the settings"),
+    ),
+    Wrong(
+        "grid.settings.digits-resnet10_narrow",
+        {"dataset": "digits", "backbone": "resnet18"},
+        ("grid.settings has the name 'digits-resnet10_narrow'", "expected digits-resnet18"),
+    ),
+    Wrong("grid.settings.digits-two_conv_small.backbone", MISSING, ("digits-two_conv_small: key 'backbone'",)),
+    Wrong("grid.settings", ["digits"], ("grid.settings is ['digits']", "a mapping")),
+    Wrong("grid.methods", ["plain", "sgd"], ("unknown method 'sgd'", "methods.yaml define plain, plain_long")),
+    Wrong("grid.methods", ["plain", "sgt", "plain"], ("methods is ['plain', 'sgt', 'plain']", "none of them twice")),
+    Wrong("grid.datasets", [], ("datasets is []", "expected at least one")),
+    mistyped("grid.methods", "plain", "a list"),
+    mistyped("grid.methods[0]", 3, "a text"),
+    Wrong("grid.seeds", [0], ("grid: unknown key 'seeds'", "expected datasets, settings, methods")),
+    Wrong("grid.methods", MISSING, ("grid: key 'methods' is missing",)),
+    Wrong("grid", None, ("grid is None", "expected a mapping with datasets, settings, methods")),
+    Wrong("seeds", [], ("seeds is []", "expected at least one")),
+    Wrong("seeds", [0, 1, 0], ("seeds is [0, 1, 0]", "none of them twice")),
+    Wrong("seeds", [0, -1], ("seed is -1", "a whole number from 0 to 2147483647")),
+    Wrong("seeds", [2**31], ("seed is 2147483648", "a whole number from 0 to 2147483647")),
+    Wrong("seeds", [0.5], ("seeds[0] is 0.5", "expected a whole number")),
+    Wrong("seeds", 5, ("seeds is 5", "expected a list")),
+    Wrong("workers", 0, ("workers is 0", "[1, 1024]")),
+    Wrong("workers", 2.0, ("workers is 2.0", "expected a whole number")),
+    Wrong("epochs", 3, ("smoke.yaml: unknown key 'epochs'", "expected profile, repository, folder, shared, grid")),
+    Wrong("shared", MISSING, ("smoke.yaml: key 'shared' is missing",)),
+    Wrong("shared", "nowhere.yaml", ("smoke.yaml: shared is 'nowhere.yaml'", "the path of a file")),
+    Wrong("evaluation", MISSING, ("smoke.yaml: key 'evaluation' is missing",)),
+    Wrong("profile", "laptop", ("smoke.yaml says profile 'laptop'", "expected 'smoke'")),
+]
+PROFILE = TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + OWN_METHOD + GRID
+FILES = [("tests/smoke.yaml", row) for row in PROFILE] + [("methods.yaml", row) for row in METHOD]
+
+
+def named(file: str, row: Wrong) -> str:
+    return f"{file}: {row.key}={'(none)' if row.value is MISSING else row.value}"
+
+
+def put(params: dict[str, Any], key: str, value: Any) -> None:
+    """Sets or removes ``block.name.key`` or the first item of ``block.key[0]``."""
+    *way, last = key.removesuffix("[0]").split(".")
+    for step in way:
+        params = params[step]
+    if value is MISSING:
+        del params[last]
+    elif key.endswith("[0]"):
+        params[last] = [value, *params[last][1:]]
+    else:
+        params[last] = value
+
+
+def load_everything() -> None:
+    for dataset, backbone in load_grid("smoke").settings:
+        load_runs(dataset, backbone, None, "smoke", [0])
+    for load in (method_entries, load_judge, load_retraining, load_claims):
+        load("smoke")
+
+
+def test_without_a_mistake_everything_loads(root: Path) -> None:
+    load_everything()
+
+
+@pytest.mark.parametrize(("file", "row"), FILES, ids=[named(*entry) for entry in FILES])
+def test_a_mistake_in_a_file_is_one_clear_error(file: str, row: Wrong, root: Path) -> None:
+    content = yaml.safe_load((root / file).read_text())
+    put(content, row.key, row.value)
+    (root / file).write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ValueError) as caught:
+        load_everything()
+    assert_clear(caught.value, ValueError, (file, *row.words) if row.key != "seeds" else row.words)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("holds NoneType", "expected a mapping of parameters")),
+        ("- profile\n- smoke\n", ("holds list", "expected a mapping of parameters")),
+        ("profile: [smoke\nseeds: 3\n", ("is not YAML", "line 2")),
+        ("profile: smoke\n\tseeds: 3\n", ("is not YAML", "line 2")),
+    ],
+)
+def test_a_file_that_holds_no_parameters_is_named(content: str, words: tuple[str, ...], root: Path) -> None:
+    (root / "tests/smoke.yaml").write_text(content)
+    for load in (load_grid, lambda profile: load_run("digits", "two_conv_small", "plain", 0, profile)):
+        with pytest.raises(ValueError) as caught:
+            load("smoke")
+        assert_clear(caught.value, ValueError, (str(root / "tests/smoke.yaml"), *words))
+
+
+# -- names
+
+
+def asked(dataset: Any = "digits", backbone: Any = "two_conv_small", method: Any = "sgt", seed: Any = 0) -> Any:
+    return lambda: load_run(dataset, backbone, method, seed, "smoke")
+
+
+NAMES = [
+    Row(
+        "dataset",
+        asked(dataset="mnits"),
+        ("smoke.yaml: datasets: unknown dataset 'mnits'", "expected digits, block_digits"),
+    ),
+    Row("backbone", asked(backbone="resnet"), ("unknown backbone 'resnet'", "resnet10_narrow")),
+    Row("method", asked(method="SGT"), ("unknown method 'SGT'", "plain, plain_long, random_mask, sgt")),
+    Row("method None", asked(method=None), ("unknown method None", "plain, plain_long, random_mask, sgt")),
+    Row("a list of methods", asked(method=["sgt"]), ("unknown method ['sgt']", "plain, plain_long, random_mask, sgt")),
+    Row("negative seed", asked(seed=-1), ("seed is -1", "from 0 to 2147483647")),
+    Row("half a seed", asked(seed=0.5), ("seed is 0.5", "a whole number")),
+    Row("a true seed", asked(seed=True), ("seed is True", "a whole number")),
+    Row("a seed in words", asked(seed="0"), ("seed is '0'", "a whole number")),
+    Row(
+        "profile",
+        lambda: load_run("digits", "two_conv_small", "sgt", 0, "desktop"),
+        ("unknown profile 'desktop'", "laptop, smoke", "a folder with a params.yaml"),
+    ),
+    Row("profile of a grid", lambda: load_grid("Paper"), ("unknown profile 'Paper'", "laptop, smoke")),
+    Row("no seeds", lambda: load_runs("digits", "two_conv_small", "sgt", "smoke", []), ("seeds is []", "at least one")),
+    Row("runs of a method", lambda: load_runs("digits", "two_conv_small", "sgd", "smoke"), ("'sgd'", "smoot")),
+    Row("runs of a profile", lambda: load_runs("digits", "two_conv_small", "sgt", "big"), ("'big'", "laptop")),
+]
+
+
+@pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)
+def test_a_name_that_is_not_there_is_one_clear_error(row: Row, root: Path) -> None:
+    with pytest.raises(row.error) as caught:
+        row.call()
+    assert_clear(caught.value, row.error, row.words)
+
+
+def test_every_row_has_a_name_of_its_own() -> None:
+    ids = [named(*entry) for entry in FILES]
+    assert sorted({name for name in ids if ids.count(name) > 1}) == []
