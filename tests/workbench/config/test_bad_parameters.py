@@ -312,7 +312,7 @@ NAMES = [
     Row(
         "dataset",
         asked(dataset="mnits"),
-        ("smoke.yaml: datasets: unknown dataset 'mnits'", "expected digits, block_digits"),
+        ("smoke.yaml: datasets: unknown dataset 'mnits'", "expected block_digits, digits"),
     ),
     Row("backbone", asked(backbone="resnet"), ("unknown backbone 'resnet'", "resnet10_narrow")),
     Row("method", asked(method="SGT"), ("unknown method 'SGT'", "plain, plain_long, random_mask, sgt")),
