@@ -42,6 +42,13 @@ ATTRIBUTIONS = {
 LAYERS = ("fc", "layer4.0.conv2", "layer4.0.conv1", "layer3.0.conv2", "layer2.0.conv1", "conv1.0")
 FILLS = {"mean": 1.0, "black": 0.6}  # how strongly a gap shows with each
 
+TITLES = {
+    "plain": "Plain",
+    "random_mask": "Random mask",
+    "sgt": "SGT",
+    "sgt_improved": "SGT improved",
+    "smoot": "SMOOT",
+}
 SETTING = Setting(
     dataset="fashion_mnist",
     backbone="resnet10_narrow",

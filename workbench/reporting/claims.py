@@ -2,40 +2,28 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.metrics import Metric, quality
 from workbench.reporting.questions import Claim
 from workbench.reporting.table import Row, Table, blank_repeats, table
-from workbench.reporting.words import NOTHING, display_name, fixed, interval
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval
 from workbench.results.statistics import PairedComparison, holm, measured, shifted
 
 SUPPORTED, REFUTED, OPEN, ABSENT = "supported", "contradicted", "inconclusive", "not measured"
 MARKS = {SUPPORTED: "✓", REFUTED: "✗", OPEN: "?"}
+TESTED = ("low", "high", "effect_size", "p_value", "p_wilcoxon", "p_holm")  # fields of `PairedComparison`
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A claim on one setting; ``found`` is None where the metric was not measured."""
-
-    claim: Claim
-    setting: Setting
-    found: PairedComparison | None
-
-    @property
-    def family(self) -> tuple[str, str]:
-        return self.setting.key, self.claim.family
-
-
-def judge_claims(claims: Sequence[Claim], groups: Sequence[tuple[Setting, pd.DataFrame]]) -> pd.DataFrame:
-    """Judge every claim on every setting that it is made for.
+def claim_verdicts(claims: Sequence[Claim], groups: Sequence[tuple[Setting, pd.DataFrame]]) -> pd.DataFrame:
+    """The verdict on every claim in every setting that it is made for.
 
     The improvement is the method's mean advantage over the reference, paired by seed; a claim with a margin m
-    is tested as `statistics.shifted` does. Holm's adjustment runs over the claims of one family on one setting.
+    is tested as `statistics.shifted` does. Holm's adjustment runs over the claims of one family in one setting.
 
     Args:
         claims: as in the profile's parameters.
@@ -54,17 +42,23 @@ def judge_claims(claims: Sequence[Claim], groups: Sequence[tuple[Setting, pd.Dat
     for claim in claims:
         if claim.metric not in known:
             raise ValueError(f"claim {claim.name!r}: no record has the metric {claim.metric!r}: correct its name")
-    judged = [
-        Judged(claim, setting, _found(claim, frame))
-        for claim in claims
-        for setting, frame in groups
-        if not claim.settings or setting.key in claim.settings
-    ]
-    return pd.DataFrame([_row(one) for one in _adjusted(judged)])
+    verdicts = pd.DataFrame(
+        [
+            _row(claim, setting, _found(claim, frame))
+            for claim in claims
+            for setting, frame in groups
+            if not claim.settings or setting.key in claim.settings
+        ]
+    )
+    if verdicts.empty:
+        return verdicts
+    families = verdicts.groupby(["dataset", "backbone", "family"])["p_value"]
+    verdicts["p_holm"] = families.transform(lambda p: np.array(holm(p.tolist())))
+    return verdicts.assign(verdict=[verdict(row) for row in verdicts.to_dict("records")])
 
 
 def _found(claim: Claim, frame: pd.DataFrame) -> PairedComparison | None:
-    """The claim's comparison on one setting, if all of it was measured."""
+    """The claim's comparison in one setting, if all of it was measured."""
     own = frame[frame["method"].isin([claim.method, claim.reference])]
     if set(own["method"]) != {claim.method, claim.reference} or not measured(own, claim.metric):
         return None
@@ -72,38 +66,13 @@ def _found(claim: Claim, frame: pd.DataFrame) -> PairedComparison | None:
     if by_seed.isna().to_numpy().any():
         lacking = by_seed.index[by_seed.isna().any(axis=1)].tolist()
         raise ValueError(
-            f"cannot judge {claim.name!r}: {claim.method} and {claim.reference} do not share the seeds {lacking}"
+            f"cannot decide {claim.name!r}: {claim.method} and {claim.reference} do not share the seeds {lacking}"
         )
     values, reference = by_seed[claim.method].tolist(), by_seed[claim.reference].tolist()
     return shifted(values, reference, better=claim.better, margin=claim.margin)
 
 
-def _adjusted(judged: Sequence[Judged]) -> list[Judged]:
-    """The same with Holm's adjustment within each setting's families."""
-    raw = [one.found.p_value if one.found else math.nan for one in judged]
-    adjusted = list(raw)
-    for family in {one.family for one in judged}:
-        places = [place for place, one in enumerate(judged) if one.family == family]
-        for place, p in zip(places, holm([raw[place] for place in places]), strict=True):
-            adjusted[place] = p
-    return [
-        replace(one, found=replace(one.found, p_holm=p)) if one.found else one
-        for one, p in zip(judged, adjusted, strict=True)
-    ]
-
-
-def verdict(claim: Claim, found: PairedComparison | None) -> str:
-    """What a comparison says of a claim: `SUPPORTED`, `REFUTED`, `OPEN` or `ABSENT`."""
-    if found is None:
-        return ABSENT
-    if found.p_holm < claim.p and found.difference > -claim.margin:
-        return SUPPORTED
-    return REFUTED if found.high < -claim.margin else OPEN
-
-
-def _row(judged: Judged) -> dict[str, object]:
-    claim, setting, found = judged.claim, judged.setting, judged.found
-    names = ("low", "high", "effect_size", "p_value", "p_wilcoxon", "p_holm")
+def _row(claim: Claim, setting: Setting, found: PairedComparison | None) -> dict[str, object]:
     return {
         "claim": claim.name,
         "family": claim.family,
@@ -116,35 +85,44 @@ def _row(judged: Judged) -> dict[str, object]:
         "margin": claim.margin,
         "n": found.n if found else 0,
         "effect": found.difference if found else math.nan,
-        **{name: getattr(found, name) if found else math.nan for name in names},
+        **{name: getattr(found, name) if found else math.nan for name in TESTED},
         "p_required": claim.p,
-        "verdict": verdict(claim, found),
     }
 
 
-def claims_table(judged: pd.DataFrame, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
-    """Every claim on every setting, and what came of it.
+def verdict(row: Mapping[Hashable, Any]) -> str:
+    """What the numbers of a row say of its claim: `SUPPORTED`, `REFUTED`, `OPEN` or `ABSENT`."""
+    if row["n"] == 0:
+        return ABSENT
+    if row["p_holm"] < row["p_required"] and row["effect"] > -row["margin"]:
+        return SUPPORTED
+    return REFUTED if row["high"] < -row["margin"] else OPEN
+
+
+def claims_table(verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
+    """Every claim in every setting, and what came of it.
 
     Args:
-        judged: rows of `claims.judge_claims`.
+        verdicts: rows of :func:`claim_verdicts`.
+        methods: of the grid.
         fills: what removed pixels were replaced by, in order.
         settings: the data sets and backbones, in order.
     """
     regions = {setting.key: setting.region for setting in settings}
     rows: list[Row] = []
-    for found in judged.to_dict("records"):
+    for found in verdicts.to_dict("records"):
         region = regions[f"{found['dataset']}-{found['backbone']}"]
-        measure = quality(fills, [region]).get(found["metric"], Metric(found["metric"], "", 3, ""))
-        effect, low, high, margin = (measure.factor * found[key] for key in ("effect", "low", "high", "margin"))
+        metric = quality(fills, [region]).get(found["metric"], Metric(found["metric"], "", 3, ""))
+        effect, low, high, margin = (metric.factor * found[key] for key in ("effect", "low", "high", "margin"))
         missing = math.isnan(found["effect"])
         texts = {
-            "Claim": f"{display_name(found['method'])}: {found['claim']}",
+            "Claim": f"{methods[found['method']]}: {found['claim']}",
             "Family": found["family"],
             "Data": display_name(found["dataset"]),
             "Backbone": display_name(found["backbone"]),
-            "Measure": measure.difference,
-            "Improvement ↑": NOTHING if missing else interval(effect, low, high, measure.digits),
-            "Margin": fixed(margin, measure.digits),
+            "Measure": metric.difference,
+            "Improvement ↑": NOTHING if missing else interval(effect, low, high, metric.digits),
+            "Margin": fixed(margin, metric.digits),
             "n": str(found["n"]),
             "p ↓": _p(found["p_holm"]),
             "p needed": f"{found['p_required']:g}",
@@ -152,41 +130,40 @@ def claims_table(judged: pd.DataFrame, fills: Sequence[str], settings: Sequence[
         }
         rows.append(({str(key): value for key, value in found.items()}, texts))
     caption = (
-        "Claims as they stand in the profile's parameters, whatever came out. Improvement: advantage over the "
-        "reference, positive where the method is better whatever the arrow, paired by seed, with 95 % confidence "
-        "interval. A margin is how much worse still counts as not worse; p: paired t-test of improvement + margin "
-        "against zero, Holm-adjusted over the claims of the same family on the same data set and backbone; nothing is "
-        "adjusted over data sets and backbones. Supported: p below what is needed and improvement above −margin; not "
-        "supported: the whole interval, which is not adjusted, below −margin; inconclusive: neither; not measured: the "
-        "metric is undefined there. Intervals are over the networks' seeds; the judge is one network. Effect sizes in "
-        f"the CSV file are of improvement + margin. {all_facts(settings)}"
+        "Claims from the profile's parameters, with their results. Improvement: advantage over the reference, positive "
+        "where the method is better whatever the arrow, paired by seed, with 95 % confidence interval (not adjusted). "
+        "Margin: how much worse still counts as not worse. p: paired t-test of improvement + margin against zero, "
+        "Holm-adjusted over the claims of one family in one setting; nothing is adjusted over settings. Supported: p "
+        "below what is needed, and improvement above −margin; contradicted: the whole interval below −margin; "
+        "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
+        f"the judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
     )
     return table("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
 
 
-def claims_overview(judged: pd.DataFrame, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
-    """The claims at a glance: one line each, one column for every data set and backbone.
+def claims_overview(
+    verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]
+) -> Table:
+    """The claims at a glance: one row each, one column per data set and backbone.
 
     Args:
-        judged: rows of `claims.judge_claims`.
+        verdicts: rows of :func:`claim_verdicts`.
+        methods: of the grid.
         fills: what removed pixels were replaced by, in order.
         settings: the data sets and backbones, in order.
     """
     rows: list[Row] = []
-    for name, found in judged.groupby(["claim", "family", "method"], sort=False):
+    for name, found in verdicts.groupby(["claim", "family", "method"], sort=False):
         claim, family, method = map(str, name)
         by_setting = {f"{row['dataset']}-{row['backbone']}": row for row in found.to_dict("records")}
-        verdicts = {
-            setting.key: by_setting[setting.key]["verdict"] for setting in settings if setting.key in by_setting
-        }
-        texts = {"Claim": f"{display_name(method)}: {claim}", "Family": family}
+        found_there = {key: row["verdict"] for key, row in by_setting.items()}
+        texts = {"Claim": f"{methods[method]}: {claim}", "Family": family}
         texts |= {setting.name: _glance(by_setting.get(setting.key), fills, setting) for setting in settings}
-        rows.append(({"claim": claim, "family": family} | verdicts, texts))
+        rows.append(({"claim": claim, "family": family} | found_there, texts))
     caption = (
-        "What came of each claim: ✓ supported, after Holm's adjustment within its family and setting; ✗ contradicted "
-        "by the whole 95 % interval, which is not adjusted; ? inconclusive. Nothing is adjusted over settings. Beside "
-        "it the mean improvement in the measure's own unit (points for shares); the rule, intervals and p-values: "
-        "`claims.md`. "
+        "Verdict on each claim: ✓ supported, after Holm's adjustment within its family and setting; ✗ contradicted by "
+        "the whole 95 % interval (not adjusted); ? inconclusive. Nothing is adjusted over settings. Numbers: mean "
+        "improvement, in percentage points or the measure's unit. Rule, intervals and p-values: `claims.md`. "
         f"{all_facts(settings)}"
     )
     return table("claims_overview", "Claims at a glance", caption, rows)
@@ -196,8 +173,8 @@ def _glance(found: Mapping[Hashable, Any] | None, fills: Sequence[str], setting:
     """``✓ +0.86``; a dash where the claim was not made or not measured."""
     if found is None or found["verdict"] not in MARKS:
         return NOTHING
-    measure = quality(fills, [setting.region])[found["metric"]]
-    return f"{MARKS[found['verdict']]} {fixed(measure.factor * found['effect'], measure.digits, sign=True)}"
+    metric = quality(fills, [setting.region])[found["metric"]]
+    return f"{MARKS[found['verdict']]} {fixed(metric.factor * found['effect'], metric.digits, sign=True)}"
 
 
 def _p(value: float) -> str:

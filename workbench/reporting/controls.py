@@ -10,13 +10,11 @@ from dataclasses import replace
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts, of_setting
-from workbench.reporting.metrics import SANITY, Metric, Metrics, faithfulness, judged_fill, localisation
+from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, faithfulness, judged_fill, localisation, retraining
 from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised, table
-from workbench.reporting.words import NOTHING, display_name, fixed, in_order
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order
 from workbench.results.statistics import compared_frame
 
-BASELINE = "plain"
-DIFFROAR = Metric("DiffROAR", "points", 2)
 # A map that shares more than a quarter of its ranks' variance (0.5 squared) with that of a network whose weights
 # are all drawn anew shows the image rather than what was learned; one that ignores the network has exactly 1.
 LARGEST = 0.5
@@ -24,37 +22,42 @@ CHANGES, FAILS = "changes", "does not change: fails"
 WORDS = ("Data", "Backbone", "Method")
 
 
-def attributions_table(frame: pd.DataFrame, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
-    """Faithfulness and localisation of every attribution on the networks that are explained in every way.
+def attributions_table(
+    frame: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]
+) -> Table:
+    """Faithfulness and localisation of every attribution on the networks that get all of them.
 
     Args:
-        frame: rows of `results.attributions_frame`.
+        frame: rows of `records.attributions_frame`.
+        methods: of the grid.
         fills: what removed pixels were replaced by, in order.
         settings: the data sets and backbones, in order.
     """
     qualities = {**faithfulness(fills), **localisation([setting.region for setting in settings])}
     gaps = [f"gap_{fill}" for fill in fills]
     shown = [*gaps, f"judge_gap_{judged_fill(fills)}", "relevance_mass", "pointing_game", "gini", "stability"]
-    rows = _rows(frame, settings, {metric: qualities[metric] for metric in shown})
+    rows = _rows(frame, methods, settings, {name: qualities[name] for name in shown})
     caption = (
         f"Attributions of the predicted class on the same networks and test images ({_images(settings)}); "
-        f"{_seeds(frame)}. Random and Edges (Sobel) do not look at the network: they are controls. Gap: insertion "
-        "minus deletion area for each fill; the judge's: of one independent network on the same maps. "
+        f"{_seeds(frame)}. Random and Edges (Sobel) do not look at the network: they are controls. Gap: area "
+        "under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a separate "
+        "network on the same maps. "
         f"{all_facts(_shown(frame, settings))}"
     )
     return table("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
 
 
-def sanity_table(frame: pd.DataFrame, settings: Sequence[Setting]) -> Table:
+def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """Whether maps change when all layers are randomised.
 
     Args:
-        frame: rows of `results.attributions_frame`.
+        frame: rows of `records.attributions_frame`.
+        methods: of the grid.
         settings: the data sets and backbones, in order.
     """
     rows: list[Row] = []
-    for numbers, texts in _rows(frame, settings, SANITY):
-        said = sanity_verdict(*(float(str(numbers[f"{metric}_mean"])) for metric in SANITY))
+    for numbers, texts in _rows(frame, methods, settings, SANITY):
+        said = sanity_verdict(*(float(str(numbers[f"{name}_mean"])) for name in SANITY))
         rows.append((numbers | {"verdict": said}, texts | {"Verdict": said}))
     caption = (
         "Similarity of the maps before and after all layers are randomised, from the output to the input (Adebayo et "
@@ -74,8 +77,8 @@ def sanity_verdict(spearman: float, ssim: float) -> str:
     return FAILS if abs(spearman) > LARGEST or ssim > LARGEST else CHANGES
 
 
-def _rows(frame: pd.DataFrame, settings: Sequence[Setting], measures: Metrics) -> list[Row]:
-    """One line per data set, backbone, method and attribution, in the settings' order."""
+def _rows(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting], metrics: Metrics) -> list[Row]:
+    """One row per data set, backbone, method and attribution, in the settings' order."""
     rows = []
     for setting in settings:
         here = of_setting(frame, setting)
@@ -84,13 +87,13 @@ def _rows(frame: pd.DataFrame, settings: Sequence[Setting], measures: Metrics) -
             for name in in_order(explained["attribution"].unique()):
                 own = explained[explained["attribution"] == name]
                 keys = {"dataset": setting.dataset, "backbone": setting.backbone, "method": method, "attribution": name}
-                numbers, texts = summarised(own, measures)
-                rows.append((keys | {"n": len(own)} | numbers, head(keys) | texts))
+                numbers, texts = summarised(own, metrics)
+                rows.append((keys | {"n": len(own)} | numbers, head(keys, methods) | texts))
     return rows
 
 
 def _shown(frame: pd.DataFrame, settings: Sequence[Setting]) -> list[Setting]:
-    """The settings that have a line, with the seeds that their lines have."""
+    """The settings that have a row, with the seeds that their rows have."""
     seeds = frame.groupby(["dataset", "backbone"])["seed"].nunique()
     places = [(setting, (setting.dataset, setting.backbone)) for setting in settings]
     return [replace(setting, seeds=int(seeds[place])) for setting, place in places if place in seeds]
@@ -104,97 +107,90 @@ def _images(settings: Sequence[Setting]) -> str:
 
 
 def _seeds(frame: pd.DataFrame) -> str:
-    """``one network a line (seed 0), so n = 1``."""
+    """``one network per row (seed 0), so n = 1``."""
     seeds = sorted(frame["seed"].unique())
     if len(seeds) == 1:
-        return f"one network a line (seed {seeds[0]}), so n = 1 and no spread"
+        return f"one network per row (seed {seeds[0]}), so n = 1 and no spread"
     return f"n = {len(seeds)} seeds ({', '.join(map(str, seeds))}); ± is the standard deviation over them"
 
 
-def shortcut_table(frame: pd.DataFrame, methods: Sequence[str], settings: Sequence[Setting]) -> Table:
+def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """What networks do whose training images carry a shortcut, and their test images a useless one.
 
     Args:
         frame: ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
-        methods: lines within each data set and backbone, in order.
-        settings: the settings whose region is a shortcut, in order.
+        methods: rows within each data set and backbone.
+        settings: those whose region is a shortcut, in order.
     """
-    measures = {
-        "validation_accuracy": Metric("Validation accuracy with the shortcut", digits=2, better=""),
-        "accuracy": Metric("Test accuracy without", digits=2),
-        "drop": Metric("Drop", "points", 2, better="lower"),
-        "relevance_mass": Metric("Saliency on the patch", better="lower"),
-        "random_relevance_mass": Metric("Of a random map (control)", better=""),
-    }
     dropped = frame.assign(drop=frame["validation_accuracy"] - frame["accuracy"])
     caption = (
         "A patch that tells the class in most training and validation images and is independent of it on the test "
-        f"split: a network that relies on it loses accuracy, and its saliency shows why. {SPREAD[0].upper()}"
-        f"{SPREAD[1:]}. {all_facts(settings)}"
+        f"split: a network that relies on it loses accuracy, and its saliency lies on the patch. {SPREAD}. "
+        f"{all_facts(settings)}"
     )
-    return table("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, measures))
+    return table("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
 
 
 def judges_table(judges: pd.DataFrame) -> Table:
     """The judge of every data set.
 
     Args:
-        judges: rows of `index.read_judges`.
+        judges: one row per data set, as from `index.read_judges`.
     """
     rows: list[Row] = []
     for judge in judges.to_dict("records"):
+        numbers = {str(key): value for key, value in judge.items()}
+        percent = {key: 100 * judge[key] for key in ("accuracy", "validation_accuracy")}
         texts = {
             "Data": display_name(judge["dataset"]),
             "Network": display_name(judge["backbone"]),
             "Training images": f"{judge['train_images']:,}",
             "Epochs": str(judge["epochs"]),
             "Seed": str(judge["seed"]),
-            "Accuracy (%) ↑": fixed(100 * judge["accuracy"]),
-            "Validation accuracy (%) ↑": fixed(100 * judge["validation_accuracy"]),
+            "Accuracy (%) ↑": fixed(percent["accuracy"]),
+            "Validation accuracy (%) ↑": fixed(percent["validation_accuracy"]),
         }
-        numbers = {str(key): value for key, value in judge.items()}
-        percent = {key: 100 * judge[key] for key in ("accuracy", "validation_accuracy")}
         rows.append((numbers | percent, texts))
     caption = (
-        "One network a data set, trained on erased images with a seed of its own, that judges the maps of all methods "
-        "and is none of them (n = 1); accuracy on the whole test split, nothing erased."
+        "One separate network per data set judges the maps of all methods; it was trained on erased images with a "
+        "seed of its own (n = 1). Accuracy on the whole test split, nothing erased."
     )
     return table("judges", "Judges", caption, rows)
 
 
-def retraining_table(frame: pd.DataFrame, methods: Sequence[str], settings: Sequence[Setting]) -> Table:
+def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settings: Sequence[Setting]) -> Table:
     """DiffROAR: accuracy of networks trained afresh on the most and on the least salient pixels.
 
     Args:
-        frame: rows of `index.read_retraining`.
-        methods: lines within each data set and backbone, in order.
+        frame: one row per run and level, as from `index.read_retraining`.
+        methods: rows within each data set and backbone.
+        baseline: the method that differences are taken to at the middle level, if it is one of them.
         settings: the data sets and backbones that were retrained, in order.
     """
     levels = sorted(frame["level"].unique())
     middle = levels[len(levels) // 2]
+    diffroar = replace(retraining(middle)["diffroar"], digits=2)
+    references = {name: title for name, title in methods.items() if name == baseline}
     rows: list[Row] = []
     for setting in settings:
         here = of_setting(frame, setting)
-        compared = compared_frame(here[here["level"] == middle], "diffroar", methods, [BASELINE])
+        compared = compared_frame(here[here["level"] == middle], "diffroar", list(methods), [baseline])
         for method in methods:
             own = here[here["method"] == method]
             keys = {"dataset": setting.dataset, "backbone": setting.backbone, "method": method}
             numbers, texts = _levels(own, levels)
-            paired, shown = differences(method, compared, [BASELINE] if BASELINE in methods else [], DIFFROAR)
-            shown = {f"DiffROAR at {_percent(middle)} m{key[1:]}": text for key, text in shown.items()}
-            rows.append((keys | {"n": own["seed"].nunique()} | numbers | paired, head(keys) | texts | shown))
+            against, shown = differences(method, compared, references, diffroar)
+            shown = {f"{diffroar.label} m{header[1:]}": text for header, text in shown.items()}
+            row = keys | {"n": own["seed"].nunique()} | numbers | against
+            rows.append((row, head(keys, methods) | texts | shown))
     caption = (
         "Networks trained afresh on the share of pixels that a map ranks highest (top) or lowest (bottom), the others "
         "replaced by the data's mean, and tested on images treated alike. DiffROAR: top minus bottom accuracy, in "
-        f"points, 0 for a random map (Shah, Jain and Netrapalli, 2021). {SPREAD[0].upper()}{SPREAD[1:]}. Last column: "
+        f"points, 0 for a random map (Shah, Jain and Netrapalli, 2021). {SPREAD}. Last column: "
         "paired by seed, with 95 % confidence interval; p: paired t-test, Holm-adjusted over the methods of a data set "
         f"and backbone. {all_facts(settings)}"
     )
     return table("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
-
-
-def _percent(level: float) -> str:
-    return f"{100 * level:g} %"
 
 
 def _levels(own: pd.DataFrame, levels: Sequence[float]) -> Row:
@@ -202,12 +198,7 @@ def _levels(own: pd.DataFrame, levels: Sequence[float]) -> Row:
     numbers: dict[str, object] = {}
     texts: dict[str, str] = {}
     for level in levels:
-        measures = {
-            "top": Metric(f"Top {_percent(level)} of pixels"),
-            "bottom": Metric(f"Bottom {_percent(level)} of pixels", better="lower"),
-            "diffroar": Metric(f"DiffROAR at {_percent(level)}", "points"),
-        }
-        found, shown = summarised(own[own["level"] == level], measures, ("top", "bottom"))
+        found, shown = summarised(own[own["level"] == level], retraining(level), ("top", "bottom"))
         numbers |= {f"{name}_{100 * level:g}": value for name, value in found.items()}
         texts |= shown
     return numbers, texts

@@ -6,19 +6,28 @@ from typing import Any
 import pandas as pd
 
 from workbench.reporting.table import Row, Table, table
-from workbench.reporting.words import cost_name, fixed
-from workbench.results.costs import COSTS
+from workbench.reporting.words import Titles, display_name, fixed
 
+LINES = {  # of the benchmark alone
+    "sgt_reference": "SGT as published",
+    "smoot_reuse": "SMOOT, reused forward",
+    "smoot_loss": "SMOOT, loss gradient",
+    "smoot_budget": "SMOOT, budget",
+}
 OVERLAP = "Masks, bf16 with fp32 (IoU) ↑"
 
 
-def cost_table(costs: pd.DataFrame) -> Table:
+def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
     """Time and memory of a training step relative to plain, beside what arithmetic allows.
 
     Args:
         costs: as from `costs.read_costs`, one line per network, setting, method and share of masked images.
+        methods: of the registry.
     """
-    rows: list[Row] = [({str(key): value for key, value in line.items()}, _cost(line)) for line in _lines(costs)]
+    rows: list[Row] = [
+        ({str(key): value for key, value in line.items()}, _cost(line, methods))
+        for line in costs[list(COSTS)].to_dict("records")
+    ]
     if costs["mask_overlap"].isna().all():
         rows = [(numbers, {key: text for key, text in texts.items() if key != OVERLAP}) for numbers, texts in rows]
     caption = (
@@ -32,15 +41,11 @@ def cost_table(costs: pd.DataFrame) -> Table:
     return table("cost", "Cost of a step", caption, rows)
 
 
-def _lines(costs: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    return costs[list(COSTS)].to_dict("records")
-
-
-def _cost(line: Mapping[Hashable, Any]) -> dict[str, str]:
+def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
     """One line of the cost table as text."""
     return {
-        "Network": cost_name(line["network"]),
-        "Method": cost_name(line["method"]),
+        "Network": display_name(line["network"]),
+        "Method": LINES.get(line["method"]) or methods[line["method"]],
         "Batch": fixed(line["batch_size"], 0),
         "Device": line["device"].upper(),
         "Precision": f"{line['precision']}{', compiled' if line['compiled'] else ''}",

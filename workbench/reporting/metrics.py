@@ -1,15 +1,17 @@
-"""What each metric is called, its unit, its digits and which direction is better.
+"""The registry of metrics: what each is called, its unit, its digits and which direction is better.
 
-Metrics are named as in the run records. Fractions are shown in per cent, their differences in points.
+Names are those of the columns of ``runs.csv`` and its sister tables; ``{fill}`` stands for the fill of removed
+pixels, ``{level}`` for the share of pixels that is kept. A metric is added here, and explained under a heading with
+its name in ``docs/metrics.md``. Fractions are shown in per cent, their differences in percentage points.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-Better: TypeAlias = Literal["higher", "lower", "mixed", ""]
-ARROWS = {"higher": " ↑", "lower": " ↓", "mixed": " ↑, shortcut ↓", "": ""}
-PLACES = {"foreground": "object", "block": "block", "shortcut": "shortcut"}  # region: where it is
+Better: TypeAlias = Literal["higher", "lower", "region", ""]
+ARROWS = {"higher": " ↑", "lower": " ↓", "region": " ↑, shortcut ↓", "": ""}
+PLACES = {"foreground": "object", "block": "block", "shortcut": "shortcut"}  # what readers call a region
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Metric:
         label: its name, without unit and direction.
         unit: ``%`` for fractions, ``points`` for differences of fractions, ``nats``, or nothing.
         digits: decimals.
-        better: the direction that is better: ``mixed`` if lower is only where the region is a shortcut, empty
+        better: the direction that is better: ``region`` if lower where the region is a shortcut, else higher; empty
             for a control or a fact.
     """
 
@@ -31,6 +33,7 @@ class Metric:
 
     @property
     def factor(self) -> float:
+        """From the unit of the records to the one that is shown."""
         return 100.0 if self.unit in ("%", "points") else 1.0
 
     @property
@@ -57,6 +60,41 @@ ACCURACY: Metrics = {
     "accuracy_blur": Metric("Accuracy under blur", digits=2),
     "accuracy_pgd": Metric("Accuracy under PGD", digits=2),
 }
+CURVES: Metrics = {
+    "gap_{fill}": Metric("Gap, {fill}", "points"),
+    "deletion_auc_{fill}": Metric("Deletion, {fill}", better="lower"),
+    "insertion_auc_{fill}": Metric("Insertion, {fill}"),
+    "random_auc_{fill}": Metric("Random, {fill}", better=""),
+}
+JUDGE: Metrics = {
+    "judge_gap_{fill}": Metric("Judge's gap, {fill}", "points"),
+    "judge_gap_right_{fill}": Metric("Judge's gap, right answers, {fill}", "points"),
+    "judge_random_auc_{fill}": Metric("Judge, random, {fill}", better=""),
+}
+MAPS: Metrics = {
+    "relevance_mass": Metric("Relevance mass", better="region"),
+    "relevance_rank": Metric("Relevance rank", better="region"),
+    "pointing_game": Metric("Pointing game", better="region"),
+    "grid_pointing": Metric("Grid pointing"),
+    "gini": Metric("Gini index"),
+    "stability": Metric("Stability", "", 2),
+}
+SANITY: Metrics = {
+    "sanity_spearman": Metric("Spearman", "", 2, "lower"),
+    "sanity_ssim": Metric("SSIM", "", 2, "lower"),
+}
+RETRAINING: Metrics = {
+    "top": Metric("Top {level} of pixels"),
+    "bottom": Metric("Bottom {level} of pixels", better="lower"),
+    "diffroar": Metric("DiffROAR at {level}", "points"),
+}
+SHORTCUT: Metrics = {
+    "validation_accuracy": Metric("Validation accuracy with the shortcut", digits=2, better=""),
+    "accuracy": Metric("Test accuracy without", digits=2),
+    "drop": Metric("Drop", "points", 2, better="lower"),
+    "relevance_mass": Metric("Saliency on the patch", better="lower"),
+    "random_relevance_mass": Metric("Of a random map (control)", better=""),
+}
 MASKING: Metrics = {
     "masked_share": Metric("Images masked", better=""),
     "masked_pixels": Metric("Their pixels masked", better=""),
@@ -64,58 +102,47 @@ MASKING: Metrics = {
     "flip_share": Metric("Answers changed", better=""),
     "cross_entropy_rise": Metric("Cross-entropy rise", "nats", 3, ""),
 }
-SANITY: Metrics = {
-    "sanity_spearman": Metric("Spearman", "", 2, "lower"),
-    "sanity_ssim": Metric("SSIM", "", 2, "lower"),
-}
+REGISTRY: Metrics = {**SHORTCUT, **ACCURACY, **CURVES, **JUDGE, **MAPS, **SANITY, **RETRAINING, **MASKING}
 
 
 def faithfulness(fills: Sequence[str]) -> Metrics:
     """For each fill the areas of the network's own curves, then those of the judge."""
-    found: dict[str, Metric] = {}
-    for fill in fills:
-        found[f"gap_{fill}"] = Metric(f"Gap, {fill}", "points")
-        found[f"deletion_auc_{fill}"] = Metric(f"Deletion, {fill}", better="lower")
-        found[f"insertion_auc_{fill}"] = Metric(f"Insertion, {fill}")
-        found[f"random_auc_{fill}"] = Metric(f"Random, {fill}", better="")
-    for fill in fills:
-        found[f"judge_gap_{fill}"] = Metric(f"Judge's gap, {fill}", "points")
-        found[f"judge_gap_right_{fill}"] = Metric(f"Judge's gap, right answers, {fill}", "points")
-        found[f"judge_random_auc_{fill}"] = Metric(f"Judge, random, {fill}", better="")
-    return found
-
-
-def localisation(regions: Sequence[str]) -> Metrics:
-    """Where the saliency is, how sparse and how stable it is.
-
-    Args:
-        regions: of the data sets shown together; on a shortcut lower is better, and headers say so.
-    """
-    places, better = _regions(regions)
     return {
-        "relevance_mass": Metric(f"Relevance mass{places}", better=better),
-        "relevance_rank": Metric(f"Relevance rank{places}", better=better),
-        "pointing_game": Metric(f"Pointing game{places}", better=better),
-        "grid_pointing": Metric("Grid pointing"),
-        "gini": Metric("Gini index"),
-        "stability": Metric("Stability", "", 2),
+        name.format(fill=fill): replace(metric, label=metric.label.format(fill=fill))
+        for group in (CURVES, JUDGE)
+        for fill in fills
+        for name, metric in group.items()
     }
 
 
-def _regions(regions: Sequence[str]) -> tuple[str, Better]:
-    """How a header names the regions, and the better direction."""
+def localisation(regions: Iterable[str]) -> Metrics:
+    """Where the saliency is, how sparse and how stable it is.
+
+    Args:
+        regions: of the data sets shown together; if there is one kind, headers name it and its better direction.
+    """
     kinds = set(regions)
-    if len(kinds) == 1:
-        (kind,) = kinds
-        return f", {PLACES.get(kind, kind)}", "lower" if kind == "shortcut" else "higher"
-    return "", "mixed" if "shortcut" in kinds else "higher"
+    if len(kinds) > 1 and "shortcut" in kinds:
+        return MAPS
+    better: Better = "lower" if kinds == {"shortcut"} else "higher"
+    place = f", {PLACES[next(iter(kinds))]}" if len(kinds) == 1 else ""
+    return {
+        name: replace(metric, label=metric.label + place, better=better) if metric.better == "region" else metric
+        for name, metric in MAPS.items()
+    }
 
 
-def quality(fills: Sequence[str], regions: Sequence[str]) -> Metrics:
-    """Every metric of a run record that tables show, in reading order."""
+def quality(fills: Sequence[str], regions: Iterable[str]) -> Metrics:
+    """Every metric of a trained network that tables show, in reading order."""
     return {**ACCURACY, **faithfulness(fills), **localisation(regions)}
 
 
+def retraining(level: float) -> Metrics:
+    """The accuracies of networks that were trained on this share of the pixels."""
+    share = f"{100 * level:g} %"
+    return {name: replace(metric, label=metric.label.format(level=share)) for name, metric in RETRAINING.items()}
+
+
 def judged_fill(fills: Sequence[str]) -> str:
-    """The fill whose judge's gap stands for the judge where there is room for one: the mean if it was used."""
+    """The fill of the judge's gap that is shown where there is room for one: the mean if it was used."""
     return "mean" if "mean" in fills else fills[0]

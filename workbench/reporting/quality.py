@@ -1,6 +1,6 @@
-"""The tables of what the runs reached: the whole grid, and for each data set and backbone its qualities.
+"""Tables of what the runs reached and what masking did: the whole grid, and the qualities of each setting.
 
-Frames in, a :class:`~workbench.reporting.words.Table` out; no files.
+Frames in, a :class:`~workbench.reporting.table.Table` out; no files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,8 @@ from workbench.reporting.metrics import (
     localisation,
     quality,
 )
-from workbench.reporting.table import (
-    SPREAD,
-    Row,
-    Table,
-    difference_text,
-    differences,
-    grid_rows,
-    summarised,
-    table,
-)
-from workbench.reporting.words import NOTHING, display_name
-from workbench.results.statistics import REFERENCES
+from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised, table
+from workbench.reporting.words import NOTHING, Titles, display_name
 
 CHANCE = 0.25  # grid pointing of a map that knows nothing: one tile of four
 CONTROLLED = ("relevance_mass", "relevance_rank", "pointing_game", "gini")  # measured for a random map too
@@ -41,21 +31,47 @@ REGIONS = {
 }
 
 
-def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequence[str], setting: Setting) -> Table:
-    """Accuracy, calibration and robustness on one data set and backbone, with paired differences.
+def summary_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
+    """The whole grid at a glance: one row per data set, backbone and method.
+
+    Args:
+        frame: all metrics of all runs.
+        methods: rows within each data set and backbone.
+        fills: what removed pixels were replaced by, in order.
+        settings: the data sets and backbones, in order.
+    """
+    available = quality(fills, [setting.region for setting in settings])
+    gaps = [f"gap_{fill}" for fill in fills]
+    judged = f"judge_gap_{judged_fill(fills)}"
+    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, judged, "relevance_mass", "stability"]
+    places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
+    caption = (
+        f"{SPREAD}. Gap: area under the insertion curve minus that under the deletion curve, for each fill; the "
+        "judge's: of a separate network on the same maps. Relevance mass: share of the saliency on the "
+        f"{', '.join(places)}. {all_facts(settings)}"
+    )
+    metrics = {name: available[name] for name in shown}
+    return table("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
+
+
+def accuracy_table(
+    frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting
+) -> Table:
+    """Accuracy, calibration and robustness in one setting, with paired differences.
 
     Args:
         frame: the metrics `metrics.ACCURACY` for each method and seed.
         comparisons: of ``accuracy``, from `statistics.comparisons_frame`.
-        methods: rows, in order.
+        methods: rows.
+        references: the methods that differences are shown to, as far as they were run.
         setting: what the caption says of the runs.
     """
-    references = [reference for reference in REFERENCES if reference in set(comparisons["reference"])]
+    known = _known(references, comparisons, methods)
     rows = []
     for method in methods:
-        numbers, texts = _line(frame, method, ACCURACY)
-        paired, paired_texts = differences(method, comparisons, references, ACCURACY["accuracy"])
-        rows.append((numbers | paired, texts | paired_texts))
+        numbers, texts = _row(frame, method, methods[method], ACCURACY)
+        against, against_texts = differences(method, comparisons, known, ACCURACY["accuracy"])
+        rows.append((numbers | against, texts | against_texts))
     measured = setting.measured
     caption = (
         f"{setting.facts}; the best epoch is chosen on {setting.validation_images:,} other training images; {SPREAD}. "
@@ -69,46 +85,46 @@ def accuracy_table(frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Sequ
     return table(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
 
 
-def faithfulness_table(frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], setting: Setting) -> Table:
-    """Areas of the deletion and insertion curves on one data set and backbone.
+def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], setting: Setting) -> Table:
+    """Areas under the deletion and insertion curves in one setting.
 
     Args:
         frame: the metrics `metrics.faithfulness` for each method and seed.
-        methods: rows, in order.
+        methods: rows.
         fills: what removed pixels were replaced by, in order.
         setting: what the caption says of the runs.
     """
-    measures = faithfulness(fills)
-    bare = [metric for metric in measures if "gap" not in metric]
-    rows = [_line(frame, method, measures, bare) for method in methods]
+    metrics = faithfulness(fills)
+    bare = [name for name in metrics if "gap" not in name]
+    rows = [_row(frame, method, title, metrics, bare) for method, title in methods.items()]
     caption = (
-        f"{setting.facts}, curves on {setting.measured.curve_images:,} of them; means over seeds, "
-        f"{SPREAD}. Gap: insertion minus deletion, the areas under the accuracy curve while the most salient "
-        f"pixels are shown or removed first and the others filled ({' or '.join(fills)}). Random: the area "
-        "for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of one "
-        "network, the same for all methods and seeds, that was trained on erased images and sees only which pixels a "
-        "method calls salient. Maps explain the predicted class, curves score the true one: a wrong answer has a map "
-        f"of another class, so that a less accurate network has less to gain. {setting.origin}"
+        f"{setting.facts}, curves on {setting.measured.curve_images:,} of them; means over seeds, {SPREAD}. Curves: "
+        "accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the others "
+        f"filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion curve. "
+        "Random: the area for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of "
+        "one separate network, the same for all methods and seeds, that was trained on erased images and sees only "
+        "which pixels a method calls salient. Maps explain the predicted class, curves score the true one: after a "
+        "wrong answer the map is of another class, so a less accurate network has less to gain. "
+        f"{setting.origin}"
     )
     return table(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
 
 
-def localisation_table(frame: pd.DataFrame, methods: Sequence[str], setting: Setting) -> Table:
-    """Where the saliency is on one data set and backbone, with a random map as control.
+def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
+    """Where the saliency is in one setting, with a random map as control.
 
     Args:
         frame: the metrics `metrics.localisation`, and those of a random map, for each method and seed.
-        methods: rows, in order.
+        methods: rows.
         setting: what the caption says of the runs.
     """
-    measures = localisation([setting.region])
-    rows = [_line(frame, method, measures) for method in methods]
-    control, texts = _line(_control(frame, measures), "control", measures)
-    rows.append((control, texts | {"Method": "Random map (control)"}))
+    metrics = localisation([setting.region])
+    rows = [_row(frame, method, title, metrics) for method, title in methods.items()]
+    rows.append(_row(_control(frame, metrics), "control", "Random map (control)", metrics))
     measured = setting.measured
     caption = (
         f"{setting.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
-        f"{REGIONS.get(setting.region, setting.region)}. Relevance: share of the saliency (mass), and of as many most "
+        f"{REGIONS[setting.region]}. Relevance: share of the saliency (mass), and of as many most "
         "salient pixels as the region has (rank), inside it. Pointing game: images whose most salient pixel is at most "
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
@@ -119,97 +135,75 @@ def localisation_table(frame: pd.DataFrame, methods: Sequence[str], setting: Set
     return table(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
 
 
-def _line(frame: pd.DataFrame, method: str, measures: Metrics, bare: Sequence[str] = ()) -> Row:
+def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
     """One method's numbers with its name and the number of its runs."""
     own = frame[frame["method"] == method]
-    numbers, texts = summarised(own, measures, bare)
-    return {"method": method, "n": len(own)} | numbers, {"Method": display_name(method), "n": str(len(own))} | texts
+    numbers, texts = summarised(own, metrics, bare)
+    return {"method": method, "n": len(own)} | numbers, {"Method": title, "n": str(len(own))} | texts
 
 
-def _control(frame: pd.DataFrame, measures: Metrics) -> pd.DataFrame:
+def _control(frame: pd.DataFrame, metrics: Metrics) -> pd.DataFrame:
     """The metrics of a random map, one row per seed; grid pointing is chance where it was measured at all."""
-    names = {f"random_{metric}": metric for metric in CONTROLLED}
+    names = {f"random_{name}": name for name in CONTROLLED}
     by_seed = frame.groupby("seed")[list(names)].mean().rename(columns=names).reset_index()
-    by_seed = by_seed.reindex(columns=["seed", *measures]).assign(method="control")
+    by_seed = by_seed.reindex(columns=["seed", *metrics]).assign(method="control")
     return by_seed.assign(grid_pointing=float("nan") if frame["grid_pointing"].isna().any() else CHANCE)
 
 
+def _known(references: Sequence[str], comparisons: pd.DataFrame, methods: Titles) -> Titles:
+    """The references that a method was compared with."""
+    return {name: methods[name] for name in references if name in set(comparisons["reference"])}
+
+
 def comparisons_table(
-    comparisons: Mapping[str, pd.DataFrame], subject: str, fills: Sequence[str], setting: Setting
+    comparisons: Mapping[str, pd.DataFrame],
+    subject: str,
+    references: Sequence[str],
+    methods: Titles,
+    fills: Sequence[str],
+    setting: Setting,
 ) -> Table:
-    """Every metric of one data set and backbone: the subject against each reference, all pairs as numbers.
+    """Every metric of one setting: the subject against each reference, all pairs as numbers.
 
     Args:
         comparisons: for each metric the rows of `statistics.comparisons_frame`; none where it was not measured.
         subject: the method whose differences are shown.
+        references: the methods that they are shown to, as far as they were run.
+        methods: of the grid.
         fills: what removed pixels were replaced by, in order.
         setting: what the caption says of the runs.
     """
-    lines, numbers = [], []
-    known = {reference for found in comparisons.values() for reference in found["reference"]}
-    references = [reference for reference in REFERENCES if reference in known]
-    for metric, measure in quality(fills, [setting.region]).items():
-        found = comparisons[metric]
-        texts = {f"Minus {display_name(reference)}": NOTHING for reference in references}
-        for pair in found[found["method"] == subject].to_dict("records"):
-            if pair["reference"] in references:
-                texts[f"Minus {display_name(pair['reference'])}"] = difference_text(pair, measure)
-        lines.append({"Measure": measure.difference} | texts)
-        numbers.append(_scaled(found, measure.factor).assign(metric=metric))
+    metrics = quality(fills, [setting.region])
+    known = _known(references, pd.concat(comparisons.values()), methods)
+    rows, numbers = [], []
+    for name, metric in metrics.items():
+        found = comparisons[name]
+        against = {title: paired(subject, reference, found, metric)[1] for reference, title in known.items()}
+        rows.append({"Measure": metric.difference} | {f"Minus {title}": text for title, text in against.items()})
+        numbers.append(found.assign(metric=name, **{key: metric.factor * found[key] for key in SCALED}))
     caption = (
-        f"{display_name(subject)} minus the method named, paired by seed, with 95 % confidence interval; arrows: "
-        "which sign is better. p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the "
-        f"CSV file holds all of them. {setting.facts}. {setting.origin}"
+        f"{methods[subject]} minus the method named, paired by seed, with 95 % confidence interval; arrows: which "
+        "sign is better. p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file "
+        f"holds all of them. {setting.facts}. {setting.origin}"
     )
     data = pd.concat(numbers, ignore_index=True)
     data = data[["metric", *(name for name in data.columns if name != "metric")]]
     name, title = f"comparisons_{setting.place}", f"Paired differences, {setting.name}"
-    return Table(name, title, caption, data, pd.DataFrame(lines))
+    return Table(name, title, caption, data, pd.DataFrame(rows))
 
 
-def _scaled(comparisons: pd.DataFrame, factor: float) -> pd.DataFrame:
-    """The same comparisons in the unit that tables show."""
-    names = ["mean", "sd", "reference_mean", "reference_sd", "difference", "low", "high"]
-    return comparisons.assign(**{name: factor * comparisons[name] for name in names})
-
-
-def summary_table(
-    frame: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], settings: Sequence[Setting]
-) -> Table:
-    """The whole grid at a glance: one line per data set, backbone and method.
-
-    Args:
-        frame: all metrics of all records.
-        methods: lines within each data set and backbone, in order.
-        fills: what removed pixels were replaced by, in order.
-        settings: the data sets and backbones, in order.
-    """
-    regions = [setting.region for setting in settings]
-    available = quality(fills, regions)
-    gaps = [f"gap_{fill}" for fill in fills]
-    judged = f"judge_gap_{judged_fill(fills)}"
-    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, judged, "relevance_mass", "stability"]
-    measures = {metric: available[metric] for metric in shown}
-    places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
-    caption = (
-        f"{SPREAD[0].upper()}{SPREAD[1:]}. Gap: insertion minus deletion area for each fill; the judge's: of one "
-        f"independent network on the same maps. Relevance mass: share of the saliency on the {', '.join(places)}. "
-        f"{all_facts(settings)}"
-    )
-    return table("summary", "All results", caption, grid_rows(frame, methods, settings, measures))
-
-
-def masking_table(histories: pd.DataFrame, methods: Sequence[str], settings: Sequence[Setting]) -> Table:
+def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """What masking did during training: means over epochs, then over seeds.
 
     Args:
         histories: one row per epoch of every run; NaN where nothing was masked.
-        methods: lines within each data set and backbone, in order; those that never mask are left out.
+        methods: rows within each data set and backbone; those that never mask are left out.
         settings: the data sets and backbones, in order.
     """
     keys = ["dataset", "backbone", "method", "seed"]
     by_seed = histories.groupby(keys)[list(MASKING)].mean().reset_index()
-    masking = [m for m in methods if by_seed[by_seed["method"] == m]["masked_share"].max() > 0]
+    most = by_seed.groupby("method")["masked_share"].max()
+    masking = {method: title for method, title in methods.items() if most[method] > 0}
     caption = (
         f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
         f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(settings)}"

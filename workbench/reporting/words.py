@@ -1,21 +1,12 @@
-"""Names and numbers as tables, captions and figures show them."""
+"""Names and numbers as tables, captions and figures show them; names of methods stand in ``methods.yaml``."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+Titles: TypeAlias = Mapping[str, str]  # of methods, in the order in which they are shown
 
 NAMES = {
-    "plain": "Plain",
-    "random_mask": "Random mask",
-    "sgt": "SGT",
-    "sgt_improved": "SGT improved",
-    "sgt_mean_fill": "SGT, mean fill",
-    "sgt_searched": "SGT, searched k",
-    "smoot": "SMOOT",
-    "smoot_searched": "SMOOT, searched k",
-    "plain_long": "Plain, longer",
-    "plain_regularised": "Plain, regularised",
-    "masked_labels": "Masked, labels",
-    "high_low": "High and low masks",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "block_mnist": "BlockMNIST",
@@ -29,6 +20,8 @@ NAMES = {
     "vit_small": "ViT (small)",
     "vit_tiny_patch4": "ViT-Tiny (patches of 4)",
     "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "vit": "ViT (6 blocks)",
     "two_conv": "Two-conv",
     "two_conv_small": "Two-conv (small)",
     "gradient": "Gradient",
@@ -38,26 +31,13 @@ NAMES = {
     "random": "Random",
     "edges": "Edges",
 }
-MEASURED = {  # networks and methods of the cost benchmark alone
-    "sgt_reference": "SGT as published",
-    "smoot_reuse": "SMOOT, reused forward",
-    "smoot_loss": "SMOOT, loss gradient",
-    "smoot_budget": "SMOOT, budget",
-    "vit": "ViT (6 blocks)",
-    "resnet50": "ResNet-50",
-}
 ATTRIBUTIONS = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
 NOTHING = "–"
 
 
 def display_name(key: str) -> str:
-    """The name that text and figures use; a key without one stands for itself."""
+    """The name of a data set, a backbone or an attribution; a key without one stands for itself."""
     return NAMES.get(key, key)
-
-
-def cost_name(key: str) -> str:
-    """The name of a network or of a line of the benchmark."""
-    return MEASURED.get(key) or display_name(key)
 
 
 def fixed(value: float, digits: int = 2, *, sign: bool = False) -> str:

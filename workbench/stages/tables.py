@@ -1,6 +1,6 @@
-"""Loads a profile's results and writes its tables and its verdict: Markdown to read, CSV to compute with.
+"""Write the tables of a profile and its verdict: Markdown to read, CSV to compute with.
 
-tables.write_all("laptop")    # figures/laptop/tables/NAME.md and NAME.csv, verdict.md
+``tables.write_all("laptop")`` writes ``figures/laptop/tables/NAME.md`` and ``NAME.csv``, and ``verdict.md``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,29 +9,29 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.config import paths
-from workbench.config.files import write_text
-from workbench.config.profile import load_grid
+from workbench.config import files, paths
+from workbench.config.profile import load_grid, method_entries
 from workbench.reporting import captions, claims, controls, cost
-from workbench.reporting import quality as quality_tables
+from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill, quality
 from workbench.reporting.questions import Claim, Study, load_claims, load_study, remarks
 from workbench.reporting.table import Table, difference_text
-from workbench.reporting.words import display_name
+from workbench.reporting.words import Titles
 from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
-from workbench.results.statistics import REFERENCES, compared_frame
-from workbench.studies import compare
-from workbench.studies import index as studies
+from workbench.results.statistics import compared_frame
+from workbench.studies import compare, conditions, index, number
 
-SUBJECT = "smoot"  # whose verdict it is
+SUBJECT = "smoot"  # the method that the verdict is on
+BASELINE = "plain"
+REFERENCES = (BASELINE, "random_mask", "sgt", "sgt_improved")  # what it is compared with
 LEVEL = 0.05
 RULE = (
     "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes "
     "zero; differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, "
-    "backbone and measure. The judge is one independent network a data set."
+    "backbone and measure. The judge is one separate network per data set."
 )
 
 
@@ -40,11 +40,11 @@ class Results:
     """What the tables of a profile are made from.
 
     Attributes:
-        methods: in the grid's order.
+        methods: in the grid's order, with their titles.
         fills: what removed pixels were replaced by, in the evaluation's order.
         groups: for each data set and backbone its setting and one row of metrics per method and seed, with the
             ``validation_accuracy`` of its training.
-        attributions: one row per attribution of the networks that are explained in every way; may be empty.
+        attributions: one row per attribution of the networks that get all of them; may be empty.
         histories: one row per epoch of every run.
         costs: one row per network, setting, method and share of masked images.
         judges: one row per data set.
@@ -52,7 +52,7 @@ class Results:
         claims: of the profile.
     """
 
-    methods: Sequence[str]
+    methods: Titles
     fills: Sequence[str]
     groups: Sequence[tuple[Setting, pd.DataFrame]]
     attributions: pd.DataFrame
@@ -68,8 +68,37 @@ class Results:
 
     @property
     def everything(self) -> pd.DataFrame:
-        """All metrics of all records."""
+        """All metrics of all runs."""
         return pd.concat([frame for _, frame in self.groups], ignore_index=True)
+
+    def compared(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+        """All pairs of methods in one metric of one setting; without rows if it was not measured in every run."""
+        return compared_frame(frame, metric, list(self.methods))
+
+
+def write_all(profile: str) -> dict[str, Table]:
+    """Write all tables of a profile and its verdict; the same results give the same bytes.
+
+    Returns:
+        The tables by name, in reading order.
+
+    Raises:
+        FileNotFoundError: for a missing file; names it and the command that makes it.
+        ValueError: for files that do not say what they should.
+    """
+    folder = paths.ProfilePaths(profile).tables
+    tables = build_all(profile)
+    for table in tables.values():
+        table.write(folder)
+    files.write_text(verdict(profile), folder / "verdict.md")
+    return tables
+
+
+def build_all(profile: str) -> dict[str, Table]:
+    """All tables of a profile by name, in reading order; those without anything to show are left out."""
+    study = load_study(profile)
+    found = _of_grid(load(profile)) if study is None else _of_study(study, profile)
+    return {table.name: table for table in found}
 
 
 def load(profile: str) -> Results:
@@ -82,16 +111,21 @@ def load(profile: str) -> Results:
     grid = load_grid(profile)
     records = results.load_records(grid)
     return Results(
-        methods=grid.methods,
+        methods=method_titles(profile),
         fills=tuple(records[0].config["evaluation"]["fills"]),
         groups=[(setting, _metrics(group)) for setting, group in captions.by_setting(records)],
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
         costs=read_costs(),
-        judges=studies.read_judges(grid),
-        retraining=studies.read_retraining(profile),
+        judges=index.read_judges(grid),
+        retraining=index.read_retraining(profile),
         claims=load_claims(profile),
     )
+
+
+def method_titles(profile: str) -> Titles:
+    """The methods of a profile's grid in order, with the titles that readers see."""
+    return {name: entry.title for name, entry in method_entries(profile).items()}
 
 
 def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -100,84 +134,58 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
 
 
-def build_all(profile: str) -> dict[str, Table]:
-    """All tables of a profile by name, in reading order; those without anything to show are left out."""
-    study = load_study(profile)
-    if study is not None:
-        return {table.name: table for table in _of_study(study, profile)}
-    loaded = load(profile)
-    built = [
-        quality_tables.summary_table(loaded.everything, loaded.methods, loaded.fills, loaded.settings),
-        *_claims(loaded),
-        *_of_settings(loaded),
-        *_of_attributions(loaded),
-        *_of_studies(loaded),
-        quality_tables.masking_table(loaded.histories, loaded.methods, loaded.settings),
-        cost.cost_table(loaded.costs),
-    ]
-    return {table.name: table for table in built}
-
-
 def _of_study(study: Study, profile: str) -> Iterator[Table]:
     """The tables that answer a study's question, for each data set and backbone."""
-    grid = load_grid(profile)
+    grid, titles = load_grid(profile), method_titles(profile)
     histories = results.read_histories(grid)
     for setting, records in captions.by_setting(results.load_records(grid)):
-        yield from compare.tables(study, records, histories, setting)
+        for question in (compare, number, conditions):
+            yield from question.tables(study, records, histories, setting, titles)
 
 
-def _claims(loaded: Results) -> Iterator[Table]:
-    judged = claims.judge_claims(loaded.claims, loaded.groups)
-    if len(judged):
-        yield claims.claims_overview(judged, loaded.fills, loaded.settings)
-        yield claims.claims_table(judged, loaded.fills, loaded.settings)
+def _of_grid(loaded: Results) -> Iterator[Table]:
+    """The tables of a profile that compares methods: an overview, the settings, the controls, the cost."""
+    methods, fills, settings = loaded.methods, loaded.fills, loaded.settings
+    yield qualities.summary_table(loaded.everything, methods, fills, settings)
+    verdicts = claims.claim_verdicts(loaded.claims, loaded.groups)
+    if len(verdicts):
+        yield claims.claims_overview(verdicts, methods, fills, settings)
+        yield claims.claims_table(verdicts, methods, fills, settings)
+    yield from _of_settings(loaded)
+    yield from _of_controls(loaded)
+    yield qualities.masking_table(loaded.histories, methods, settings)
+    yield cost.cost_table(loaded.costs, methods)
 
 
 def _of_settings(loaded: Results) -> Iterator[Table]:
     """The four tables of each data set and backbone, kind by kind."""
     methods, fills = loaded.methods, loaded.fills
-    compared = [_comparisons(frame, loaded, setting) for setting, frame in loaded.groups]
-    for (setting, frame), found in zip(loaded.groups, compared, strict=True):
-        yield quality_tables.accuracy_table(frame, found["accuracy"], methods, setting)
     for setting, frame in loaded.groups:
-        yield quality_tables.faithfulness_table(frame, methods, fills, setting)
+        compared = loaded.compared(frame, "accuracy")
+        yield qualities.accuracy_table(frame, compared, methods, REFERENCES, setting)
     for setting, frame in loaded.groups:
-        yield quality_tables.localisation_table(frame, methods, setting)
-    for setting, found in zip(loaded.settings, compared, strict=True):
+        yield qualities.faithfulness_table(frame, methods, fills, setting)
+    for setting, frame in loaded.groups:
+        yield qualities.localisation_table(frame, methods, setting)
+    for setting, frame in loaded.groups:
+        found = {name: loaded.compared(frame, name) for name in quality(fills, [setting.region])}
         if len(found["accuracy"]):
-            yield quality_tables.comparisons_table(found, SUBJECT, fills, setting)
+            yield qualities.comparisons_table(found, SUBJECT, REFERENCES, methods, fills, setting)
 
 
-def _comparisons(frame: pd.DataFrame, loaded: Results, setting: Setting) -> dict[str, pd.DataFrame]:
-    """All pairs of methods in every metric; without rows where it was not measured."""
-    return {metric: compared_frame(frame, metric, loaded.methods) for metric in quality(loaded.fills, [setting.region])}
-
-
-def _of_attributions(loaded: Results) -> Iterator[Table]:
+def _of_controls(loaded: Results) -> Iterator[Table]:
+    """Other attributions, sanity, the shortcut, judges and retraining, as far as they were asked for."""
+    methods, settings = loaded.methods, loaded.settings
     if len(loaded.attributions):
-        yield controls.attributions_table(loaded.attributions, loaded.fills, loaded.settings)
-        yield controls.sanity_table(loaded.attributions, loaded.settings)
-
-
-def _of_studies(loaded: Results) -> Iterator[Table]:
-    settings = [setting for setting in loaded.settings if setting.region == "shortcut"]
-    if settings:
-        yield controls.shortcut_table(loaded.everything, loaded.methods, settings)
+        yield controls.attributions_table(loaded.attributions, methods, loaded.fills, settings)
+        yield controls.sanity_table(loaded.attributions, methods, settings)
+    shortcuts = [setting for setting in settings if setting.region == "shortcut"]
+    if shortcuts:
+        yield controls.shortcut_table(loaded.everything, methods, shortcuts)
     yield controls.judges_table(loaded.judges)
-    if len(loaded.retraining):
-        present = set(zip(loaded.retraining["dataset"], loaded.retraining["backbone"], strict=True))
-        retrained = [setting for setting in loaded.settings if (setting.dataset, setting.backbone) in present]
-        yield controls.retraining_table(loaded.retraining, loaded.methods, retrained)
-
-
-def write_all(profile: str) -> dict[str, Table]:
-    """Write all tables of a profile and its verdict; the same results give the same bytes."""
-    folder = paths.ProfilePaths(profile).tables
-    tables = build_all(profile)
-    for table in tables.values():
-        table.write(folder)
-    write_text(verdict(profile), folder / "verdict.md")
-    return tables
+    retrained = [setting for setting in settings if len(captions.of_setting(loaded.retraining, setting))]
+    if retrained:
+        yield controls.retraining_table(loaded.retraining, methods, BASELINE, retrained)
 
 
 def verdict(profile: str) -> str:
@@ -190,28 +198,26 @@ def verdict(profile: str) -> str:
         return f"**{study.title}.** {remarks(study, results.load_records(load_grid(profile)))}".rstrip() + "\n"
     loaded = load(profile)
     paragraphs = [RULE]
-    metrics = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
+    names = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
     for setting, frame in loaded.groups:
-        lines = [f"**{setting.name}** ({setting.facts}):", ""]
-        for metric in metrics:
-            measure = quality(loaded.fills, [setting.region])[metric]
-            lines.append(verdict_line(measure, compared_frame(frame, metric, loaded.methods)))
-        paragraphs.append("\n".join(lines))
+        known = quality(loaded.fills, [setting.region])
+        lines = [verdict_line(known[name], loaded.compared(frame, name), loaded.methods) for name in names]
+        paragraphs.append("\n".join([f"**{setting.name}** ({setting.facts}):", "", *lines]))
     return "\n\n".join(paragraphs) + "\n"
 
 
-def verdict_line(measure: Metric, comparisons: pd.DataFrame) -> str:
-    """One bullet: the subject against each reference in one measure where higher is better."""
+def verdict_line(metric: Metric, comparisons: pd.DataFrame, methods: Titles) -> str:
+    """One bullet: the subject against each reference in one metric where higher is better."""
     own = comparisons[(comparisons["method"] == SUBJECT) & comparisons["reference"].isin(REFERENCES)]
     if own.empty:
-        return f"- {measure.label}: no runs of {display_name(SUBJECT)} beside a reference."
-    judged = "; ".join(_judged(pair, measure) for pair in own.to_dict("records"))
-    return f"- {measure.label}: {display_name(SUBJECT)} is {judged}."
+        return f"- {metric.label}: no runs of {SUBJECT} beside a reference."
+    against = "; ".join(_against(pair, metric, methods) for pair in own.to_dict("records"))
+    return f"- {metric.label}: {methods[SUBJECT]} is {against}."
 
 
-def _judged(pair: Mapping[Any, Any], measure: Metric) -> str:
+def _against(pair: Mapping[Any, Any], metric: Metric, methods: Titles) -> str:
     """``better than Plain (+0.86 [+0.35, +1.37], p = 0.008)``."""
-    reference, evidence = display_name(pair["reference"]), difference_text(pair, measure)
+    reference, evidence = methods[pair["reference"]], difference_text(pair, metric)
     if pair["n"] < 2:
         return f"not comparable with {reference} (one seed: {evidence})"
     if pair["low"] <= 0 <= pair["high"]:

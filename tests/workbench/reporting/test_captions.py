@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic import Axes, lay_out, run_record, write_manifests
+from synthetic import SETTING, Axes, lay_out, run_record, write_manifests
 from test_charts import CELL
 
 from workbench.reporting import captions
@@ -135,3 +135,27 @@ def test_a_studys_captions_say_what_the_judge_knows() -> None:
     said = captions.ending(Study("t", ("comparison",), "plain"), records, captions.setting(records), ["accuracy"])
     assert said.startswith("Measured on development images")
     assert "About a sixth of them were among the judge's training images. 2,000 of 60,000 training images" in said
+
+
+def test_facts_of_a_setting() -> None:
+    assert (SETTING.key, SETTING.place) == ("fashion_mnist-resnet10_narrow", "fashion_mnist_resnet10_narrow")
+    assert SETTING.name == "Fashion-MNIST, ResNet-10 (narrow)"
+    assert SETTING.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
+    one = replace(SETTING, train_images=60000, epochs=1, seeds=1)
+    assert one.facts == "all 60,000 training images, 1 epoch, n = 1 seed, 10,000 test images"
+    own = replace(SETTING, deviations=True, measured_on="development", test_images=5000)
+    assert own.facts == (
+        "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 5 seeds, "
+        "5,000 development images"
+    )
+    assert SETTING.origin == "Source: run records in `results/laptop/records/fashion_mnist/resnet10_narrow`."
+    assert "they come from 2 versions of the code" in replace(SETTING, code_versions=2).origin
+
+
+def test_shared_facts_are_said_once() -> None:
+    other = replace(SETTING, dataset="mnist", train_images=1000)
+    both = replace(SETTING, backbone="two_conv_small")
+    assert captions.all_facts([SETTING, both, other]) == (
+        f"Fashion-MNIST with ResNet-10 (narrow) and Two-conv (small): {SETTING.facts}. "
+        f"MNIST with ResNet-10 (narrow): {other.facts}."
+    )

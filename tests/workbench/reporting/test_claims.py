@@ -3,14 +3,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import SETTING
+from synthetic import SETTING, TITLES
 
 from workbench.reporting.captions import Setting
-from workbench.reporting.claims import judge_claims, verdict
+from workbench.reporting.claims import claim_verdicts, claims_overview, claims_table
 from workbench.reporting.questions import Claim
 from workbench.results.statistics import holm, shifted
 
 PLAIN = [0.80, 0.81, 0.82]
+SHORTCUT = replace(SETTING, dataset="shortcut_mnist", region="shortcut")
 CLAIM = Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003)
 
 
@@ -21,8 +22,8 @@ def frame(smoot: list[float], plain: list[float] = PLAIN, metric: str = "accurac
     return pd.DataFrame(rows, columns=["method", "seed", metric])
 
 
-def judged(smoot: list[float], claim: Claim = CLAIM, setting: Setting = SETTING) -> pd.Series:
-    return judge_claims([claim], [(setting, frame(smoot))]).iloc[0]
+def decided(smoot: list[float], claim: Claim = CLAIM, setting: Setting = SETTING) -> pd.Series:
+    return claim_verdicts([claim], [(setting, frame(smoot))]).iloc[0]
 
 
 def by_hand(differences: list[float], margin: float) -> tuple[float, float, float]:
@@ -44,7 +45,7 @@ def by_hand(differences: list[float], margin: float) -> tuple[float, float, floa
     ],
 )
 def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
-    found = judged([plain + d for plain, d in zip(PLAIN, differences, strict=True)])
+    found = decided([plain + d for plain, d in zip(PLAIN, differences, strict=True)])
     low, high, t = by_hand(list(differences), 0.003)
     assert (found["low"], found["high"]) == pytest.approx((low, high))
     assert found["effect"] == pytest.approx(sum(differences) / 3)
@@ -56,58 +57,57 @@ def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
 
 
 def test_a_significant_loss_beyond_the_margin_is_not_support() -> None:
-    found = judged([plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)])
+    found = decided([plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)])
     assert found["p_holm"] < 0.05 and found["verdict"] == "contradicted"
 
 
 def test_the_required_p_decides() -> None:
     smoot = [plain + d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
-    p = judged(smoot)["p_holm"]
-    assert judged(smoot, replace(CLAIM, p=1.01 * p))["verdict"] == "supported"
-    assert judged(smoot, replace(CLAIM, p=p))["verdict"] == "inconclusive"  # not below
+    p = decided(smoot)["p_holm"]
+    assert decided(smoot, replace(CLAIM, p=1.01 * p))["verdict"] == "supported"
+    assert decided(smoot, replace(CLAIM, p=p))["verdict"] == "inconclusive"  # not below
 
 
 def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
     lower = replace(CLAIM, better="lower", margin=0.0)
     fallen = [plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
-    assert judged(fallen, lower)["effect"] == pytest.approx(0.011)
-    assert judged(fallen, lower)["verdict"] == "supported"
-    assert judged(fallen, replace(lower, better="higher"))["verdict"] == "contradicted"
+    assert decided(fallen, lower)["effect"] == pytest.approx(0.011)
+    assert decided(fallen, lower)["verdict"] == "supported"
+    assert decided(fallen, replace(lower, better="higher"))["verdict"] == "contradicted"
 
 
 def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> None:
-    one = judge_claims([CLAIM], [(SETTING, frame([0.9], [0.8]))]).iloc[0]
+    one = claim_verdicts([CLAIM], [(SETTING, frame([0.9], [0.8]))]).iloc[0]
     assert (one["verdict"], one["n"]) == ("inconclusive", 1) and math.isnan(one["p_holm"])
-    assert judged([value + 0.01 for value in PLAIN])["verdict"] == "supported"
-    assert judged([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
-    assert judged(PLAIN, replace(CLAIM, margin=0.0))["verdict"] == "inconclusive"
+    assert decided([value + 0.01 for value in PLAIN])["verdict"] == "supported"
+    assert decided([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
+    assert decided(PLAIN, replace(CLAIM, margin=0.0))["verdict"] == "inconclusive"
 
 
 def test_what_is_undefined_or_absent_is_not_measured() -> None:
     undefined = frame([0.8, math.nan, 0.9])
     absent = replace(CLAIM, name="r", reference="sgt")
-    found = judge_claims([CLAIM, absent], [(SETTING, undefined)])
+    found = claim_verdicts([CLAIM, absent], [(SETTING, undefined)])
     assert found["verdict"].tolist() == ["not measured"] * 2
     assert found["n"].tolist() == [0] * 2 and found["p_holm"].isna().all() and found["effect"].isna().all()
-    assert verdict(CLAIM, None) == "not measured"
 
 
 def test_a_metric_that_nobody_measures_is_a_mistake() -> None:
     wrong = replace(CLAIM, metric="acuracy")
     with pytest.raises(ValueError, match="no record has the metric 'acuracy': correct its name"):
-        judge_claims([wrong], [(SETTING, frame([0.8, 0.9, 0.9]))])
+        claim_verdicts([wrong], [(SETTING, frame([0.8, 0.9, 0.9]))])
 
 
 def test_undefined_runs_of_another_method_do_not_matter() -> None:
     other = pd.DataFrame([("sgt", 0, math.nan)], columns=["method", "seed", "accuracy"])
     smoot = [value + d for value, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
-    found = judge_claims([CLAIM], [(SETTING, pd.concat([frame(smoot), other]))])
+    found = claim_verdicts([CLAIM], [(SETTING, pd.concat([frame(smoot), other]))])
     assert found["verdict"].tolist() == ["supported"]
 
 
 def test_seeds_that_are_not_shared_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"cannot judge 'not worse than plain': .* do not share the seeds \[2\]"):
-        judge_claims([CLAIM], [(SETTING, frame([0.8, 0.9]))])
+    with pytest.raises(ValueError, match=r"cannot decide 'not worse than plain': .* do not share the seeds \[2\]"):
+        claim_verdicts([CLAIM], [(SETTING, frame([0.8, 0.9]))])
 
 
 def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
@@ -118,7 +118,7 @@ def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
     claims = [replace(CLAIM, name=str(margin), margin=margin) for margin in margins]
     claims.append(replace(CLAIM, name="alone", family="secondary"))
     two = replace(SETTING, backbone="two_conv_small")
-    found = judge_claims(claims, [(SETTING, frame(smoot)), (two, frame(other))])
+    found = claim_verdicts(claims, [(SETTING, frame(smoot)), (two, frame(other))])
 
     assert found["claim"].tolist() == [name for name in ("0.0", "0.01", "0.004", "alone") for _ in range(2)]
     for backbone, values in (("resnet10_narrow", smoot), ("two_conv_small", other)):
@@ -134,14 +134,49 @@ def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
         assert own.loc["alone", "p_holm"] == own.loc["alone", "p_value"]
 
 
-def test_a_claim_is_judged_on_its_own_settings() -> None:
+def test_a_claim_is_decided_in_its_own_settings() -> None:
     two = replace(SETTING, backbone="two_conv_small")
     groups = [(SETTING, frame(PLAIN)), (two, frame(PLAIN))]
     claims = [replace(CLAIM, settings=("fashion_mnist-two_conv_small",)), replace(CLAIM, name="all")]
-    found = judge_claims(claims, groups)
+    found = claim_verdicts(claims, groups)
     assert found[["claim", "backbone"]].to_numpy().tolist() == [
         ["not worse than plain", "two_conv_small"],
         ["all", "resnet10_narrow"],
         ["all", "two_conv_small"],
     ]
-    assert judge_claims([], groups).empty
+    assert claim_verdicts([], groups).empty
+
+
+def test_claims_as_shown() -> None:
+    values = {"plain": (0.80, 0.81, 0.82), "smoot": (0.81, 0.821, 0.832)}
+    rows = [(m, seed, value, math.nan) for m, found in values.items() for seed, value in enumerate(found)]
+    runs = pd.DataFrame(rows, columns=["method", "seed", "accuracy", "grid_pointing"])
+    groups = [(SETTING, runs), (SHORTCUT, runs)]
+    claims = [
+        Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003),
+        Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01),
+    ]
+    verdicts = claim_verdicts(claims, groups)
+    glance = claims_overview(verdicts, TITLES, ("mean",), [SETTING, SHORTCUT]).display
+    assert glance["Claim"].tolist() == ["SMOOT: not worse than plain", "SMOOT: better in the grid"]
+    assert glance[SETTING.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"
+    table = claims_table(verdicts, TITLES, ("mean",), [SETTING, SHORTCUT])
+    half = 100 * 4.302652729911275 * 0.001 / math.sqrt(3)
+    assert table.display.iloc[0].to_dict() == {
+        "Claim": "SMOOT: not worse than plain",
+        "Family": "primary",
+        "Data": "Fashion-MNIST",
+        "Backbone": "ResNet-10 (narrow)",
+        "Measure": "Accuracy (points) ↑",
+        "Improvement ↑": f"+1.10 [+{1.1 - half:.2f}, +{1.1 + half:.2f}]",
+        "Margin": "0.30",
+        "n": "3",
+        "p ↓": "0.002",
+        "p needed": "0.05",
+        "Verdict": "supported",
+    }
+    assert table.display["Claim"].tolist() == ["SMOOT: not worse than plain", "", "SMOOT: better in the grid", ""]
+    undefined = table.display.iloc[3]
+    assert (undefined["Improvement ↑"], undefined["p ↓"], undefined["Verdict"]) == ("–", "–", "not measured")
+    assert undefined["p needed"] == "0.01" and undefined["Data"] == "Shortcut-MNIST"
+    assert table.data["effect"].tolist()[:2] == pytest.approx([0.011, 0.011])  # in the metric's own unit

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import ATTRIBUTIONS, SETTING, run_record
+from synthetic import ATTRIBUTIONS, SETTING, TITLES, run_record
 
 from workbench.config.cells import Cell
 from workbench.config.profile import load_run
@@ -11,15 +11,16 @@ from workbench.reporting import controls
 from workbench.results.records import attributions_frame
 
 CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # explained in every way by the parameters
+METHODS = {name: TITLES[name] for name in ("plain", "smoot")}
 PLACES = [SETTING, replace(SETTING, dataset="shortcut_mnist", region="shortcut")]
-SHORTCUT = replace(CELL, dataset="shortcut_mnist", backbone="two_conv_small")
+ON_SHORTCUT = replace(CELL, dataset="shortcut_mnist", backbone="two_conv_small")
 (SEED,) = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop").evaluation.attributions.seeds
 
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
     """Two settings, the grid's second one first; on the first one also the plain method."""
-    records = [run_record(cell, SEED) for cell in (SHORTCUT, replace(CELL, method="plain"), CELL)]
+    records = [run_record(cell, SEED) for cell in (ON_SHORTCUT, replace(CELL, method="plain"), CELL)]
     made = attributions_frame(records)
     assert len(made) == 3 * len(ATTRIBUTIONS)
     made.loc[made["dataset"] == "shortcut_mnist", "backbone"] = "resnet10_narrow"
@@ -27,7 +28,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
     assert table.data[["dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["fashion_mnist", "plain"],
         ["fashion_mnist", "smoot"],
@@ -49,7 +50,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
 
 
 def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
     own = run_record(CELL, SEED).attributions["edges"]
     assert found["gap_mean_mean"] == pytest.approx(100 * own["gap_mean"])
@@ -59,19 +60,19 @@ def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
 
 def test_the_caption_says_that_one_seed_was_explained(frame: pd.DataFrame) -> None:
     for table in (
-        controls.attributions_table(frame, ("mean",), PLACES),
-        controls.sanity_table(frame, PLACES),
+        controls.attributions_table(frame, TITLES, ("mean",), PLACES),
+        controls.sanity_table(frame, TITLES, PLACES),
     ):
         assert f"(seed {SEED}), so n = 1" in table.caption and "n = 1 seed," in table.caption
         assert "n = 5" not in table.caption
         assert "100" in table.caption
     two = pd.concat([frame, frame.assign(seed=SEED + 3)])
-    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in controls.sanity_table(two, PLACES).caption
+    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in controls.sanity_table(two, TITLES, PLACES).caption
 
 
 def test_settings_without_attributions_are_not_in_the_caption(frame: pd.DataFrame) -> None:
     own = frame[frame["dataset"] == "fashion_mnist"]
-    assert "Shortcut-MNIST" not in controls.sanity_table(own, PLACES).caption
+    assert "Shortcut-MNIST" not in controls.sanity_table(own, TITLES, PLACES).caption
 
 
 @pytest.mark.parametrize(
@@ -92,10 +93,70 @@ def test_sanity_verdict(spearman: float, ssim: float, said: str) -> None:
 
 
 def test_sanity(frame: pd.DataFrame) -> None:
-    table = controls.sanity_table(frame, PLACES)
+    table = controls.sanity_table(frame, TITLES, PLACES)
     shown = table.display.iloc[:6].set_index("Attribution")
     fails = shown.index[shown["Verdict"] == "does not change: fails"].tolist()
     assert fails == ["Integrated gradients", "Random", "Edges"]
     assert shown.loc["Gradient", "Spearman ↓"] == "0.05"
     assert table.data["verdict"].tolist() == table.display["Verdict"].tolist()
     assert "is above 0.5" in table.caption
+
+
+def test_the_drop_is_paired_with_the_run_it_belongs_to() -> None:
+    rows = [("plain", 0.9, 0.7), ("plain", 0.8, 0.5), ("smoot", 0.9, 0.9), ("smoot", 0.8, 0.8)]
+    frame = pd.DataFrame(rows, columns=["method", "validation_accuracy", "accuracy"])
+    frame = frame.assign(dataset="shortcut_mnist", backbone="resnet10_narrow", relevance_mass=0.1)
+    table = controls.shortcut_table(frame.assign(random_relevance_mass=0.02), METHODS, [PLACES[1]])
+    assert table.display.set_index("Method").loc["Plain"].to_dict() == {
+        "Data": "Shortcut-MNIST",
+        "Backbone": "ResNet-10 (narrow)",
+        "Validation accuracy with the shortcut (%)": "85.00 ± 7.07",
+        "Test accuracy without (%) ↑": "60.00 ± 14.14",
+        "Drop (points) ↓": "25.00 ± 7.07",
+        "Saliency on the patch (%) ↓": "10.0 ± 0.0",
+        "Of a random map (control) (%)": "2.0 ± 0.0",
+    }
+    assert table.data["drop_mean"].tolist() == pytest.approx([25, 0])
+    assert "2,000 of 60,000 training images" in table.caption
+
+
+def test_judges() -> None:
+    judge = {"dataset": "mnist", "backbone": "two_conv_small", "train_images": 10000, "epochs": 10, "seed": 1000}
+    table = controls.judges_table(pd.DataFrame([judge | {"accuracy": 0.9876, "validation_accuracy": 0.98}]))
+    assert table.display.iloc[0].tolist() == ["MNIST", "Two-conv (small)", "10,000", "10", "1000", "98.76", "98.00"]
+    assert table.data.iloc[0]["accuracy"] == pytest.approx(98.76)
+
+
+def retrained() -> pd.DataFrame:
+    rows = []
+    for method, extra in (("plain", 0.0), ("smoot", 0.05)):
+        for seed in (0, 1, 2):
+            for level in (0.5, 0.1, 0.3):
+                top, bottom = 0.6 + level / 10 + extra + seed * extra / 10, 0.4
+                row = {"method": method, "seed": seed, "level": level, "top": top, "bottom": bottom}
+                rows.append(row | {"diffroar": top - bottom, "dataset": SETTING.dataset, "backbone": SETTING.backbone})
+    return pd.DataFrame(rows)
+
+
+def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_one() -> None:
+    table = controls.retraining_table(retrained(), METHODS, "plain", [SETTING])
+    assert list(table.display.columns)[3:6] == [
+        "Top 10 % of pixels (%) ↑",
+        "Bottom 10 % of pixels (%) ↓",
+        "DiffROAR at 10 % (points) ↑",
+    ]
+    assert list(table.display.columns)[-1] == "DiffROAR at 30 % minus Plain"
+    plain, smoot = (table.display.set_index("Method").loc[name] for name in ("Plain", "SMOOT"))
+    assert plain["Top 50 % of pixels (%) ↑"] == "65.0" and plain["DiffROAR at 10 % (points) ↑"] == "21.0 ± 0.0"
+    assert plain.iloc[-1] == "–"
+    assert smoot["DiffROAR at 50 % (points) ↑"] == "30.5 ± 0.5"
+    # differences 5, 5.5 and 6 points
+    half = 4.302652729911275 * 0.5 / math.sqrt(3)
+    assert smoot.iloc[-1].startswith(f"+5.50 [+{5.5 - half:.2f}, +{5.5 + half:.2f}], p = 0.003")
+    assert table.data.set_index("method").loc["smoot", "diffroar_mean_30"] == pytest.approx(28.5)
+
+
+def test_retraining_without_plain_has_no_differences() -> None:
+    frame = retrained().query("method == 'smoot'")
+    table = controls.retraining_table(frame, {"smoot": "SMOOT"}, "plain", [SETTING])
+    assert list(table.display.columns)[-1] == "DiffROAR at 50 % (points) ↑"

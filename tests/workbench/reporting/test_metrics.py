@@ -1,8 +1,22 @@
+import re
+from pathlib import Path
+
 import pytest
 from synthetic import run_record
 
 from workbench.config.cells import Cell
-from workbench.reporting.metrics import ACCURACY, Metric, faithfulness, judged_fill, localisation, quality
+from workbench.reporting.metrics import (
+    ACCURACY,
+    REGISTRY,
+    Metric,
+    faithfulness,
+    judged_fill,
+    localisation,
+    quality,
+    retraining,
+)
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def test_headers_tell_unit_and_direction() -> None:
@@ -10,7 +24,7 @@ def test_headers_tell_unit_and_direction() -> None:
     assert Metric("NLL", "nats", better="lower").header == "NLL (nats) ↓"
     assert Metric("Stability", "").header == "Stability ↑"
     assert Metric("Random", better="").header == "Random (%)"
-    assert Metric("Mass", better="mixed").header == "Mass (%) ↑, shortcut ↓"
+    assert Metric("Mass", better="region").header == "Mass (%) ↑, shortcut ↓"
 
 
 def test_a_difference_of_per_cents_is_in_points_and_of_the_rest_in_their_unit() -> None:
@@ -32,9 +46,15 @@ def test_a_difference_of_per_cents_is_in_points_and_of_the_rest_in_their_unit() 
     ],
 )
 def test_on_a_shortcut_lower_is_better_and_the_header_says_where(regions: list[str], header: str) -> None:
-    measures = localisation(regions)
-    assert measures["relevance_mass"].header == header
-    assert measures["grid_pointing"].header == "Grid pointing (%) ↑"  # its region is always the class's own tile
+    metrics = localisation(regions)
+    assert metrics["relevance_mass"].header == header
+    assert metrics["grid_pointing"].header == "Grid pointing (%) ↑"  # its region is always the class's own tile
+
+
+def test_fills_and_levels_stand_in_names_and_labels() -> None:
+    assert list(faithfulness(("mean", "black")))[3:5] == ["random_auc_mean", "gap_black"]
+    assert faithfulness(("mean",))["judge_gap_right_mean"].label == "Judge's gap, right answers, mean"
+    assert retraining(0.3)["top"].header == "Top 30 % of pixels (%) ↑"
 
 
 def test_every_metric_of_a_record_is_shown_somewhere() -> None:
@@ -43,6 +63,14 @@ def test_every_metric_of_a_record_is_shown_somewhere() -> None:
     hidden = {f"judge_{curve}_auc_{fill}" for curve in ("deletion", "insertion") for fill in ("mean", "black")}
     controls = {f"random_{name}" for name in ("relevance_mass", "relevance_rank", "pointing_game", "gini")}
     assert metrics == shown | hidden | controls
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_metric_is_explained_under_its_name(name: str) -> None:
+    headings = re.findall(r"^### (.*)$", DOCUMENT.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", " ".join(headings)))
+    name = name.format(fill="F")
+    assert {name, name.removeprefix("random_")} & named, f"docs/metrics.md has no heading with `{name}`"
 
 
 def test_the_mean_fill_stands_for_the_judge_if_it_was_used() -> None:

@@ -3,14 +3,15 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import SETTING
+from synthetic import SETTING, TITLES
 
 from workbench.reporting import quality as quality_tables
 from workbench.reporting.metrics import quality
 from workbench.reporting.table import Table
 from workbench.results.statistics import compare_methods, compared_frame, comparisons_frame
 
-METHODS = ("plain", "sgt", "smoot")
+METHODS = {name: TITLES[name] for name in ("plain", "sgt", "smoot")}
+REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture
 def accuracy(frame: pd.DataFrame) -> Table:
-    compared = comparisons_frame(compare_methods(frame, "accuracy", METHODS))
-    return quality_tables.accuracy_table(frame, compared, METHODS, SETTING)
+    compared = comparisons_frame(compare_methods(frame, "accuracy", list(METHODS)))
+    return quality_tables.accuracy_table(frame, compared, METHODS, REFERENCES, SETTING)
 
 
 def test_accuracy_as_shown(accuracy: Table) -> None:
@@ -99,17 +100,17 @@ def test_accuracy_caption_says_what_it_must(accuracy: Table) -> None:
 
 def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
     one = frame[frame["seed"] == 0]
-    compared = comparisons_frame(compare_methods(one, "accuracy", METHODS))
-    shown = quality_tables.accuracy_table(one, compared, METHODS, SETTING).display.set_index("Method")
+    compared = comparisons_frame(compare_methods(one, "accuracy", list(METHODS)))
+    shown = quality_tables.accuracy_table(one, compared, METHODS, REFERENCES, SETTING).display.set_index("Method")
     assert shown.loc["SMOOT", "Accuracy (%) ↑"] == "82.00"
     assert shown.loc["SMOOT", "Minus Plain"] == "+2.00, p –"
 
 
 def test_pairs_with_a_method_that_is_no_reference_count_for_holm_and_have_no_column(frame: pd.DataFrame) -> None:
     other = frame[frame["method"] == "smoot"].assign(method="hlgm", accuracy=lambda rows: rows["accuracy"] - 0.05)
-    methods = ("plain", "hlgm", "smoot")
-    compared = comparisons_frame(compare_methods(pd.concat([frame, other]), "accuracy", methods))
-    table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, SETTING)
+    methods = {"plain": "Plain", "hlgm": "High and low", "smoot": "SMOOT"}
+    compared = comparisons_frame(compare_methods(pd.concat([frame, other]), "accuracy", list(methods)))
+    table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, REFERENCES, SETTING)
     assert [name for name in table.display if name.startswith("Minus")] == ["Minus Plain"]
     assert "all 3 pairs" in table.caption
     assert ("smoot", "hlgm") in set(zip(compared["method"], compared["reference"], strict=True))
@@ -154,7 +155,7 @@ def test_localisation_with_its_control(frame: pd.DataFrame) -> None:
         "Gini index (%) ↑": "56.0 ± 1.0",
         "Stability ↑": "0.70 ± 0.00",
     }
-    # seeds 20, 30 and 40 %, the same for every method: one row a seed, not one a run
+    # seeds 20, 30 and 40 %, the same for every method: one row per seed, not per run
     assert shown.loc["Random map (control)"].tolist() == ["3", "30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
                                                           "33.0 ± 0.0", "–"]  # fmt: skip
     assert "at most 1 pixel away" in table.caption and "sd 0.05" in table.caption and "(100 of them)" in table.caption
@@ -184,8 +185,8 @@ def test_an_undefined_metric_is_a_dash_not_a_mean_of_the_rest(frame: pd.DataFram
 def comparisons(frame: pd.DataFrame) -> Table:
     undefined = frame.assign(grid_pointing=math.nan)
     metrics = quality(("mean", "black"), ["foreground"])
-    compared = {metric: compared_frame(undefined, metric, METHODS) for metric in metrics}
-    return quality_tables.comparisons_table(compared, "smoot", ("mean", "black"), SETTING)
+    compared = {metric: compared_frame(undefined, metric, list(METHODS)) for metric in metrics}
+    return quality_tables.comparisons_table(compared, "smoot", REFERENCES, METHODS, ("mean", "black"), SETTING)
 
 
 def test_comparisons_show_the_subject_and_hold_every_pair(comparisons: Table) -> None:
@@ -237,3 +238,25 @@ def test_summary_of_mixed_regions_says_where_lower_is_better(frame: pd.DataFrame
     table = quality_tables.summary_table(both, METHODS, ("mean",), [SETTING, other])
     assert "Relevance mass (%) ↑, shortcut ↓" in table.display
     assert "object (Fashion-MNIST), shortcut (Shortcut-MNIST)" in table.caption
+
+
+def test_masking_means_over_epochs_then_seeds() -> None:
+    rows = []
+    for seed, shares in ((0, (0.0, 0.5)), (1, (0.2, 0.7))):
+        for epoch, share in enumerate(shares, start=1):
+            lost = math.nan if share == 0 else share
+            row = {"dataset": "fashion_mnist", "backbone": "resnet10_narrow", "seed": seed, "epoch": epoch}
+            names = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
+            rows.append(row | {"method": "smoot", "masked_share": share} | dict.fromkeys(names, lost))
+            nothing = {"masked_share": 0.0} | dict.fromkeys(names, math.nan)
+            rows += [row | {"method": method} | nothing for method in ("plain", "sgt")]
+    table = quality_tables.masking_table(pd.DataFrame(rows), METHODS, [SETTING])
+
+    assert table.display["Method"].tolist() == ["SMOOT"]  # the others mask nothing
+    shown = table.display.iloc[0]
+    assert shown["Images masked (%)"] == "35.0 ± 14.1"  # 25 and 45
+    assert shown["Their pixels masked (%)"] == "47.5 ± 3.5"  # 50 (one epoch undefined) and 45
+    assert shown["Information lost (nats)"] == "0.475 ± 0.035"
+    assert shown["Answers changed (%)"] == "47.5 ± 3.5"
+    assert shown["Cross-entropy rise (nats)"] == "0.475 ± 0.035"
+    assert "2,000 of 60,000 training images" in table.caption
