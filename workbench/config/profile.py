@@ -151,13 +151,13 @@ def load_method(name: str, profile: str) -> MethodConfig:
 
 
 def method_entries(profile: str) -> dict[str, MethodEntry]:
-    """How each method of a profile's grid is shown, in the grid's order.
+    """How each method that a profile can name is shown: those of the registry first, then its own.
 
     Raises:
         ValueError: as :func:`load_run`; also for a method without a title.
     """
     methods = _methods(profile)
-    return {name: methods.entry(name) for name in load_grid(profile).methods}
+    return {name: methods.entry(name) for name in methods.names}
 
 
 def resolved_methods(profile: str) -> dict[str, dict[str, Any]]:

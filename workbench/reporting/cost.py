@@ -7,6 +7,7 @@ import pandas as pd
 
 from workbench.reporting.table import Row, Table, table
 from workbench.reporting.words import Titles, display_name, fixed
+from workbench.results.costs import COSTS
 
 LINES = {  # of the benchmark alone
     "sgt_reference": "SGT as published",

@@ -22,7 +22,7 @@ from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import compared_frame
-from workbench.studies import compare, conditions, index, number
+from workbench.studies import compare, index
 
 SUBJECT = "smoot"  # the method that the verdict is on
 BASELINE = "plain"
@@ -40,7 +40,8 @@ class Results:
     """What the tables of a profile are made from.
 
     Attributes:
-        methods: in the grid's order, with their titles.
+        methods: of the grid, in its order, with their titles.
+        titles: of all methods that the profile can name.
         fills: what removed pixels were replaced by, in the evaluation's order.
         groups: for each data set and backbone its setting and one row of metrics per method and seed, with the
             ``validation_accuracy`` of its training.
@@ -53,6 +54,7 @@ class Results:
     """
 
     methods: Titles
+    titles: Titles
     fills: Sequence[str]
     groups: Sequence[tuple[Setting, pd.DataFrame]]
     attributions: pd.DataFrame
@@ -108,10 +110,11 @@ def load(profile: str) -> Results:
         FileNotFoundError: for a missing file; names it and the command that makes it.
         ValueError: for files that do not say what they should.
     """
-    grid = load_grid(profile)
+    grid, titles = load_grid(profile), method_titles(profile)
     records = results.load_records(grid)
     return Results(
-        methods=method_titles(profile),
+        methods={method: titles[method] for method in grid.methods},
+        titles=titles,
         fills=tuple(records[0].config["evaluation"]["fills"]),
         groups=[(setting, _metrics(group)) for setting, group in captions.by_setting(records)],
         attributions=results.attributions_frame(records),
@@ -124,7 +127,7 @@ def load(profile: str) -> Results:
 
 
 def method_titles(profile: str) -> Titles:
-    """The methods of a profile's grid in order, with the titles that readers see."""
+    """The titles of all methods that a profile can name."""
     return {name: entry.title for name, entry in method_entries(profile).items()}
 
 
@@ -139,7 +142,7 @@ def _of_study(study: Study, profile: str) -> Iterator[Table]:
     grid, titles = load_grid(profile), method_titles(profile)
     histories = results.read_histories(grid)
     for setting, records in captions.by_setting(results.load_records(grid)):
-        for question in (compare, number, conditions):
+        for question in (compare,):
             yield from question.tables(study, records, histories, setting, titles)
 
 
@@ -154,7 +157,7 @@ def _of_grid(loaded: Results) -> Iterator[Table]:
     yield from _of_settings(loaded)
     yield from _of_controls(loaded)
     yield qualities.masking_table(loaded.histories, methods, settings)
-    yield cost.cost_table(loaded.costs, methods)
+    yield cost.cost_table(loaded.costs, loaded.titles)
 
 
 def _of_settings(loaded: Results) -> Iterator[Table]:

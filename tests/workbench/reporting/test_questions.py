@@ -7,21 +7,15 @@ import yaml
 from synthetic import Axes, lay_out, run_record
 from test_charts import CELL
 
-from workbench.reporting.questions import Choice, Condition, Study, load_study, remarks
+from workbench.reporting.questions import Condition, Study, load_study, remarks
 from workbench.results.records import RunRecord
 
 WHOLE: dict[str, Any] = {
     "title": "What matters in a mask",
-    "exhibits": ["comparison", "choice", "conditions"],
+    "exhibits": ["comparison", "conditions"],
     "reference": "plain",
     "note": "Ten seeds.",
     "compared": ["smoot", "plain"],
-    "choice": {
-        "candidates": ["sgt", "smoot"],
-        "accuracy": "accuracy",
-        "margin": 0.003,
-        "faithfulness": ["stability", "gap_black"],
-    },
     "conditions": [{"axis": "Training images", "level": "500", "methods": {"plain": "plain", "smoot": "sgt"}}],
 }
 
@@ -49,11 +43,10 @@ def test_the_block_as_dataclasses(root: Path) -> None:
     found = written(root, WHOLE)
     assert found == Study(
         title="What matters in a mask",
-        exhibits=("comparison", "choice", "conditions"),
+        exhibits=("comparison", "conditions"),
         reference="plain",
         note="Ten seeds.",
         compared=("smoot", "plain"),
-        choice=Choice(("sgt", "smoot"), "accuracy", 0.003, ("stability", "gap_black")),
         conditions=(Condition("Training images", "500", {"plain": "plain", "smoot": "sgt"}),),
     )
     assert found.shown(("a", "b")) == ("smoot", "plain")
@@ -61,8 +54,8 @@ def test_the_block_as_dataclasses(root: Path) -> None:
 
 def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> None:
     assert written(root, None) is None
-    found = written(root, {"title": "t", "exhibits": ["factorial"], "reference": "plain"})
-    assert found is not None and found.choice is None and found.conditions == ()
+    found = written(root, {"title": "t", "exhibits": ["oracle"], "reference": "plain"})
+    assert found is not None and found.conditions == ()
     assert found.shown(("a", "b")) == ("a", "b")
 
 
@@ -70,26 +63,16 @@ def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> N
     ("change", "message"),
     [
         (
-            {"reference": "erm", "exhibits": ["choice"], "conditions": []},
+            {"reference": "erm", "exhibits": ["oracle"], "conditions": []},
             r"study.reference names 'erm': expected one of plain, sgt, smoot",
         ),
         ({"compared": ["smoot", "erm"]}, r"study.compared names 'erm': expected one of plain, sgt, smoot"),
-        ({"choice": WHOLE["choice"] | {"candidates": ["erm"]}}, r"study.choice.candidates names 'erm': expected one"),
         ({"conditions": [{"axis": "a", "level": "1", "methods": {"plain": "erm"}}]}, r"study.conditions names 'erm'"),
         ({"compared": ["smoot", "smoot"]}, r"compared is \['smoot', 'smoot'\]: expected at least one, and none"),
         ({"exhibits": []}, r"exhibits is \[\]: expected at least one"),
-        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'factorial' or 'oracle' or"),
-        ({"exhibits": ["comparison"]}, r"exhibits is \['comparison'\]: 'choice' and the key choice need"),
-        ({"choice": None}, r"'choice' and the key choice need each other"),
+        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'oracle' or 'sweep' or"),
+        ({"exhibits": ["comparison"]}, r"exhibits is \['comparison'\]: 'conditions' and the key conditions need"),
         ({"conditions": []}, r"'conditions' and the key conditions need each other"),
-        (
-            {"choice": WHOLE["choice"] | {"margin": -0.1}},
-            r"study.choice: margin is -0.1: expected a number in \[0, inf\]",
-        ),
-        (
-            {"choice": WHOLE["choice"] | {"faithfulness": []}},
-            r"study.choice: faithfulness is \[\]: expected at least one",
-        ),
         ({"conditions": [{"axis": "a", "level": 1, "methods": {"a": "plain"}}]}, r"level is 1: expected a text"),
         ({"conditions": [{"axis": "a", "level": "1", "methods": {}}]}, r"methods is \{\}: expected at least one"),
         (
