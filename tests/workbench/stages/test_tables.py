@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from synthetic import Axes, lay_out, run_record, write_results
+from synthetic import TITLES, Axes, lay_out, run_record, write_results
 
 from workbench.config import files, paths
 from workbench.config.cells import Cell, grid_cells
@@ -68,7 +68,7 @@ def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
     ("path", "message"),
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
-        ("data/manifest/laptop/mnist.json", r"`python -m workbench\.data\.sets manifest mnist --profile laptop`"),
+        ("data/manifest/laptop/mnist.json", r"`python -m workbench data manifest mnist --profile laptop`"),
         ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
         ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),
         ("results/laptop/retraining/mnist/two_conv_small/sgt/1.json", "`dvc repro retrain` makes it"),
@@ -111,7 +111,7 @@ def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
 def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
     files.write_json({key: value for key, value in files.read_json(path).items() if key != "region"}, path)
-    with pytest.raises(ValueError, match=r"key region is missing: `python -m workbench\.data\.sets manifest mnist"):
+    with pytest.raises(ValueError, match=r"key region is missing: `python -m workbench data manifest mnist"):
         tables.build_all("laptop")
 
 
@@ -162,7 +162,7 @@ def pair(reference: str, difference: float, half: float, p_holm: float, n: int =
 
 
 def judged(*rows: list[object]) -> str:
-    return tables.verdict_line(ACCURACY["accuracy"], pd.DataFrame(rows, columns=comparisons_frame({}).columns))
+    return tables.verdict_line(ACCURACY["accuracy"], pd.DataFrame(rows, columns=comparisons_frame({}).columns), TITLES)
 
 
 def test_the_verdict_says_no_more_than_the_interval() -> None:
@@ -177,7 +177,7 @@ def test_the_verdict_says_no_more_than_the_interval() -> None:
     assert "not comparable with Plain (one seed: +1.00, p –)" in judged(pair("plain", 0.01, math.nan, math.nan, n=1))
     both = judged(pair("plain", 0.01, 0.004, 0.008), pair("sgt", 0.0, 0.01, 1.0))
     assert both.endswith("p = 0.008); not distinguishable from SGT (+0.00 [−1.00, +1.00], p = 1.000).")
-    assert judged() == "- Accuracy: no runs of SMOOT beside a reference."
+    assert judged() == "- Accuracy: no runs of smoot beside a reference."
 
 
 def test_the_verdict_judges_every_cell_and_measure(grid: Grid) -> None:
@@ -205,4 +205,4 @@ def test_a_grid_of_one_method_has_tables_without_differences(tmp_path: Path, mon
     assert list(shown.columns)[-1] == "Accuracy under PGD (%) ↑"
     assert not [name for name in built if name.startswith(("comparisons", "claims"))]
     assert built["masking"].display.empty
-    assert "no runs of SMOOT beside a reference" in tables.verdict("laptop")
+    assert "no runs of smoot beside a reference" in tables.verdict("laptop")
