@@ -1,10 +1,9 @@
-"""Training: a loop written twice, random streams, and runs that are taken up again."""
+"""Guided training: against a second loop, its random streams, schedules, history, checkpoints and errors."""
 
-import inspect
 import itertools
 import json
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ import torch.nn.functional as F
 from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
 from torch import Tensor, nn
 
-from smoot.scheduler import Feedback, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.files import HISTORY_COLUMNS
-from workbench.config.run import RunConfig
+from workbench.config.run import MethodConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
 from workbench.training import guided as training
-from workbench.training.guided import TrainingDiverged, TrainState, fit, train_epoch
+from workbench.training.guided import TrainingDiverged, TrainState, create_schedule, fit, train_epoch, train_run
 from workbench.training.networks import create_backbone
 
 NETWORKS = ("two_conv_small", "resnet10_narrow")
@@ -86,43 +85,29 @@ def test_a_run_repeated_is_the_same_run_and_another_seed_another(tmp_path: Path)
     assert json.dumps(first.history) == json.dumps(again.history) != json.dumps(other.history)
 
 
-def test_methods_train_different_networks(tmp_path: Path) -> None:
-    asked = {"epochs": 4}  # smoot masks its first images in the fourth
-    ends = [
-        fitted(run(method, "resnet10_narrow", training=asked), tmp_path / method).network.state_dict()
-        for method in METHODS
-    ]
-    assert not any(same(ends[a], ends[b]) for a in range(5) for b in range(a))
-
-
 # -- what methods share
 
 
-def test_all_methods_see_the_same_images_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_share_images_order_and_the_first_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy(monkeypatch)
-    seen = {}
+    seen, first, second = {}, [], []
     for method in METHODS:
         spy.images.clear()
+        spy.losses.clear()
         state = fresh(run(method))
         for epoch in (1, 2):
             epoch_of(run(method), state, epoch)
         seen[method] = torch.stack(spy.images)
-        assert seen[method].shape == (8, 16, 1, 8, 8)
+        first.append(spy.losses[0].logits)
+        second.append(spy.losses[1].logits)
+    assert seen["plain"].shape == (8, 16, 1, 8, 8)
     assert all(torch.equal(images, seen["plain"]) for images in seen.values())
     assert not torch.equal(seen["plain"][:4], seen["plain"][4:])
-
-
-def test_the_first_answers_are_the_same_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy = Spy(monkeypatch)
-    for method in METHODS:
-        epoch_of(run(method), fresh(run(method)))
-    first = [spy.losses[4 * index].logits for index in range(5)]
-    second = [spy.losses[4 * index + 1].logits for index in range(5)]
     assert all(torch.equal(logits, first[0]) for logits in first)  # with dropout in training mode
     assert all(not torch.equal(logits, second[0]) for logits in second[1:3])
 
 
-@pytest.mark.parametrize("change", [{"fill": "constant"}, {"fill": "worst_case"}, {"reduction": "signed_mean"}])
+@pytest.mark.parametrize("change", [{"fill": "constant"}, {"fill": "mean"}, {"reduction": "signed_mean"}])
 def test_masks_and_fills_draw_nothing_from_dropouts_stream(change: dict[str, Any]) -> None:
     ends = []
     for method in ("sgt_improved", "random_mask"):
@@ -164,41 +149,6 @@ def test_an_epoch_trains_in_training_mode_whatever_mode_the_network_was_in() -> 
     assert same(*ends)
 
 
-# -- batches
-
-
-def test_a_last_batch_that_is_not_full_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy = Spy(monkeypatch)
-    config = run(dataset={"train_images": 70}, training={"batch_size": 32})
-    part, state = split(config), fresh(config)
-    counted = part.train_images * 0 + torch.arange(70.0).view(-1, 1, 1, 1) / 70  # every image tells its index
-    for epoch in (1, 2, 3):
-        spy.images.clear()
-        train_epoch(state, counted, part.train_labels, config, epoch=epoch)
-        assert [len(images) for images in spy.images] == [32, 32]
-        shown = (torch.cat(spy.images)[:, 0, 0, 0] * 70).round().int().tolist()
-        assert len(set(shown)) == 64 and shown != sorted(shown)
-    assert state.rate.last_epoch == 6
-
-
-def test_images_and_labels_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy, part = Spy(monkeypatch), split(run())
-    epoch_of(run(), fresh(run()))
-    pairs = zip(part.train_images, part.train_labels, strict=True)
-    labels = {image.numpy().tobytes(): int(label) for image, label in pairs}
-    for images, shown in zip(spy.images, spy.labels, strict=True):
-        assert [labels[image.numpy().tobytes()] for image in images] == shown.tolist()
-
-
-def test_fewer_images_than_a_batch_are_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy = Spy(monkeypatch)
-    config = run(dataset={"train_images": 20}, training={"batch_size": 64})
-    state = fresh(config)
-    epoch_of(config, state)
-    assert [len(images) for images in spy.images] == [20]
-    assert state.rate.last_epoch == 1
-
-
 # -- the learning rate
 
 
@@ -224,7 +174,7 @@ def test_the_learning_rate_warms_up_and_follows_half_a_cosine(warmup: int, share
     )
 
 
-# -- the schedule in the loop
+# -- the schedule
 
 
 def test_smoots_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +196,79 @@ def test_smoots_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.M
     assert [float(loss.masked_share) for loss in spy.losses] == [share if share > 1 / 16 else 0.0 for share in shares]
     for index, row in enumerate(rows):
         assert row["competence"] == row["image_fraction"] == pytest.approx(sum(expected[4 * index :][:4]) / 4)
-    assert {plan.mass for plan in spy.plans} == {0.2}
+
+
+FED = Feedback(0.5, 1.0, 10, 8)
+
+
+def sequenced(seed: int = 0, **sequence: object) -> RunConfig:
+    config = run("sgt_improved", seed=seed)
+    method = replace(config.method, schedule="sequence", plan=MaskPlan(), sequence=SequenceConfig(**sequence))
+    return replace(config, method=method)
+
+
+def plans(config: RunConfig, num_steps: int) -> list[MaskPlan]:
+    schedule = create_schedule(config, num_steps)
+    assert isinstance(schedule, SequenceSchedule)
+    found = []
+    for _ in range(num_steps):
+        found.append(schedule.plan)
+        schedule.step(FED)
+    return found
+
+
+def test_each_method_gets_its_schedule() -> None:
+    for method in METHODS:
+        config = run(method)
+        schedule = create_schedule(config, 10)
+        if method == "smoot":
+            assert isinstance(schedule, AdaptiveSchedule)
+            assert (schedule.base, schedule.decay) == (config.method.plan, 0.95)
+        else:
+            assert schedule == ConstantSchedule(config.method.plan)
+
+
+def test_an_adaptive_schedule_gets_every_constant_of_its_own() -> None:
+    config = run("smoot")
+    assert config.method.adaptive is not None
+    changed = replace(config.method.adaptive, decay=0.5, feedback="validation")
+    schedule = create_schedule(replace(config, method=replace(config.method, adaptive=changed)), 10)
+    assert isinstance(schedule, AdaptiveSchedule)
+    assert schedule.decay == 0.5
+
+
+def test_shares_are_stretched_over_the_steps() -> None:
+    found = [plan.image_fraction for plan in plans(sequenced(image_fractions=(0.0, 0.25, 1.0)), 7)]
+    assert found == [0.0, 0.0, 0.0, 0.25, 0.25, 1.0, 1.0]
+
+
+def test_shuffled_shares_are_the_same_ones_in_an_order_of_the_seed() -> None:
+    shares = tuple(index / 20 for index in range(20))
+    first, second, other = (
+        [plan.image_fraction for plan in plans(sequenced(seed, image_fractions=shares, shuffled=True), 20)]
+        for seed in (0, 0, 1)
+    )
+    assert first == second != other
+    assert sorted(first) == sorted(other) == list(shares) != first
+
+
+def test_rankings_take_turns_and_the_rest_of_the_plan_stays() -> None:
+    found = plans(sequenced(image_fractions=(0.0, 1.0), rankings=("highest", "saliency")), 4)
+    assert [plan.ranking for plan in found] == ["highest", "saliency", "highest", "saliency"]
+    assert [plan.image_fraction for plan in found] == [0.0, 0.0, 1.0, 1.0]
+    assert {plan.mask_fraction for plan in found} == {0.5}
+
+
+def test_a_block_belongs_to_its_schedule() -> None:
+    guidance = run().method.guidance
+    with pytest.raises(ValueError, match="schedule is 'constant': the block 'sequence' belongs to 'sequence'"):
+        MethodConfig("m", "constant", MaskPlan(), guidance, sequence=SequenceConfig((0.5,)))
+    with pytest.raises(ValueError, match="plan sets image_fraction: leave it out, the schedule 'sequence' sets it"):
+        MethodConfig("m", "sequence", MaskPlan(image_fraction=0.5), guidance, sequence=SequenceConfig((0.5,)))
+    with pytest.raises(ValueError, match="image_fractions is empty"):
+        SequenceConfig(())
+    with pytest.raises(ValueError, match=r"image_fractions is 1\.5"):
+        SequenceConfig((0.5, 1.5))
 
 
 # -- the history
@@ -294,6 +316,7 @@ def test_the_history_says_what_masking_did(monkeypatch: pytest.MonkeyPatch, tmp_
         assert row["information_loss"] == pytest.approx(row["consistency"], rel=1e-5)
         assert row["total"] == pytest.approx(row["classification"] + row["consistency"], rel=1e-5)
         assert row["information_loss"] > 0 and 0 <= row["flip_share"] <= 1
+    assert math.isnan(rows["plain"]["first_order_change"]) and math.isfinite(rows["sgt"]["first_order_change"])
     assert set(rows["smoot"]) == set(rows["plain"]) == set(HISTORY_COLUMNS)
 
 
@@ -367,15 +390,11 @@ def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_last_one(
     assert same(resumed.network.state_dict(), whole.network.state_dict())
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
-    fitted(run(), tmp_path / "checkpoint")
-    with pytest.raises(RuntimeError, match="backbone"):
-        fitted(run(backbone="resnet10_narrow"), tmp_path / "checkpoint")
-
-
-def test_a_checkpoint_of_another_schedule_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_or_schedule_is_refused(tmp_path: Path) -> None:
     fitted(run("smoot"), tmp_path / "checkpoint")
-    with pytest.raises(ValueError, match="has no state"):
+    with pytest.raises(RuntimeError, match="backbone"):
+        fitted(run("smoot", backbone="resnet10_narrow"), tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match="saved by another schedule"):
         fitted(run("sgt"), tmp_path / "checkpoint")
 
 
@@ -412,35 +431,24 @@ def test_the_best_weights_do_on_validation_what_the_history_says(tmp_path: Path)
     assert row["validation_loss"] == pytest.approx(float(F.cross_entropy(logits, part.validation_labels)), rel=1e-5)
 
 
-def test_validation_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = run("plain", "resnet10_narrow")
-    state, part = fresh(config), split(config)
-    state.network.train()
-    before, random = weights(state.network), torch.get_rng_state()
-    training._validate(state.network, part.validation_images, part.validation_labels, config)
-    assert same(before, weights(state.network)) and torch.equal(random, torch.get_rng_state())
-    assert all(module.training for module in state.network.modules())
-    assert all(parameter.grad is None for parameter in state.network.parameters())
+def test_a_run_is_trained_on_its_own_draw_and_gives_best_weights_and_history(tmp_path: Path) -> None:
+    config = run("smoot", dataset={"label_noise": 0.2})
+    part = data.split(digits(), **config.split_arguments())
+    expected = fit(config, part, 10, tmp_path / "by_hand", silent)
+    found = train_run(config, digits(), tmp_path / "checkpoint", silent)
+    assert same(found.weights, expected.best)
+    assert found.history["epoch"].tolist() == [1, 2, 3] and found.history["epoch"].dtype.kind == "i"
+    assert found.history.drop(columns="epoch").to_dict("list") == {
+        name: pytest.approx([row[name] for row in expected.history], nan_ok=True)
+        for name in found.history.columns.drop("epoch")
+    }
 
 
-def test_validation_in_parts_is_validation_at_once() -> None:
-    part, state = split(run()), fresh(run())
-    whole, parts = (
-        training._validate(
-            state.network, part.validation_images, part.validation_labels, run(evaluation={"batch_size": size})
-        )
-        for size in (40, 7)
-    )
-    assert parts == pytest.approx(whole, rel=1e-6)
-
-
-def test_the_test_split_is_not_in_reach() -> None:
-    assert list(inspect.signature(fit).parameters) == ["config", "split", "num_classes", "checkpoint", "report"]
-    assert not [field.name for field in fields(data.Split) if "test" in field.name]
-    part, images = split(run()), digits()
-    test = {image.numpy().tobytes() for image in images.test_images}
-    learned = {image.numpy().tobytes() for image in torch.cat([part.train_images, part.validation_images])}
-    assert len(learned) == 72 + 40 and not learned & test
+def test_the_test_split_is_never_trained_or_validated_on(tmp_path: Path) -> None:
+    nothing = torch.full_like(digits().test_images, math.nan)
+    blind = replace(digits(), test_images=nothing, test_labels=torch.full_like(digits().test_labels, -1))
+    found, expected = (train_run(run(), images, tmp_path / images.sha256[:9], silent) for images in (blind, digits()))
+    assert same(found.weights, expected.weights)
 
 
 # -- divergence
@@ -450,34 +458,17 @@ def test_the_test_split_is_not_in_reach() -> None:
 def test_far_too_large_a_learning_rate_stops_the_run_before_any_checkpoint(method: str, tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged) as caught:
         fitted(run(method, training={"learning_rate": 1e30}), tmp_path / "checkpoint")
-    told = f"digits/two_conv_small/{method}, seed 0, epoch 1, step 1: the "
+    told = f"digits-two_conv_small/{method}, seed 0, epoch 1, step 1: the "
     first = "network's answers are not finite" if "sgt" in method else "loss is nan"  # saliency comes before the loss
     assert str(caught.value).startswith(told + first)
     assert str(caught.value).endswith("; there is no checkpoint yet")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_that_is_no_divergence_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = run("sgt")
-    by_mass = replace(config.method, plan=replace(config.method.plan, pixels="mass"))
-    with pytest.raises(ValueError, match="needs a non-negative saliency"):
-        epoch_of(replace(config, method=by_mass), fresh(replace(config, method=by_mass)))
-
-
-def test_losses_of_an_epoch_are_looked_at_once_more_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, ...]] = []
-    real = training._check_finite
-
-    def note(totals: Tensor, epoch: int, first: int = 0) -> None:
-        seen.append((len(totals), epoch, first))
-        real(totals, epoch, first)
-
-    monkeypatch.setattr(training, "_check_finite", note)
-    epoch_of(run("sgt"), fresh(run("sgt")), 3)
-    assert seen == [(1, 3, 0), (1, 3, 1), (1, 3, 2), (1, 3, 3), (4, 3, 0)]
-    real(torch.tensor([1.0, 2.0]), 3)
+def test_losses_of_an_epoch_are_checked_once_more_together() -> None:
+    training._check_finite(torch.tensor([1.0, 2.0]), 3)
     with pytest.raises(TrainingDiverged, match="epoch 3, step 6: the loss is inf"):
-        real(torch.tensor([1.0, math.inf, math.nan]), 3, 5)
+        training._check_finite(torch.tensor([1.0, math.inf, math.nan]), 3, 5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -495,36 +486,19 @@ def test_a_loss_that_is_no_number_names_its_step_and_the_last_checkpoint(
     checkpoint = tmp_path / "checkpoint"
     with pytest.raises(TrainingDiverged) as caught:
         fitted(run("smoot"), checkpoint)
-    told = f"digits/two_conv_small/smoot, seed 0, epoch 3, step 2: the loss is {value}; {checkpoint} holds epoch 2"
+    told = f"digits-two_conv_small/smoot, seed 0, epoch 3, step 2: the loss is {value}; {checkpoint} holds epoch 2"
     assert str(caught.value) == told
     content = torch.load(checkpoint, weights_only=True)
     assert [row["epoch"] for row in content["history"]] == [1.0, 2.0]
     assert all(torch.isfinite(tensor).all() for tensor in content["network"].values())
 
 
-@dataclass
-class Suspicious:
-    """A schedule that does not believe its second feedback."""
-
-    plan: MaskPlan
-    steps: int = 0
-
-    def step(self, feedback: Feedback) -> MaskPlan:
-        self.steps += 1
-        if self.steps == 2:
-            raise FloatingPointError("feedback is nonsense")
-        return self.plan
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        raise AssertionError
-
-
 def test_a_schedule_that_refuses_its_feedback_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "create_schedule", lambda config, num_steps: Suspicious(config.method.plan))
-    with pytest.raises(TrainingDiverged, match="epoch 1, step 1: feedback is nonsense; there is no checkpoint yet"):
+    def refuse(schedule: ConstantSchedule, feedback: Feedback) -> MaskPlan:
+        raise FloatingPointError("feedback is nonsense")
+
+    monkeypatch.setattr(ConstantSchedule, "step", refuse)
+    with pytest.raises(TrainingDiverged, match="epoch 1, step 0: feedback is nonsense; there is no checkpoint yet"):
         fitted(run(), tmp_path / "checkpoint")
 
 
@@ -538,7 +512,7 @@ def test_bf16_computes_in_half_precision_and_keeps_float_weights(tmp_path: Path)
     linear = next(module for module in state.network.modules() if isinstance(module, nn.Linear))
     linear.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     row = epoch_of(config, state)
-    # Clean, saliency and masked pass of four steps; the probe after them is exact.
+    # Clean, saliency and masked pass of four steps; the first-order change after them is in float32.
     assert set(seen[:12]) == {torch.bfloat16} and set(seen[12:]) == {torch.float32}
     assert {parameter.dtype for parameter in state.network.parameters()} == {torch.float32}
     exact = epoch_of(run("sgt"), fresh(run("sgt")))
@@ -598,14 +572,6 @@ def test_fit_reports_every_epoch(tmp_path: Path) -> None:
         assert numbers == expected
 
 
-@pytest.mark.parametrize("labels", [torch.full((72,), 10), torch.full((72,), -1)])
-def test_labels_out_of_range_stop_before_the_first_step(labels: Tensor, tmp_path: Path) -> None:
-    part = replace(split(run()), train_labels=labels)
-    with pytest.raises(ValueError, match=r"labels go from .*: expected 0 to 9 for 10 classes"):
-        fit(run(), part, 10, tmp_path / "checkpoint", silent)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: not enough memory")]
 )
@@ -626,15 +592,15 @@ def test_a_batch_that_does_not_fit_names_its_size_and_the_remedy(
     assert caught.value.__suppress_context__
 
 
-def test_other_errors_of_a_step_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("expected scalar type Float"), ValueError("saliency is negative")])
+def test_other_errors_of_a_step_stay_what_they_are(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any, **named: Any) -> Any:
-        raise RuntimeError("expected scalar type Float")
+        raise error
 
     monkeypatch.setattr(training, "guided_backward", broken)
-    config = run()
-    with pytest.raises(RuntimeError, match="expected scalar type Float") as caught:
-        epoch_of(config, fresh(config))
-    assert type(caught.value) is RuntimeError
+    with pytest.raises(type(error)) as caught:
+        epoch_of(run("sgt"), fresh(run("sgt")))
+    assert caught.value is error
 
 
 def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -> None:
@@ -656,9 +622,3 @@ def test_erased_training_images_change_the_run_and_nothing_else(monkeypatch: pyt
     monkeypatch.undo()
     erased = epoch_of(run("plain", training={"erase_probability": 0.5}), fresh(run("plain")))
     assert erased["total"] != same_as_plain["total"]
-
-
-def test_the_history_says_how_masks_change_answers_to_first_order(tmp_path: Path) -> None:
-    rows = {method: fitted(run(method), tmp_path / method).history[-1] for method in METHODS}
-    assert math.isnan(rows["plain"]["first_order_change"])
-    assert all(math.isfinite(rows[method]["first_order_change"]) for method in ("random_mask", "sgt", "sgt_improved"))

@@ -1,18 +1,18 @@
-"""Logits in batches and the share of right ones."""
+"""Logits in batches and accuracy."""
 
 import pytest
 import torch
 from torch import nn
 
-from workbench.training.inference import accuracy, answers, share_right
+from workbench.training.inference import accuracy, predict, share_correct
 
 
 def test_the_batch_size_changes_nothing_and_modes_stay() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 3))
     network[0].eval()
     images = torch.rand(7, 3, 2, 2)
-    whole = answers(network, images, batch_size=7)
-    assert torch.allclose(answers(network, images, batch_size=2), whole)
+    whole = predict(network, images, batch_size=7)
+    assert torch.allclose(predict(network, images, batch_size=2), whole)
     assert torch.allclose(whole, network[2](images.flatten(1)))  # no dropout
     assert not whole.requires_grad
     assert [module.training for module in network] == [False, True, True]
@@ -20,12 +20,12 @@ def test_the_batch_size_changes_nothing_and_modes_stay() -> None:
 
 def test_logits_are_raised_to_float32() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(torch.bfloat16)
-    assert answers(network, torch.rand(2, 1, 2, 2, dtype=torch.bfloat16), batch_size=1).dtype == torch.float32
+    assert predict(network, torch.rand(2, 1, 2, 2, dtype=torch.bfloat16), batch_size=1).dtype == torch.float32
 
 
-def test_the_share_of_right_answers_by_hand() -> None:
+def test_the_share_of_correct_answers_by_hand() -> None:
     logits = torch.tensor([[3.0, 1.0], [0.0, 2.0], [5.0, 4.0]])
-    assert share_right(logits, torch.tensor([0, 1, 1])) == pytest.approx(2 / 3)
+    assert share_correct(logits, torch.tensor([0, 1, 1])) == pytest.approx(2 / 3)
     network = nn.Flatten()  # pixels are logits
     images = logits.view(3, 1, 1, 2)
     assert accuracy(network, images, torch.tensor([0, 1, 1]), batch_size=2) == pytest.approx(2 / 3)

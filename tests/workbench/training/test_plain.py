@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tiny_runs import same, weights
 from torch import Tensor, nn
 
-from workbench.training.plain import fit_plain
+from workbench.training.plain import fit_plain, shuffled_batches, steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def test_it_learns() -> None:
     pixels, labels = images(64)
     network = net()
     losses: list[tuple[int, float]] = []
-    fit_plain(network, pixels, labels, Settings(30, 16, 0.05, 0.0), seed=1, report=lambda *row: losses.append(row))
+    settings = Settings(30, 16, 0.05, 0.0)
+    fit_plain(network, pixels, labels, settings, seed=1, report=lambda epoch, loss: losses.append((epoch, loss)))
     assert [epoch for epoch, _ in losses] == list(range(1, 31))
     assert losses[-1][1] < losses[0][1] / 2
     assert (network(pixels).argmax(1) == labels).double().mean() > 0.9
@@ -85,17 +86,21 @@ def test_images_change_before_the_network_sees_them() -> None:
     def shifted(batch: Tensor, draws: torch.Generator) -> Tensor:
         return batch + 1 + torch.rand(len(batch), 1, 1, 1, generator=draws)
 
-    fit_plain(network, pixels, labels, Settings(), seed=1, change=shifted)
+    fit_plain(network, pixels, labels, Settings(), seed=1, transform=shifted)
     assert len(seen) == 4 and all((batch >= 1).all() for batch in seen)
     offsets = torch.cat([batch[:, 0, 0, 0] for batch in seen])
     assert offsets.unique().numel() == 16
 
 
-def test_fewer_images_than_a_batch_are_one_batch() -> None:
-    pixels, labels = images(3)
-    network, before = net(), weights(net())
-    fit_plain(network, pixels, labels, Settings(epochs=1), seed=1)
-    assert not same(weights(network), before)
+@pytest.mark.parametrize(("count", "size", "lengths"), [(70, 32, [32, 32]), (64, 32, [32, 32]), (3, 4, [3])])
+def test_batches_are_full_unless_there_is_one_only(count: int, size: int, lengths: list[int]) -> None:
+    order = torch.Generator().manual_seed(1)
+    epochs = [shuffled_batches(count, size, order) for _ in range(2)]
+    for batches in epochs:
+        assert [len(rows) for rows in batches] == lengths
+        assert len(torch.cat(batches).unique()) == sum(lengths)
+    assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
+    assert steps_per_epoch(count, size) == len(lengths)
 
 
 def test_divergence_is_named() -> None:
