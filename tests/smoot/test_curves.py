@@ -97,13 +97,11 @@ def test_the_default_steps_are_tenths() -> None:
 
 
 @pytest.mark.parametrize("kind", [deletion_curve, insertion_curve])
-@pytest.mark.parametrize("fill", ["uniform", "worst_case"])
-def test_random_fill_is_drawn_once_an_image(kind: Any, fill: str, recorded: Callable, generator: Callable) -> None:
+def test_random_fill_is_drawn_once_per_image(kind: Any, recorded: Callable, generator: Callable) -> None:
     inputs, saliency = torch.rand(3, 2, 4, 4), torch.rand(3, 4, 4)
     model, targets = SumOfPixels(), torch.zeros(3, dtype=torch.int64)
-    settings = {"fill": fill, "gradient": torch.randn(3, 2, 4, 4)}
     with recorded(model) as calls:
-        first = kind(model, inputs, targets, saliency, generator=generator(0), **settings)
+        first = kind(model, inputs, targets, saliency, generator=generator(0), fill="uniform")
     steps = torch.cat([call.inputs for call in calls]).view(11, 3, 2, 4, 4)
     order = saliency.flatten(1).argsort(dim=1, descending=True)
     for step, (before, after) in enumerate(itertools.pairwise(steps)):
@@ -112,8 +110,8 @@ def test_random_fill_is_drawn_once_an_image(kind: Any, fill: str, recorded: Call
         for image in range(3):
             expected = set(order[image, count[0] : count[1]].tolist())
             assert set(changed[image].nonzero().flatten().tolist()) == expected
-    again = kind(model, inputs, targets, saliency, generator=generator(0), **settings)
-    other = kind(model, inputs, targets, saliency, generator=generator(1), **settings)
+    again = kind(model, inputs, targets, saliency, generator=generator(0), fill="uniform")
+    other = kind(model, inputs, targets, saliency, generator=generator(1), fill="uniform")
     assert torch.equal(first.score, again.score) and not torch.equal(first.score, other.score)
 
 
@@ -145,7 +143,7 @@ def test_a_better_ranking_deletes_faster_and_inserts_faster() -> None:
 
 # -- all three from one pass
 
-FILLS = ["uniform", "mean", "constant", "worst_case"]
+FILLS = ["uniform", "mean", "constant"]
 
 
 def ranked(saliency: Tensor) -> list[list[int]]:
@@ -178,7 +176,7 @@ def test_all_three_curves_by_brute_force(
 ) -> None:
     model, (images, labels) = small_net().eval(), batch()
     saliency = (5 * torch.rand(8, 6, 6)).floor()  # many ties
-    settings: dict[str, Any] = {"fill": fill, "value": 0.3, "gradient": torch.randn_like(images)}
+    settings: dict[str, Any] = {"fill": fill, "value": 0.3}
     curves = perturbation_curves(
         model, images, labels, saliency, batch_size=batch_size, generator=generator(0), **settings
     )
@@ -210,8 +208,8 @@ def test_one_pass_gives_what_the_single_curves_give_whatever_the_batches(
     small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, fill: Any, score: Any
 ) -> None:
     model, (images, labels) = small_net(), batch(13)
-    saliency, gradient = torch.rand(13, 6, 6), torch.randn_like(images)
-    settings: dict[str, Any] = {"fill": fill, "score": score, "gradient": gradient}
+    saliency = torch.rand(13, 6, 6)
+    settings: dict[str, Any] = {"fill": fill, "score": score}
     given = (model, images, labels, saliency)
     together = perturbation_curves(*given, generator=generator(0), **settings)
     same(together.deletion, deletion_curve(*given, generator=generator(0), **settings))

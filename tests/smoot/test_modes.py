@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from smoot.objective import Guidance
 from smoot.modes import evaluation_mode, statistics_kept
-from smoot.objective import guided_loss
+from smoot.objective import Guidance, guided_loss
 from smoot.scheduler import MaskPlan
 
 

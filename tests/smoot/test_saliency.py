@@ -32,36 +32,36 @@ def test_the_logit_gradient_of_a_linear_model_is_its_weights(
     linear: Callable[..., nn.Sequential], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     model = linear(shape, dtype=dtype)
-    gradient = input_gradient(model, torch.randn(shape, dtype=dtype), LABELS, of="logit")
+    gradient = input_gradient(model, torch.randn(shape, dtype=dtype), LABELS, score="logit")
     assert gradient.dtype == dtype and gradient.shape == shape and not gradient.requires_grad
     assert torch.equal(gradient, weights_of(model, LABELS, shape))
 
 
-def by_hand(weight: list[list[float]], logits: list[float], label: int, of: str) -> list[float]:
+def by_hand(weight: list[list[float]], logits: list[float], label: int, score: str) -> list[float]:
     """Gradient of one image's score for z = W x, written out in plain Python."""
     exponentials = [math.exp(logit) for logit in logits]
     others = sum(value for index, value in enumerate(exponentials) if index != label)
     result = []
     for pixel in range(len(weight[0])):
         own = weight[label][pixel]
-        if of == "log_odds":
+        if score == "log_odds":
             rival = sum(exponentials[c] * weight[c][pixel] for c in range(len(weight)) if c != label)
             result.append(own - rival / others)
         else:
             mean = sum(exponentials[c] * weight[c][pixel] for c in range(len(weight))) / sum(exponentials)
-            result.append(own - mean if of == "log_prob" else mean - own)
+            result.append(own - mean)
     return result
 
 
-@pytest.mark.parametrize("of", ["log_prob", "loss", "log_odds"])
+@pytest.mark.parametrize("score", ["log_prob", "log_odds"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_other_scores_of_a_linear_model_equal_their_formulas(
-    linear: Callable[..., nn.Sequential], shape: tuple[int, ...], of: str
+    linear: Callable[..., nn.Sequential], shape: tuple[int, ...], score: str
 ) -> None:
     model, inputs = linear(shape), torch.randn(shape)
     weight, logits = model[1].weight.tolist(), model(inputs).tolist()
-    expected = [by_hand(weight, logits[i], int(label), of) for i, label in enumerate(LABELS)]
-    gradient = input_gradient(model, inputs, LABELS, of=of)
+    expected = [by_hand(weight, logits[i], int(label), score) for i, label in enumerate(LABELS)]
+    gradient = input_gradient(model, inputs, LABELS, score=score)
     torch.testing.assert_close(gradient, torch.tensor(expected).view(shape), rtol=1e-4, atol=1e-6)
 
 
@@ -71,11 +71,10 @@ def test_target_scores_of_hand_made_logits() -> None:
     expected = {
         "logit": [math.log(3.0), 0.0],
         "log_prob": [math.log(0.75), math.log(0.25)],
-        "loss": [-math.log(0.75), -math.log(0.25)],
         "log_odds": [math.log(3.0), -math.log(3.0)],
     }
-    for of, values in expected.items():
-        torch.testing.assert_close(target_score(logits, targets, of), torch.tensor(values))
+    for score, values in expected.items():
+        torch.testing.assert_close(target_score(logits, targets, score), torch.tensor(values))
 
 
 def test_half_precision_logits_are_scored_in_float32() -> None:
@@ -88,31 +87,30 @@ def test_half_precision_logits_are_scored_in_float32() -> None:
 def test_log_prob_is_log_odds_times_the_doubt(small_net: Callable[..., nn.Module], batch: Callable) -> None:
     model, (images, labels) = small_net(dtype=torch.float64).eval(), batch(dtype=torch.float64)
     doubt = 1 - model(images).softmax(1).gather(1, labels[:, None])
-    log_odds = input_gradient(model, images, labels, of="log_odds")
-    log_prob = input_gradient(model, images, labels, of="log_prob")
+    log_odds = input_gradient(model, images, labels, score="log_odds")
+    log_prob = input_gradient(model, images, labels, score="log_prob")
     torch.testing.assert_close(log_prob, log_odds * doubt[:, :, None, None].detach())
 
 
-@pytest.mark.parametrize("of", ["logit", "log_prob", "loss", "log_odds"])
-def test_central_differences_agree(small_net: Callable[..., nn.Module], batch: Callable, of: str) -> None:
+@pytest.mark.parametrize("score", ["logit", "log_prob", "log_odds"])
+def test_central_differences_agree(small_net: Callable[..., nn.Module], batch: Callable, score: str) -> None:
     model, (images, labels) = small_net(dtype=torch.float64).eval(), batch(2, dtype=torch.float64)
 
-    def score(pixels: Tensor) -> Tensor:
+    def by_formula(pixels: Tensor) -> Tensor:
         probability = model(pixels).softmax(1).gather(1, labels[:, None]).squeeze(1)
         formulas = {
             "logit": model(pixels).gather(1, labels[:, None]).squeeze(1),
             "log_prob": probability.log(),
-            "loss": -probability.log(),
             "log_odds": (probability / (1 - probability)).log(),
         }
-        return formulas[of]
+        return formulas[score]
 
-    gradient, step = input_gradient(model, images, labels, of=of), 1e-5
+    gradient, step = input_gradient(model, images, labels, score=score), 1e-5
     with torch.no_grad():
         for pixel in [(0, 0, 0), (1, 2, 3), (2, 5, 5), (0, 4, 1)]:
             shift = torch.zeros_like(images)
             shift[(slice(None), *pixel)] = step
-            difference = (score(images + shift) - score(images - shift)) / (2 * step)
+            difference = (by_formula(images + shift) - by_formula(images - shift)) / (2 * step)
             torch.testing.assert_close(gradient[(slice(None), *pixel)], difference, rtol=1e-6, atol=1e-9)
 
 
@@ -124,12 +122,12 @@ def test_captum_agrees_on_a_small_timm_net() -> None:
     model = timm.create_model("test_resnet", num_classes=5).eval()
     images, labels = torch.rand(3, 3, 32, 32), torch.tensor([4, 0, 2])
     wrapped = {"logit": model, "log_prob": nn.Sequential(model, nn.LogSoftmax(dim=1))}
-    for of, network in wrapped.items():
+    for score, network in wrapped.items():
         oracle = captum.attr.Saliency(network)
         variable = images.clone().requires_grad_()
         expected = oracle.attribute(variable, target=labels, abs=False).detach()
         assert expected.abs().max() > 0
-        torch.testing.assert_close(input_gradient(model, images, labels, of=of), expected)
+        torch.testing.assert_close(input_gradient(model, images, labels, score=score), expected)
 
 
 def confident_net(margin: float) -> tuple[nn.Sequential, Tensor, Tensor]:
@@ -159,21 +157,21 @@ def test_log_odds_keeps_its_gradient_where_log_prob_loses_it() -> None:
     model, images, labels = confident_net(28.0)
     assert len(images) >= 8
     double = copy.deepcopy(model).double()
-    truth = input_gradient(double, images.double(), labels, of="log_odds")
-    gradient = input_gradient(model, images, labels, of="log_odds")
+    truth = input_gradient(double, images.double(), labels, score="log_odds")
+    gradient = input_gradient(model, images, labels, score="log_odds")
     torch.testing.assert_close(gradient.double(), truth, rtol=1e-3, atol=1e-4)
     # In float64 both scores rank alike; in float32 only the log-odds still does.
-    exact = bottom_half(input_gradient(double, images.double(), labels, of="log_prob"))
+    exact = bottom_half(input_gradient(double, images.double(), labels, score="log_prob"))
     assert overlap(bottom_half(truth), exact) > 0.99
     assert overlap(bottom_half(gradient), exact) > 0.99
-    assert overlap(bottom_half(input_gradient(model, images, labels, of="log_prob")), exact) < 0.8
+    assert overlap(bottom_half(input_gradient(model, images, labels, score="log_prob")), exact) < 0.8
 
 
 def test_log_prob_vanishes_altogether_on_very_confident_images() -> None:
     model, images, labels = confident_net(400.0)
-    gradient = input_gradient(model, images, labels, of="log_odds")
-    truth = input_gradient(copy.deepcopy(model).double(), images.double(), labels, of="log_odds")
-    vanished = input_gradient(model, images, labels, of="log_prob").flatten(1).abs().amax(1) == 0
+    gradient = input_gradient(model, images, labels, score="log_odds")
+    truth = input_gradient(copy.deepcopy(model).double(), images.double(), labels, score="log_odds")
+    vanished = input_gradient(model, images, labels, score="log_prob").flatten(1).abs().amax(1) == 0
     assert vanished.all()
     torch.testing.assert_close(gradient.double(), truth, rtol=1e-3, atol=1e-3)
     assert (gradient.flatten(1).abs().amax(1) > 1).all()
@@ -268,7 +266,7 @@ def test_the_gradient_is_that_of_eval_mode(small_net: Callable[..., nn.Sequentia
         network(variable).gather(1, labels[:, None]).sum().backward()
         return variable.grad
 
-    gradient = input_gradient(model, images, labels, of="logit")
+    gradient = input_gradient(model, images, labels, score="logit")
     torch.testing.assert_close(gradient, plainly(copy.deepcopy(model).eval()))
     assert not torch.allclose(gradient, plainly(copy.deepcopy(model).train()), rtol=0.1)
 
@@ -282,7 +280,7 @@ def test_smoothing_changes_nothing_for_a_linear_model(
     linear: Callable[..., nn.Sequential], shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     model = linear(shape, dtype=dtype)
-    smooth = smooth_gradient(model, torch.randn(shape, dtype=dtype), LABELS, of="logit", num_samples=7)
+    smooth = smooth_gradient(model, torch.randn(shape, dtype=dtype), LABELS, score="logit", num_samples=7)
     assert smooth.dtype == dtype
     torch.testing.assert_close(smooth, weights_of(model, LABELS, shape), rtol=1e-6, atol=0)
 
@@ -299,7 +297,7 @@ def test_smoothing_averages_the_gradients_at_the_noisy_copies(recorded: Callable
     model, images, targets = Squares(), torch.randn(2, 1, 8, 8), torch.tensor([0, 0])
     kept = images.clone()
     with recorded(model) as calls:
-        smooth = smooth_gradient(model, images, targets, of="logit", num_samples=5)
+        smooth = smooth_gradient(model, images, targets, score="logit", num_samples=5)
     assert len(calls) == 5 and torch.equal(images, kept)
     torch.testing.assert_close(smooth, 2 * torch.stack([call.inputs for call in calls]).mean(0))
     assert not torch.equal(calls[0].inputs, calls[1].inputs)

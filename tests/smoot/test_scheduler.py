@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from smoot.delivery import Delivery
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
+from smoot.scheduler import (
+    AdaptiveSchedule,
+    AsyncFeedback,
+    ConstantSchedule,
+    Feedback,
+    MaskPlan,
+    MaskSchedule,
+    SequenceSchedule,
+)
 
 # Three steps with unequal batch sizes: accuracy, cross-entropy, images; ten classes.
 STEPS = [(0.2, 2.0, 10), (0.5, 0.9, 30), (0.8, 0.4, 20)]
@@ -50,16 +57,11 @@ def test_number_of_masked_images(fraction: float, batch: int, expected: int) -> 
 
 def test_a_plan_that_cannot_mask_has_no_masked_pass() -> None:
     assert MaskPlan(mask_fraction=0.0).num_images(64) == 0
-    assert MaskPlan(budget=0.0).num_images(64) == 0
-    assert MaskPlan(pixels="mass", mass=0.0).num_images(64) == 0
-    assert MaskPlan(pixels="mass", max_fraction=0.0).num_images(64) == 0
-    assert MaskPlan(pixels="mass", mask_fraction=0.0).num_images(64) == 64  # not used by "mass"
-    assert MaskPlan(mass=0.0, max_fraction=0.0).num_images(64) == 64  # not used by "fraction"
-    assert MaskPlan(budget=1e-9).num_images(64) == 64
+    assert MaskPlan(mask_fraction=1e-9).num_images(64) == 64  # the host does not know the number of pixels
 
 
 def test_plans_and_feedback_cannot_be_changed() -> None:
-    for frozen, name in ((MaskPlan(), "mass"), (feedback(0.5, 1.0, 4), "loss"), (ConstantSchedule(), "plan")):
+    for frozen, name in ((MaskPlan(), "mask_fraction"), (feedback(0.5, 1.0, 4), "loss"), (ConstantSchedule(), "plan")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(frozen, name, 0.5)
 
@@ -118,34 +120,17 @@ def test_feedback_may_be_tensors() -> None:
 
 # -- what the adaptive plan holds
 
-BASE = MaskPlan(order="hardest", pixels="mass", mass=0.3, max_fraction=0.7)
+
+def test_the_default_plan_is_half_of_the_pixels_by_saliency() -> None:
+    assert AdaptiveSchedule().base == MaskPlan(image_fraction=1.0, mask_fraction=0.5, ranking="saliency", protected=0.0)
+    assert AdaptiveSchedule().plan == MaskPlan(image_fraction=0.0)
 
 
-def test_the_default_plan() -> None:
-    expected = MaskPlan(image_fraction=0.0, order="random", pixels="mass", mass=0.2, max_fraction=0.9)
-    assert AdaptiveSchedule().plan == expected
-
-
-def test_variants_of_the_number_of_images() -> None:
-    competence = schedule_after(STEPS, base=BASE)
-    assert competence.plan == dataclasses.replace(BASE, image_fraction=competence.competence)
-    every = schedule_after(STEPS, base=BASE, images="all")
-    assert every.plan == BASE
-    budget = schedule_after(STEPS, base=BASE, images="budget", decay=0.9, budget=0.3)
-    assert budget.plan.budget == pytest.approx(0.3 * (31.12 / 55.1) * (48.5 / 55.1))
-    assert dataclasses.replace(budget.plan, budget=None) == BASE
-    assert schedule_after(STEPS, images="budget", decay=0.9).plan.budget == pytest.approx(
-        0.1 * (31.12 / 55.1) * (48.5 / 55.1)
-    )
-    assert AdaptiveSchedule(images="budget").plan.num_images(64) == 0  # before any feedback
-
-
-def test_the_mass_may_grow_with_the_competence() -> None:
-    schedule = schedule_after(STEPS, base=BASE, images="all", scale_mass=True)
-    assert 0 < schedule.competence < 1
-    assert schedule.plan == dataclasses.replace(BASE, mass=0.3 * schedule.competence)
-    assert AdaptiveSchedule(BASE, images="all", scale_mass=True).plan.num_images(64) == 0
-    assert schedule.base == BASE
+def test_the_competence_replaces_the_image_fraction_alone() -> None:
+    base = MaskPlan(image_fraction=0.9, mask_fraction=0.3, ranking="protected", protected=0.2)
+    schedule = schedule_after(STEPS, base=base)
+    assert 0 < schedule.competence < 1 and schedule.base == base
+    assert schedule.plan == dataclasses.replace(base, image_fraction=schedule.competence)
 
 
 # -- state
@@ -200,19 +185,39 @@ def test_a_constant_schedule_learns_nothing() -> None:
     assert ConstantSchedule().plan == MaskPlan()
 
 
-# -- feedback that is under way
+# -- sequences
+
+PLANS = [MaskPlan(image_fraction=share) for share in (0.0, 0.5, 1.0)]
+
+
+def test_one_plan_per_step_and_then_the_last_one() -> None:
+    schedule, seen = SequenceSchedule(PLANS), []
+    for accuracy in (0.1, 0.9, 0.0, 1.0, 0.5):
+        seen.append(schedule.plan)
+        assert schedule.step(Feedback(accuracy, 1.0, 10, 8)) is schedule.plan
+    assert seen == [*PLANS, PLANS[-1], PLANS[-1]]
+
+
+def test_a_loaded_sequence_goes_on_where_it_was() -> None:
+    first, second = SequenceSchedule(PLANS), SequenceSchedule(PLANS)
+    first.step(Feedback(0.5, 1.0, 10, 8))
+    second.load_state_dict(first.state_dict())
+    assert second.plan == PLANS[1]
+
+
+# -- feedback that is still being copied
 
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every feedback comes as if from a device that the host does not wait for."""
 
-    class Late(Delivery):
-        def __init__(self, measured: Any) -> None:
-            super().__init__(measured)
+    class Late(AsyncFeedback):
+        def __init__(self, feedback: Feedback) -> None:
+            super().__init__(feedback)
             self.delayed = True
 
-    monkeypatch.setattr("smoot.scheduler.Delivery", Late)
+    monkeypatch.setattr("smoot.scheduler.AsyncFeedback", Late)
 
 
 def told(step: int) -> Feedback:
@@ -229,19 +234,19 @@ def test_feedback_from_a_device_counts_so_many_steps_late_and_not_one_is_lost(la
         competences.append(schedule.competence)
     assert competences[:lag] == [0.0] * lag
     for step in range(6 - lag):
-        reference._take(Delivery(told(step)))
+        reference._update_means(AsyncFeedback(told(step)))
         assert competences[step + lag] == reference.competence > 0
 
 
 @pytest.mark.usefixtures("late")
-def test_a_checkpoint_holds_what_is_under_way() -> None:
+def test_a_checkpoint_holds_the_feedback_that_does_not_count_yet() -> None:
     whole, first, second = AdaptiveSchedule(lag=2), AdaptiveSchedule(lag=2), AdaptiveSchedule(lag=2)
     for step in range(6):
         whole.step(told(step))
         (first if step < 3 else second).step(told(step))
         if step == 2:
             state = first.state_dict()
-            assert state["underway"] == [[0.1 * 2, 1.7, 10, 9], [pytest.approx(0.3), 1.4, 10, 10]]
+            assert state["pending"] == [[0.1 * 2, 1.7, 10, 9], [pytest.approx(0.3), 1.4, 10, 10]]
             second.load_state_dict(json.loads(json.dumps(state)))
     assert second.state_dict() == whole.state_dict()
     assert second.plan == whole.plan
@@ -250,7 +255,7 @@ def test_a_checkpoint_holds_what_is_under_way() -> None:
 def test_feedback_from_the_host_counts_at_once_whatever_the_lag() -> None:
     schedule = AdaptiveSchedule(lag=7)
     schedule.step(Feedback(accuracy=torch.tensor(0.5), loss=torch.tensor(1.0), num_classes=10, num_images=8))
-    assert schedule.competence > 0 and schedule.state_dict()["underway"] == []
+    assert schedule.competence > 0 and schedule.state_dict()["pending"] == []
 
 
 @pytest.mark.parametrize("lag", [0, 1.5, True])

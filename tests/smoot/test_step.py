@@ -1,8 +1,8 @@
-"""The whole step's backward: the gradients of the loss, from fewer passes, and nobody waits for the device."""
+"""A whole guided step: the gradients of the loss, from fewer passes, without waiting for the device."""
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -13,12 +13,12 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.objective import Guidance
 from smoot.masking import lowest_saliency_mask
-from smoot.objective import GuidedLoss, guided_loss, loss_gradient
+from smoot.modes import uses_batch_statistics
+from smoot.objective import Guidance, GuidedLoss, guided_loss
 from smoot.saliency import saliency_map, target_score
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
-from smoot.step import guided_backward, shares_batch_statistics
+from smoot.step import cross_entropy_gradient, guided_backward
 
 CLASSES, SIZE = 5, 8
 
@@ -47,23 +47,20 @@ PLANS = {
     "nothing": MaskPlan(image_fraction=0.0),
     "half the pixels": MaskPlan(),
     "half the images": MaskPlan(image_fraction=0.5),
-    "hardest": MaskPlan(image_fraction=0.5, order="hardest"),
-    "by mass": MaskPlan(pixels="mass", mass=0.3),
     "random pixels": MaskPlan(ranking="random"),
     "protected": MaskPlan(ranking="protected", mask_fraction=0.4, protected=0.2),
-    "budget": MaskPlan(budget=0.005),
+    "highest": MaskPlan(ranking="highest", mask_fraction=0.3),
+    "no pixel": MaskPlan(mask_fraction=0.005),
 }
 GUIDANCE = {
     "default": Guidance(),
-    "loss": Guidance(saliency_pass="loss"),
     "eval": Guidance(saliency_pass="eval"),
-    "as published": Guidance(of="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False),
+    "as published": Guidance(score="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False),
     "both sides": Guidance(detach_target=False),
-    "signed": Guidance(of="log_prob", reduction="signed_mean"),
-    "signed loss": Guidance(of="loss", reduction="signed_mean", saliency_pass="loss"),
-    "logit": Guidance(of="logit"),
+    "signed": Guidance(score="log_prob", reduction="signed_mean"),
+    "logit": Guidance(score="logit"),
     "smoothed": Guidance(label_smoothing=0.1),
-    "worst case": Guidance(fill="worst_case"),
+    "labels asked": Guidance(fill="mean", consistency="cross_entropy"),
     "statistics moved": Guidance(masked_statistics="update", kl_weight=2.0),
 }
 
@@ -101,8 +98,6 @@ def numbers(loss: GuidedLoss) -> dict[str, Tensor]:
 def test_gradients_numbers_and_buffers_are_those_of_the_loss(
     make: Callable[[], nn.Module], guidance: Guidance, plan: MaskPlan
 ) -> None:
-    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
-        plan = replace(plan, pixels="fraction")
     first, loss, second, found = both_ways(make, plan, guidance)
     expected, got = gradients(first), gradients(second)
     assert len(expected) == len(got) > 0
@@ -193,21 +188,19 @@ class Backwards(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("norm", "saliency_pass", "backwards"),
+    ("norm", "guidance", "backwards"),
     [
-        (nn.BatchNorm2d, "reuse", 2),
-        (nn.BatchNorm2d, "loss", 1),
-        (lambda channels: nn.GroupNorm(2, channels), "reuse", 1),
+        (nn.BatchNorm2d, Guidance(), 2),
+        (lambda channels: nn.GroupNorm(2, channels), Guidance(), 1),
+        (lambda channels: nn.GroupNorm(2, channels), Guidance(score="logit"), 2),
     ],
 )
-def test_with_batch_statistics_the_gradient_takes_a_backward_of_its_own_unless_it_is_the_loss_s(
-    norm: Callable[[int], nn.Module], saliency_pass: Any, backwards: int
+def test_the_gradient_takes_a_backward_of_its_own_where_the_cross_entropy_ranks_otherwise(
+    norm: Callable[[int], nn.Module], guidance: Guidance, backwards: int
 ) -> None:
     first = Backwards()
     images, labels = batch(dtype=torch.float32)
-    guided_backward(
-        nn.Sequential(first, plain_net(norm=norm)), images, labels, MaskPlan(), Guidance(saliency_pass=saliency_pass)
-    )
+    guided_backward(nn.Sequential(first, plain_net(norm=norm)), images, labels, MaskPlan(), guidance)
     assert first.count == backwards  # of the clean images; masked ones need none
 
 
@@ -225,7 +218,7 @@ def test_with_batch_statistics_the_gradient_takes_a_backward_of_its_own_unless_i
     ids=lambda value: type(value).__name__,
 )
 def test_batch_statistics_are_seen(module: nn.Module, shared: bool) -> None:
-    assert shares_batch_statistics(nn.Sequential(nn.Identity(), nn.Sequential(module))) is shared
+    assert uses_batch_statistics(nn.Sequential(nn.Identity(), nn.Sequential(module))) is shared
 
 
 # -- certain answers
@@ -241,7 +234,7 @@ def test_the_loss_gradient_is_exact_where_automatic_differentiation_gives_nothin
     index = targets.unsqueeze(1)
     others = exact.scatter(1, index, -torch.inf).softmax(1)
     wanted = (torch.sigmoid(-target_score(exact, targets)).unsqueeze(1) * others.scatter(1, index, -1.0) / 64).detach()
-    found = loss_gradient(logits, targets)
+    found = cross_entropy_gradient(logits, targets)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=0)
     variable = logits.clone().requires_grad_()
     F.cross_entropy(variable, targets).backward()
@@ -267,7 +260,7 @@ def test_masks_of_certain_images_agree_with_those_in_double_precision() -> None:
     assert (single(images.float()).log_softmax(1).gather(1, labels.unsqueeze(1)) == 0).float().mean() > 0.3
     variable = images.float().requires_grad_()
     logits = single(variable)
-    logits.backward(loss_gradient(logits, labels))
+    logits.backward(cross_entropy_gradient(logits, labels))
     assert variable.grad is not None
     found = lowest_saliency_mask(saliency_map(variable.grad), 0.5)
     assert overlap(found, lowest_saliency_mask(exact, 0.5)) > 0.99
@@ -286,8 +279,6 @@ def gradient_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 @pytest.mark.parametrize("guidance", GUIDANCE.values(), ids=GUIDANCE)
 def test_no_value_is_asked_from_the_device(plan: MaskPlan, guidance: Guidance) -> None:
     """On the device ``meta`` tensors have no values: whoever asks for one, as ``.item()`` does, gets an error."""
-    if plan.pixels == "mass" and guidance.reduction == "signed_mean":
-        plan = replace(plan, pixels="fraction")
     model = plain_net(norm=nn.BatchNorm2d).to("meta")
     images, labels = torch.empty(10, 2, SIZE, SIZE, device="meta"), torch.empty(10, dtype=torch.int64, device="meta")
     found = guided_backward(model, images, labels, plan, guidance)
@@ -351,8 +342,3 @@ def test_in_eval_mode_the_criterion_is_plain_and_its_schedule_learns_nothing() -
     adaptive = SaliencyGuidedLoss(AdaptiveSchedule()).eval()
     adaptive.backward(model, images, labels)
     assert adaptive.state_dict()["_extra_state"]["weight"] == 0.0
-
-
-def test_the_loss_has_no_gradient_of_a_logit() -> None:
-    with pytest.raises(ValueError, match="of is 'logit', use 'log_odds'"):
-        Guidance(of="logit", saliency_pass="loss")

@@ -1,4 +1,4 @@
-"""The engine: what is answered once, what a forward holds, and what happens when memory runs out."""
+"""Curves: what is classified once, what one forward pass holds, and what happens when memory runs out."""
 
 from collections.abc import Callable
 from typing import Any
