@@ -4,8 +4,8 @@ RUN := .venv/bin/python
 DONE := .venv/.complete
 DATASETS := mnist fashion_mnist
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
-STUDIES := factorial choice oracle schedule baselines recipe confirmation conditions
-COLOUR := effects settings
+STUDIES := oracle baselines recipe confirmation conditions
+COLOUR := settings
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"

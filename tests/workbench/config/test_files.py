@@ -1,110 +1,104 @@
-import json
-import time
-from dataclasses import replace
+"""Files: whole or not at all, and the same content has the same bytes."""
+
+import math
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import history, samples
 
 from workbench.config import files
-from workbench.config.cells import Cell
+from workbench.config.files import replacing
 
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
-ARRAYS = ("images", "labels", "predictions", "saliency", "gradient_edges", "gradient_counts")
-
-
-def test_samples_come_back_and_have_the_same_bytes_seconds_later(tmp_path: Path) -> None:
-    made = samples(CELL)
-    path = files.write_samples(made, tmp_path / "a" / "samples.npz")
-    first = path.read_bytes()
-    time.sleep(2.1)  # a zip's time stamps count in steps of two seconds
-
-    assert files.write_samples(made, path).read_bytes() == first
-    back = files.read_samples(path)
-    for name in ARRAYS:
-        assert np.array_equal(getattr(back, name), getattr(made, name)), name
-        assert getattr(back, name).dtype == getattr(made, name).dtype, name
-    assert [file.name for file in path.parent.iterdir()] == ["samples.npz"]
+REPOSITORY = Path(__file__).parents[3]
 
 
-def test_samples_with_other_arrays_are_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "samples.npz"
-    np.savez(path, images=np.zeros(3))
-    with pytest.raises(ValueError, match=r"samples\.npz: key array attribution_names is missing"):
-        files.read_samples(path)
-
-
-@pytest.mark.parametrize("name", ["labels", "predictions", "saliency", "gradient_edges"])
-def test_samples_must_fit_each_other(name: str) -> None:
-    made = samples(CELL)
-    with pytest.raises(ValueError, match=f"{name} has shape"):
-        replace(made, **{name: getattr(made, name)[:-1]})
-
-
-def test_saliency_must_be_magnitudes() -> None:
-    made = samples(CELL)
-    with pytest.raises(ValueError, match="saliency has negative or undefined values"):
-        replace(made, saliency=-made.saliency)
-
-
-def test_history_has_rounded_values_and_unix_line_ends(tmp_path: Path) -> None:
-    path = files.write_history(history(CELL, 0), tmp_path / "0.csv")
-    raw = path.read_bytes()
-    lines = raw.decode().split("\n")
-
-    assert b"\r" not in raw
-    assert lines[0] == ",".join(files.HISTORY_COLUMNS)
-    assert len(lines) == 1 + 10 + 1
-    assert lines[1].startswith("1,")
-    assert max(len(number.partition(".")[2]) for number in lines[1].split(",")) == 6
-    assert files.write_history(files.read_history(path), path).read_bytes() == raw
-
-
-def test_negative_zero_is_written_as_zero(tmp_path: Path) -> None:
-    path = files.write_csv(pd.DataFrame({"x": [-1e-9, 0.1 + 0.2]}), tmp_path / "x.csv")
-    assert path.read_text() == "x\n0.0\n0.3\n"
+def test_floats_are_rounded_and_zero_has_no_sign(tmp_path: Path) -> None:
+    path = files.write_csv(pd.DataFrame({"x": [-1e-9, 0.1 + 0.2], "n": [1, 2]}), tmp_path / "x.csv")
+    assert path.read_bytes() == b"x,n\n0.0,1\n0.3,2\n"
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("value", "plain"),
     [
-        (lambda frame: frame.drop(columns="competence"), r"h\.csv: key column competence is missing"),
-        (lambda frame: frame.assign(speed=1.0), r"h\.csv: unknown key column speed"),
+        (np.float32(0.25), 0.25),
+        (np.int64(3), 3),
+        (True, True),
+        (1.23456789, 1.234568),
+        (-1e-9, 0.0),
+        (math.nan, None),
+        ((1, "a", None), [1, "a", None]),
+        ({1: {"x": [0.5]}}, {"1": {"x": [0.5]}}),
     ],
 )
-def test_history_with_other_columns_is_an_error(tmp_path: Path, spoil, message: str) -> None:
-    path = tmp_path / "h.csv"
-    with pytest.raises(ValueError, match=message):
-        files.write_history(spoil(history(CELL, 0)), path)
-    spoil(history(CELL, 0)).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=message):
-        files.read_history(path)
+def test_numbers_become_plain_json(value: Any, plain: Any) -> None:
+    found = files.simplified(value, "x")
+    assert found == plain and type(found) is type(plain)
+    assert math.copysign(1, found) == 1 if isinstance(found, float) else True
 
 
-def test_provenance_keeps_what_the_other_stage_said(tmp_path: Path) -> None:
-    path = tmp_path / "0.json"
-    files.update_provenance(path, "train", {"seconds": 12.5, "host": "a"})
-    files.update_provenance(path, "evaluate", {"seconds": np.float32(0.25)})
-    files.update_provenance(path, "train", {"seconds": 13})
-    assert json.loads(path.read_text()) == {"evaluate": {"seconds": 0.25}, "train": {"seconds": 13}}
+def test_numbers_are_exact_where_that_is_asked_for() -> None:
+    assert files.simplified({"a": 1.23456789}, "x", digits=None) == {"a": 1.23456789}
 
 
-def test_provenance_of_the_same_run_is_not_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "0.json"
-    files.keep_provenance(path, "train", {"key": "a", "seconds": 1})
-    files.keep_provenance(path, "train", {"key": "a", "seconds": 2})
-    assert files.read_json(path)["train"]["seconds"] == 1
-    files.keep_provenance(path, "train", {"key": "b", "seconds": 3})
-    assert files.read_json(path)["train"]["seconds"] == 3
+@pytest.mark.parametrize(
+    ("value", "words"), [({"a": [math.inf]}, r"x\.a\[0\] is inf"), ({"a": object()}, r"x\.a is a object")]
+)
+def test_what_json_does_not_have_is_named(value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        files.simplified(value, "x")
 
 
-def test_json_must_be_a_mapping(tmp_path: Path) -> None:
-    path = tmp_path / "list.json"
-    path.write_text("[1]")
-    with pytest.raises(ValueError, match=r"list\.json holds a list: expected a mapping"):
-        files.read_json(path)
+def test_json_has_sorted_keys_and_one_line_end(tmp_path: Path) -> None:
+    path = files.write_json({"b": "é", "a": [1]}, tmp_path / "x.json")
+    assert path.read_bytes() == '{\n "a": [\n  1\n ],\n "b": "é"\n}\n'.encode()
+    assert files.read_json(path) == {"b": "é", "a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("[1]", r"x\.json holds a list: expected a mapping"), ("{", "is not JSON .* delete it")]
+)
+def test_json_must_be_a_mapping(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match=words):
+        files.read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [({"a": 1}, r"f\.json: key p\.b is missing"), ({"a": 1, "b": 2, "c": 3}, "unknown key p.c")]
+)
+def test_other_keys_are_named(content: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        files.check_keys(content, {"a", "b"}, Path("f.json"), "p.")
+
+
+# -- whole or not at all
+
+
+def test_a_file_appears_when_the_block_has_succeeded(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "file.txt"
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == target.parent  # the same disk
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(error), replacing(target) as temporary:
+        temporary.write_text("half")
+        assert target.read_text() == "old"
+        raise error
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -113,3 +107,41 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         files.write_json({"a": float("nan")}, path)
     assert path.read_text() == '{\n "a": 1\n}\n'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file.txt"):
+        pass
+    assert (tmp_path / "file.txt").read_text() == "old"
+
+
+def test_content_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, synced = tmp_path / "file.txt", []
+    target.write_text("old")
+
+    def sync(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, target.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        inode = temporary.stat().st_ino
+    assert synced == [(inode, "old")]
+    assert target.read_text() == "new" and target.stat().st_ino == inode
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from workbench.config.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False, cwd=REPOSITORY)
+    assert done.returncode == -9
+    assert target.read_text() == "old"
+    left = [file.name for file in tmp_path.iterdir() if file != target]
+    assert len(left) == 1 and left[0].startswith(".file.txt.") and left[0].endswith(".tmp")  # `claim` removes those

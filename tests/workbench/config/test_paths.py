@@ -1,30 +1,20 @@
-"""Paths: nothing depends on the working directory, and files appear whole or not at all."""
+"""Paths: nothing depends on the working directory, and a missing file is named with what makes it."""
 
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from workbench.config import paths
-from workbench.config.paths import ProfilePaths, replacing
+from workbench.config.paths import ProfilePaths, SettingPaths, grid_settings, required
+from workbench.config.profile import load_grid
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_the_root_is_the_repository() -> None:
     assert paths.ROOT == REPOSITORY
-    assert paths.DATASETS_FILE.is_file()
-    expected = {
-        paths.NOTEBOOKS: "notebooks",
-        paths.RAW: "data/raw",
-        paths.LEDGER: "scratch/ledger",
-        paths.FAILED: "logs/failed",
-        paths.BENCHMARKS: "results/benchmarks",
-    }
-    assert {path.relative_to(REPOSITORY).as_posix() for path in expected} == set(expected.values())
+    assert paths.DATASETS_FILE.is_file() and paths.methods_file().is_file()
 
 
 @pytest.mark.parametrize("given", [None, "", "absolute", "relative"])
@@ -47,7 +37,7 @@ def test_the_profiles_are_laptop_smoke_and_every_folder_with_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    for name in ("zoo", "mine", "empty", "deep/er"):
+    for name in ("zoo", "mine", "empty", "deep/er", "studies/one"):
         (tmp_path / name).mkdir(parents=True)
         if name != "empty":
             (tmp_path / name / "params.yaml").write_text("profile: x\n")
@@ -56,8 +46,8 @@ def test_the_profiles_are_laptop_smoke_and_every_folder_with_parameters(
         "smoke": tmp_path / "tests" / "smoke.yaml",
         "mine": tmp_path / "mine" / "params.yaml",
         "zoo": tmp_path / "zoo" / "params.yaml",
+        "one": tmp_path / "studies" / "one" / "params.yaml",
     }
-    assert paths.params_file("mine") == tmp_path / "mine" / "params.yaml"
 
 
 @pytest.mark.parametrize("name", ["paper2", "", "../paper", "Laptop"])
@@ -68,95 +58,55 @@ def test_an_unknown_profile_is_named_with_those_there_are(name: str) -> None:
         assert f"unknown profile {name!r}" in str(caught.value)
 
 
-PLACES = {
-    "records": "results/PROFILE/records",
-    "history": "results/PROFILE/history",
-    "provenance": "results/provenance/PROFILE",
-    "manifest": "data/manifest/PROFILE",
-    "figures": "figures/PROFILE",
-    "tables": "figures/PROFILE/tables",
-    "plots": "figures/PROFILE/plots",
-    "judge": "results/PROFILE/judge",
-    "retraining": "results/PROFILE/retraining",
-    "weights": "runs/PROFILE/weights",
-    "judge_weights": "runs/PROFILE/judge",
-    "notebooks": "runs/PROFILE/notebooks",
-}
+def places(owner: object) -> dict[str, Path]:
+    """Every path that a dataclass of paths has."""
+    found = {name: getattr(owner, name) for name, kind in vars(type(owner)).items() if isinstance(kind, property)}
+    return {name: path for name, path in found.items() if isinstance(path, Path)}
 
 
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
-def test_a_profiles_places(profile: str) -> None:
-    found = {name: getattr(ProfilePaths(profile), name) for name in PLACES}
-    assert found == {name: REPOSITORY / place.replace("PROFILE", profile) for name, place in PLACES.items()}
+def test_a_profiles_places() -> None:
+    found = {name: path.relative_to(REPOSITORY).as_posix() for name, path in places(ProfilePaths("paper")).items()}
+    assert found["judges"] == "results/paper/judges.csv"
+    assert found["methods"] == "results/paper/methods.json"
+    assert found["manifest"] == "data/manifest/paper"
+    assert found["plots"] == "figures/paper/plots"
+    assert all("/paper" in place for place in found.values()), "a profile's files are its own"
+    assert len(set(found.values())) == len(found)
 
 
-def test_every_property_is_checked_here() -> None:
-    assert {name for name, value in vars(ProfilePaths).items() if isinstance(value, property)} == set(PLACES)
+def test_a_settings_places() -> None:
+    setting = SettingPaths("paper", "mnist", "resnet18")
+    assert setting.name == "mnist-resnet18"
+    assert setting.runs == REPOSITORY / "results/paper/mnist-resnet18/runs.csv"
+    assert setting.weights("sgt", 3) == REPOSITORY / "runs/paper/weights/mnist-resnet18/sgt/3.safetensors"
+    assert all("mnist-resnet18" in path.parts for path in places(setting).values())
 
 
 def test_the_smoke_profile_writes_below_runs_smoke_only() -> None:
-    found = {name: getattr(ProfilePaths("smoke"), name) for name in PLACES}
+    found = places(ProfilePaths("smoke")) | places(SettingPaths("smoke", "digits", "two_conv_small"))
     assert all(path.is_relative_to(REPOSITORY / "runs" / "smoke") for path in found.values())
-    assert len(set(found.values())) == len(PLACES)
 
 
-# -- whole or not at all
+def test_the_settings_of_a_grid_come_in_its_order() -> None:
+    grid = load_grid("laptop")
+    found = list(grid_settings(grid))
+    assert [(setting.dataset, setting.backbone) for setting in found] == list(grid.settings)
+    assert {setting.profile for setting in found} == {"laptop"}
 
 
-def test_a_file_appears_when_the_block_has_succeeded(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "folder" / "file.txt"
-    with replacing(target) as temporary:
-        temporary.write_text("whole")
-        assert temporary.parent == target.parent  # the same disk
-        assert not target.exists()
-    assert target.read_text() == "whole"
-    assert list(target.parent.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
-    target = tmp_path / "file.txt"
-    target.write_text("old")
-    with pytest.raises(error), replacing(target) as temporary:
-        temporary.write_text("half")
-        assert target.read_text() == "old"
-        raise error
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "file.txt").write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file.txt"):
-        pass
-    assert (tmp_path / "file.txt").read_text() == "old"
-
-
-def test_content_is_on_the_disk_before_it_takes_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, synced = tmp_path / "file.txt", []
-    target.write_text("old")
-
-    def sync(descriptor: int) -> None:
-        synced.append((os.fstat(descriptor).st_ino, target.read_text()))
-
-    monkeypatch.setattr(os, "fsync", sync)
-    with replacing(target) as temporary:
-        temporary.write_text("new")
-        inode = temporary.stat().st_ino
-    assert synced == [(inode, "old")]
-    assert target.read_text() == "new" and target.stat().st_ino == inode
-
-
-def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
-    target = tmp_path / "file.txt"
-    target.write_text("old")
-    code = (
-        "import os, pathlib, runpy, signal, sys\n"
-        "with runpy.run_path(sys.argv[1])['replacing'](pathlib.Path(sys.argv[2])) as temporary:\n"
-        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, paths.__file__, str(target)], check=False)
-    assert done.returncode == -9
-    assert target.read_text() == "old"
-    left = [file.name for file in tmp_path.iterdir() if file != target]
-    assert len(left) == 1 and left[0].startswith(".file.txt.") and left[0].endswith(".tmp")  # `claim` removes those
+@pytest.mark.parametrize(
+    ("profile", "command"),
+    [
+        ("laptop", "`dvc repro train@mnist-two_conv`"),
+        ("paper", "`dvc repro paper/dvc.yaml:train@mnist-two_conv`"),
+        ("oracle", "`dvc repro studies/oracle/dvc.yaml:train@mnist-two_conv`"),
+        ("smoke", "the train notebook with profile=smoke, dataset=mnist, backbone=two_conv"),
+    ],
+)
+def test_a_missing_file_is_named_with_what_makes_it(profile: str, command: str, tmp_path: Path) -> None:
+    made_by = SettingPaths(profile, "mnist", "two_conv").made_by("train")
+    with pytest.raises(FileNotFoundError) as caught:
+        required(tmp_path / "runs.csv", made_by)
+    assert str(caught.value) == f"{tmp_path / 'runs.csv'} is missing: {command} makes it"
+    (tmp_path / "runs.csv").touch()
+    assert required(tmp_path / "runs.csv", made_by) == tmp_path / "runs.csv"

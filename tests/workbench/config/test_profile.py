@@ -5,18 +5,29 @@ import itertools
 import json
 import os
 import pickle
-from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import METHODS
+from tiny_runs import METHODS, own_checkout
 
 from smoot.objective import Guidance
 from smoot.scheduler import MaskPlan
 from workbench.config import paths
-from workbench.config.profile import Grid, load_grid, load_run, load_runs
+from workbench.config.profile import (
+    Grid,
+    load_grid,
+    load_judge,
+    load_method,
+    load_retraining,
+    load_run,
+    load_runs,
+    method_entries,
+    read_profile,
+    resolved_methods,
+)
 from workbench.config.run import AdaptiveConfig
 from workbench.reporting.questions import load_claims
 
@@ -35,17 +46,19 @@ def test_the_profiles_are_the_committed_ones() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_committed_entry_loads_and_its_file_is_all_it_says(profile: str) -> None:
-    content = stored(profile)
-    for dataset, backbone, method in itertools.product(*(content[k] for k in ("datasets", "backbones", "methods"))):
+def test_every_committed_entry_loads_and_the_files_are_all_it_says(profile: str) -> None:
+    content, grid = read_profile(profile), load_grid(profile)
+    for (dataset, backbone), method in itertools.product(grid.settings, grid.methods):
         run = load_run(dataset, backbone, method, 3, profile)
-        assert (run.profile, run.seed, run.cell) == (profile, 3, f"{dataset}/{backbone}/{method}")
+        assert (run.profile, run.seed, run.network) == (profile, 3, f"{dataset}-{backbone}/{method}")
         plain = json.loads(json.dumps(run.as_dict()))
-        own = {kind: content["methods"][method].get(kind, {}) for kind in ("dataset", "training")}
-        for kind, part in {"dataset": dataset, "backbone": backbone, "method": method}.items():
-            assert says(plain[kind], {"name": part} | content[f"{kind}s"][part] | own.get(kind, {}))
+        own = plain["method"]
+        assert says(plain["dataset"], {"name": dataset} | content["datasets"][dataset] | own["dataset"])
+        assert says(plain["backbone"], {"name": backbone} | content["backbones"][backbone])
         assert says(plain["training"], content["training"] | own["training"])
         assert says(plain["evaluation"], content["evaluation"])
+    assert says(asdict(load_judge(profile)), content["judge"])
+    assert says(json.loads(json.dumps(asdict(load_retraining(profile)))), content["retraining"])
 
 
 def says(built: Any, asked: Any) -> bool:
@@ -56,22 +69,36 @@ def says(built: Any, asked: Any) -> bool:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_cell_of_a_grid_loads_and_nothing_in_the_file_is_unused(profile: str) -> None:
+def test_nothing_in_a_profiles_own_file_is_unused(profile: str) -> None:
     grid, content = load_grid(profile), stored(profile)
-    assert (grid.datasets, grid.methods) == tuple(tuple(content["grid"][axis]) for axis in ("datasets", "methods"))
-    measuring = {content[block]["backbone"] for block in ("judge", "retraining")}
-    used = {"datasets": {*grid.datasets}, "backbones": {*grid.backbones} | measuring, "methods": {*grid.methods}}
-    assert used == {axis: set(content[axis]) for axis in used}
+    assert (list(grid.datasets), list(grid.methods)) == (content["grid"]["datasets"], content["grid"]["methods"])
     assert list(content["grid"]["settings"]) == ["-".join(setting) for setting in grid.settings]
-    cells = list(grid.cells())
-    assert len(cells) == len(set(cells)) == len(grid.settings) * len(grid.methods)
-    for cell, seed in itertools.product(cells, grid.seeds):
-        assert load_run(*cell, seed, profile).cell == "/".join(cell)
+    assert set(content["datasets"]) == set(grid.datasets)
+    assert set(content["methods"]) <= set(grid.methods)
+    if "backbones" in content:
+        measuring = {content[block]["backbone"] for block in ("judge", "retraining")}
+        assert set(content["backbones"]) == {*grid.backbones} | measuring
 
 
-def test_cells_come_setting_by_setting() -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_stages_find_the_repository_and_the_file(profile: str) -> None:
+    content, file = stored(profile), paths.params_file(profile)
+    assert (file.parent / content["repository"]).resolve() == paths.ROOT
+    assert paths.ROOT / content["folder"] / file.name == file
+    assert content["folder"] == "" or content["folder"].endswith("/")
+    assert (paths.ROOT / content["shared"]).is_file()
+
+
+def test_what_the_studies_share_is_used_by_one_of_them() -> None:
+    shared = paths.ROOT / "studies" / "shared.yaml"
+    users = [profile for profile in STUDIES if stored(profile)["shared"] == "studies/shared.yaml"]
+    used = {backbone for profile in users for backbone in load_grid(profile).backbones}
+    used |= {load(users[0]).backbone for load in (load_judge, load_retraining)}
+    assert set(yaml.safe_load(shared.read_text())["backbones"]) == used
+
+
+def test_a_grid_names_each_backbone_once() -> None:
     grid = Grid("laptop", ("a", "b"), (("a", "x"), ("a", "y"), ("b", "x")), ("m", "n"), (0,), 1)
-    assert ["".join(cell) for cell in grid.cells()] == ["axm", "axn", "aym", "ayn", "bxm", "bxn"]
     assert grid.backbones == ("x", "y")
 
 
@@ -83,14 +110,18 @@ def test_runs_of_a_setting_come_method_by_method() -> None:
     ]
 
 
+# -- methods
+
+
 def test_the_methods_are_what_they_are_called() -> None:
-    half = MaskPlan(image_fraction=1.0, order="random", pixels="fraction", mask_fraction=0.5, ranking="saliency")
+    half = MaskPlan(image_fraction=1.0, mask_fraction=0.5, ranking="saliency")
     ours = Guidance(
         score="log_odds",
         reduction="mean_abs",
         saliency_pass="reuse",
         fill="uniform",
         masked_statistics="keep",
+        consistency="kl",
         kl_weight=1.0,
         detach_target=True,
         label_smoothing=0.0,
@@ -108,16 +139,10 @@ def test_the_methods_are_what_they_are_called() -> None:
     assert tuple(intended) == load_grid("laptop").methods == load_grid("paper").methods
     assert tuple(name for name in intended if name != RECIPE) == METHODS == load_grid("smoke").methods
     for name, (schedule, plan, guidance) in intended.items():
-        method = load_run("mnist", "two_conv_small", name, 0, "laptop").method
+        method = load_method(name, "laptop")
         assert (method.schedule, method.plan, method.guidance) == (schedule, plan, guidance), name
-        adaptive = AdaptiveConfig("competence", scale_mass=False, decay=0.95) if name == "smoot" else None
-        assert method.adaptive == adaptive
-
-
-def test_a_method_is_the_same_in_every_profile() -> None:
-    laptop = stored("laptop")["methods"]
-    assert stored("paper")["methods"] == laptop
-    assert stored("smoke")["methods"] == {name: laptop[name] for name in METHODS}
+        assert method.adaptive == (AdaptiveConfig(decay=0.95) if name == "smoot" else None)
+        assert not method.training and not method.dataset
 
 
 def test_no_fill_that_measures_is_used_in_training_but_by_the_recipe_that_is_not_judged_by_it() -> None:
@@ -128,6 +153,51 @@ def test_no_fill_that_measures_is_used_in_training_but_by_the_recipe_that_is_not
     for profile in ("laptop", "paper"):
         claimed = [claim.metric for claim in load_claims(profile) if RECIPE in (claim.method, claim.reference)]
         assert claimed and not [metric for metric in claimed if metric.endswith("_mean")]
+
+
+def test_a_variant_takes_over_what_it_does_not_say(root: Path) -> None:
+    own = {
+        "few": {"like": "smoot", "title": "Few", "plan": {"ranking": "random"}, "training": {"epochs": 7}},
+        "fewer": {"like": "few", "title": "Fewer", "training": {"epochs": 5}, "dataset": {"train_images": 50}},
+    }
+    with_methods(root, own)
+    base, few, fewer = (load_method(name, "smoke") for name in ("smoot", "few", "fewer"))
+    assert few == replace(base, name="few", plan=replace(base.plan, ranking="random"), training={"epochs": 7})
+    assert fewer == replace(few, name="fewer", training={"epochs": 5}, dataset={"train_images": 50})
+
+
+def test_looks_are_not_taken_over_and_change_no_parameter(root: Path) -> None:
+    before = resolved_methods("smoke")
+    registry = root / "methods.yaml"
+    text = registry.read_text().replace("title: SMOOT\n", "title: Ours\n").replace("marker: o", "marker: x")
+    registry.write_text(text)
+    os.utime(registry, ns=(0, registry.stat().st_mtime_ns + 1))
+    assert (method_entries("smoke")["smoot"].title, method_entries("smoke")["smoot"].marker) == ("Ours", "x")
+    assert resolved_methods("smoke") == before
+    with_methods(root, {"mine": {"like": "smoot", "title": "Mine"}}, "mine")
+    shown = method_entries("smoke")["mine"]
+    assert (shown.title, shown.colour, shown.marker) == ("Mine", None, None)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_method_is_told_from_the_others(profile: str) -> None:
+    entries = method_entries(profile)
+    assert tuple(entries) == load_grid(profile).methods
+    for look in ("title", "colour", "marker"):
+        given = [getattr(entry, look) for entry in entries.values() if getattr(entry, look) is not None]
+        assert len(set(given)) == len(given), look
+
+
+def test_resolved_methods_hold_every_parameter() -> None:
+    found = resolved_methods("confirmation")
+    assert tuple(found) == load_grid("confirmation").methods
+    assert found["sgt_searched"] == asdict(load_method("sgt_searched", "confirmation"))
+    assert found["sgt_searched"]["plan"]["ranking"] == "saliency"
+    assert not {"title", "colour", "marker", "like"} & set(found["sgt_searched"])
+    assert json.loads(json.dumps(found["high_low"]))["sequence"]["rankings"] == ["highest", "saliency"]
+
+
+# -- dataclasses
 
 
 def dataclasses_in(value: Any) -> list[Any]:
@@ -148,64 +218,71 @@ def test_everything_in_a_run_is_frozen() -> None:
 def test_a_run_is_equal_to_its_pickle_and_to_itself_loaded_again() -> None:
     run = load_run("digits", "resnet10_narrow", "smoot", 1, "smoke")
     assert pickle.loads(pickle.dumps(run)) == run == load_run("digits", "resnet10_narrow", "smoot", 1, "smoke")
-    assert run.as_dict()["backbone"]["options"] == {
-        "layers": [1, 1, 1, 1],
-        "channels": [16, 32, 64, 128],
-        "stem_type": "deep",
-        "stem_width": 8,
-    }
 
 
-def test_whole_numbers_become_floats_and_lists_tuples(params: Any) -> None:
+def test_whole_numbers_become_floats_and_lists_tuples(root: Path) -> None:
+    params = stored("smoke")
     params["evaluation"]["stability_std"] = 1
     params["datasets"]["digits"]["mean"] = [0]
-    run = params.load()
+    run = changed(root, params)
     assert type(run.evaluation.stability_std) is float and run.evaluation.stability_std == 1.0
     assert run.dataset.mean == (0.0,) and type(run.dataset.mean[0]) is float
     assert run.evaluation.fills == ("mean", "black")
 
 
-def test_defaults_fill_in_for_keys_that_are_left_out(params: Any) -> None:
+def test_defaults_fill_in_for_keys_that_are_left_out(root: Path) -> None:
+    params = stored("smoke")
     for key in ("warmup_epochs", "device", "precision", "channels_last", "compile", "clip_norm"):
         del params["training"][key]
-    training = params.load().training
+    training = changed(root, params).training
     assert (training.warmup_epochs, training.device, training.precision) == (0, "auto", "fp32")
     assert (training.channels_last, training.compile, training.clip_norm) == (False, False, None)
 
 
-class Params(dict[str, Any]):
-    """The smoke profile's parameters in a checkout of their own, to be changed and loaded."""
-
-    def load(self) -> Any:
-        file = paths.params_file("smoke")
-        file.write_text(yaml.safe_dump(dict(self)))
-        return load_run("digits", "two_conv_small", "plain", 0, "smoke")
-
-
 @pytest.fixture
-def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    content = Params(stored("smoke"))
-    (tmp_path / "tests").mkdir()
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    return content
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return own_checkout(tmp_path / "checkout", monkeypatch)
 
 
-def test_an_edited_file_is_read_again(params: Params) -> None:
-    assert params.load().training.epochs == 4
+def changed(root: Path, params: dict[str, Any]) -> Any:
+    """A run of the smoke profile with other parameters, which are read again even in the same tick of the clock."""
+    file = root / "tests" / "smoke.yaml"
+    modified = file.stat().st_mtime_ns
+    file.write_text(yaml.safe_dump(params))
+    os.utime(file, ns=(0, modified + 1))
+    return load_run("digits", "two_conv_small", "plain", 0, "smoke")
+
+
+def with_methods(root: Path, own: dict[str, Any], *also: str) -> None:
+    """A smoke profile with methods of its own, some of them in its grid."""
+    params = stored("smoke") | {"methods": own}
+    params["grid"]["methods"] = [*METHODS, *also]
+    changed(root, params)
+
+
+def test_an_edited_file_is_read_again(root: Path) -> None:
+    params = stored("smoke")
+    assert load_run("digits", "two_conv_small", "plain", 0, "smoke").training.epochs == 3
     params["training"]["epochs"] = 7
-    file = paths.params_file("smoke")
-    file.write_text(yaml.safe_dump(dict(params)))
-    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
-    assert load_run("digits", "two_conv_small", "plain", 0, "smoke").training.epochs == 7
+    assert changed(root, params).training.epochs == 7
+
+
+def test_a_method_sets_training_and_data_otherwise(root: Path) -> None:
+    own = {"like": "plain", "training": {"epochs": 7}, "dataset": {"train_images": 50, "label_noise": 0.2}}
+    with_methods(root, {"mine": own})
+    mine, other = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("mine", "smoot"))
+    assert (mine.training.epochs, mine.dataset.train_images, mine.dataset.label_noise) == (7, 50, 0.2)
+    assert mine.training == replace(other.training, epochs=7)
+    assert mine.split_arguments() == other.split_arguments() | {"train_images": 50, "label_noise": 0.2}
 
 
 # -- random streams
 
 
-def test_a_stream_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> None:
+def test_a_streams_seed_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> None:
     seeds, epochs, purposes = (0, 1, 11), (0, 1, 11), ("order", "dropout", "masks", "initialisation", "subset")
     drawn: dict[int, tuple[int, int, str]] = {}
-    for seed, epoch, purpose in itertools.product(seeds, epochs, purposes):
+    for seed in seeds:
         runs = [
             load_run(dataset, backbone, method, seed, profile)
             for profile, dataset, backbone in (
@@ -215,49 +292,16 @@ def test_a_stream_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> Non
             )
             for method in METHODS
         ]
-        streams = {run.seed_for(purpose, epoch) for run in runs}
-        assert len(streams) == 1
-        drawn[streams.pop()] = (seed, epoch, purpose)
+        for epoch, purpose in itertools.product(epochs, purposes):
+            streams = {run.seed_for(purpose, epoch) for run in runs}
+            assert len(streams) == 1
+            drawn[streams.pop()] = (seed, epoch, purpose)
     assert len(drawn) == len(seeds) * len(epochs) * len(purposes)
     assert all(0 <= stream < 2**63 for stream in drawn)
 
 
-def test_a_stream_is_63_bits_of_a_hash() -> None:
+def test_a_streams_seed_is_63_bits_of_a_hash() -> None:
     run = load_run("digits", "two_conv_small", "sgt", 4, "smoke")
     bits = f"{int(hashlib.sha256(b'4/2/masks').hexdigest(), 16):0256b}"
     assert run.seed_for("masks", 2) == int(bits[:63], 2)
     assert run.seed_for("masks") == run.seed_for("masks", 0) != run.seed_for("masks", 2)
-
-
-def own_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **blocks: Any) -> None:
-    """A smoke profile whose method ``plain`` has these blocks too."""
-    content = stored("smoke")
-    content["methods"]["plain"] |= blocks
-    file = tmp_path / "smoke.yaml"
-    file.write_text(yaml.safe_dump(content))
-    monkeypatch.setattr("workbench.config.profile.params_file", lambda profile: file)
-
-
-def test_a_method_sets_training_and_data_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    own_method(monkeypatch, tmp_path, training={"epochs": 7}, dataset={"train_images": 50, "label_noise": 0.2})
-    changed, other = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("plain", "smoot"))
-    assert (changed.training.epochs, changed.dataset.train_images, changed.dataset.label_noise) == (7, 50, 0.2)
-    assert changed.training == replace(other.training, epochs=7)
-    assert changed.split_arguments() == other.split_arguments() | {"train_images": 50, "label_noise": 0.2}
-
-
-@pytest.mark.parametrize(
-    ("blocks", "words"),
-    [
-        ({"training": {"device": "cpu"}}, "methods.plain: training: unknown key 'device': a method may set epochs"),
-        ({"training": {"epochs": 0}}, "methods.plain.training: epochs is 0"),
-        ({"dataset": {"mean": [0.5]}}, "dataset: unknown key 'mean': a method may set train_images, label_noise"),
-        ({"dataset": {"label_noise": 2.0}}, "methods.plain.dataset: label_noise is 2"),
-    ],
-)
-def test_what_a_method_may_not_set(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blocks: dict[str, Any], words: str
-) -> None:
-    own_method(monkeypatch, tmp_path, **blocks)
-    with pytest.raises(ValueError, match=words):
-        load_run("digits", "two_conv_small", "plain", 0, "smoke")
