@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
-from workbench.measuring.attribution_quality import attribution_metrics
 
 from smoot.saliency import input_gradient
-from workbench.config.files import read_samples, write_samples
 from workbench.config.run import RunConfig
+from workbench.data import sets as data
 from workbench.data.sets import ImageData
-from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network
-from workbench.measuring.localisation import grid_pointing, localisation
-from workbench.measuring.map_quality import Subject, map_quality, named_maps
+from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network, evaluate_run, summarise_history
+from workbench.measuring.localisation import grid_pointing, region_scores
+from workbench.measuring.map_quality import Subject, attribution_metrics, map_function, map_quality
 from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
 from workbench.training.guided import train_epoch
+from workbench.training.inference import accuracy
+from workbench.training.networks import save_weights
 
 
 def image_data(images: Tensor, labels: list[int], classes: int) -> ImageData:
@@ -74,11 +76,6 @@ def with_numbers(**evaluation: Any) -> RunConfig:
     return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
 
 
-def disturbed(config: RunConfig = CONFIG, **robustness: Any) -> RunConfig:
-    settings = replace(config.evaluation.robustness, **robustness)
-    return replace(config, evaluation=replace(config.evaluation, robustness=settings))
-
-
 def generator(purpose: str, config: RunConfig = CONFIG) -> torch.Generator:
     return torch.Generator().manual_seed(config.seed_for(purpose))
 
@@ -90,7 +87,55 @@ def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) ->
     return Subject(network, judge, images, labels, predictions, images.mean(1) > 0.1, config)
 
 
-# -- accuracy, likelihood, calibration, noise
+# -- a run
+
+
+def stored(network: nn.Module, file: Path) -> Path:
+    save_weights(network.state_dict(), file)
+    return file
+
+
+def test_a_run_is_measured_with_its_stored_network_and_judge(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation, tmp_path: Path
+) -> None:
+    weights, judge_weights = stored(trained, tmp_path / "run"), stored(judge, tmp_path / "judge")
+    found = evaluate_run(CONFIG, digits(), weights, run().backbone, judge_weights)
+    assert found.metrics == measured.metrics and found.curves == measured.curves
+    with pytest.raises(FileNotFoundError, match="missing is missing: train this run first"):
+        evaluate_run(CONFIG, digits(), tmp_path / "missing", run().backbone, judge_weights)
+
+
+def test_development_images_stand_in_for_the_test_split(trained: nn.Module, judge: nn.Module, tmp_path: Path) -> None:
+    config = replace(CONFIG, dataset=replace(CONFIG.dataset, development_images=90))
+    weights, judge_weights = stored(trained, tmp_path / "run"), stored(judge, tmp_path / "judge")
+    found = evaluate_run(config, digits(), weights, run().backbone, judge_weights)
+    index = data.split(digits(), **config.split_arguments()).development_index
+    images, labels = digits().train_images[index], digits().train_labels[index]
+    assert len(index) == 90 and found.metrics["accuracy"] == accuracy(trained, images, labels, batch_size=64)
+
+
+def test_the_summary_of_a_history_by_hand() -> None:
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "validation_accuracy": [0.5, 0.75, 0.75],
+            "accuracy": [0.25, 0.5, 1.0],
+            "masked_share": [0.0, 0.5, 1.0],
+            "information_loss": [math.nan, 0.1, 0.2],
+        }
+    )
+    assert summarise_history(history) == {
+        "epochs": 3,
+        "best_epoch": 2,
+        "validation_accuracy": 0.75,
+        "train_accuracy": 1.0,
+        "masked_share": 0.5,
+        "final_masked_share": 1.0,
+        "information_loss": 0.2,
+    }
+
+
+# -- accuracy, likelihood, calibration
 
 
 def test_accuracy_and_likelihood_by_hand() -> None:
@@ -143,28 +188,6 @@ def test_calibration_against_numpy(bins: int) -> None:
 # -- robustness
 
 
-def noisy_images(config: RunConfig, network: nn.Module) -> Tensor:
-    """The images that accuracy under noise is measured on."""
-    seen: list[Tensor] = []
-    handle = network.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach().clone()))
-    evaluated(network, digits(), replace(config, evaluation=replace(config.evaluation, batch_size=360)))
-    handle.remove()
-    assert torch.equal(seen[0], digits().test_images)
-    return seen[1]
-
-
-def test_noise_is_the_same_for_every_method_and_backbone_and_another_for_another_seed(trained: nn.Module) -> None:
-    noisy = noisy_images(CONFIG, trained)
-    assert len(noisy) == CONFIG.evaluation.robustness.images == 80
-    noise = noisy - digits().test_images[:80]
-    assert float(noise.std()) == pytest.approx(0.3, rel=0.03) and abs(float(noise.mean())) < 0.02
-    assert noisy.amin() < 0 and noisy.amax() > 1  # not cut off
-    for method in ("sgt", "smoot"):
-        torch.manual_seed(9)
-        assert torch.equal(noisy_images(run(method), fresh(run(method)).network), noisy)
-    assert not torch.equal(noisy_images(run(seed=1), trained), noisy)
-
-
 def test_robustness_is_that_of_the_first_images_with_the_runs_draws(trained: nn.Module, measured: Evaluation) -> None:
     images, labels = digits().test_images, digits().test_labels
     first, attacked = (images[:80], labels[:80]), (images[:20], labels[:20])
@@ -177,12 +200,6 @@ def test_robustness_is_that_of_the_first_images_with_the_runs_draws(trained: nn.
         trained, *attacked, epsilon=0.03, steps=2, batch_size=64, generator=start
     )
     assert measured.metrics["accuracy_noise"] < measured.metrics["accuracy"]
-
-
-def test_without_disturbance_robustness_is_accuracy(trained: nn.Module) -> None:
-    silent = disturbed(images=360, pgd_images=360, noise_std=0.0, blur_sigma=0.0, pgd_epsilon=0.0)
-    metrics = evaluated(trained, digits(), silent).metrics
-    assert metrics["accuracy_noise"] == metrics["accuracy_blur"] == metrics["accuracy_pgd"] == metrics["accuracy"]
 
 
 # -- localisation and sparseness
@@ -218,17 +235,6 @@ def test_foreground_is_judged_by_the_mean_over_channels() -> None:
     assert metrics["relevance_rank"] == 0.0
 
 
-def test_sparseness_is_that_of_all_images_with_and_without_foreground(trained: nn.Module) -> None:
-    images = digits().test_images[:FIRST] * (torch.arange(FIRST) % 2).view(-1, 1, 1, 1)  # every other one is black
-    labels = torch.from_numpy(answers(trained, images)).argmax(1)
-    ascending = input_gradient(trained, images, labels).abs().mean(1).flatten(1).sort(dim=1).values.double().numpy()
-    weight = 2 * np.arange(1, 65) - 64 - 1
-    gini = (ascending * weight).sum(axis=1) / (64 * ascending.sum(axis=1))
-    assert abs(gini.mean() - gini[1::2].mean()) > 1e-3
-    metrics = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).metrics
-    assert metrics["gini"] == pytest.approx(gini.mean(), rel=1e-4)
-
-
 def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module) -> None:
     images = digits().test_images[:FIRST]
     labels = (torch.from_numpy(answers(trained, images)).argmax(1) + 1) % 10  # all answers are wrong
@@ -253,7 +259,7 @@ def test_known_regions_take_the_place_of_the_foreground() -> None:
 def test_the_control_is_a_random_map_measured_alike(measured: Evaluation) -> None:
     images = digits().test_images[:FIRST]
     random = torch.rand(FIRST, 8, 8, generator=generator("random map"))
-    expected = localisation(random, images[:, 0] > 0.1, CONFIG.evaluation.pointing_tolerance).numbers()
+    expected = region_scores(random, images[:, 0] > 0.1, CONFIG.evaluation.pointing_tolerance)
     for name, value in expected.items():
         assert measured.metrics[f"random_{name}"] == value
     share = float((images > 0.1).double().mean())
@@ -275,7 +281,7 @@ def test_grid_pointing_is_that_of_the_explained_images(trained: nn.Module, measu
 
 def test_maps_are_measured_as_a_whole(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
     asked = subject(trained, judge)
-    maps_of = named_maps("gradient", asked)
+    maps_of = map_function("gradient", asked)
     expected = map_quality(asked, maps_of(trained, asked.images, asked.predictions), maps_of)
     assert {name: measured.metrics[name] for name in expected.metrics} == dict(expected.metrics)
     assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **expected.curves}
@@ -292,30 +298,6 @@ def test_the_judge_sees_the_networks_maps(trained: nn.Module, judge: nn.Module, 
     assert (
         own["judge_gap_mean"] == own["gap_mean"] == measured.metrics["gap_mean"] != measured.metrics["judge_gap_mean"]
     )
-
-
-def test_the_gap_is_insertion_minus_deletion(measured: Evaluation) -> None:
-    metrics = measured.metrics
-    for fill, who in itertools.product(("mean", "black"), ("", "judge_")):
-        gap = metrics[f"{who}insertion_auc_{fill}"] - metrics[f"{who}deletion_auc_{fill}"]
-        assert metrics[f"{who}gap_{fill}"] == gap != 0
-
-
-def test_all_curves_meet_at_their_ends(trained: nn.Module, measured: Evaluation) -> None:
-    shares = answers(trained, digits().test_images[:FIRST])
-    whole = (shares.argmax(axis=1) == digits().test_labels[:FIRST].numpy()).mean()
-    for fill in ("mean", "black"):
-        curves = {kind: measured.curves[fill][kind] for kind in ("deletion", "insertion", "random")}
-        assert all(len(scores) == 5 for scores in curves.values())
-        assert curves["deletion"][0] == curves["insertion"][-1] == curves["random"][0] == pytest.approx(whole)
-        assert curves["deletion"][-1] == curves["insertion"][0] == curves["random"][-1] < whole
-
-
-def test_curves_with_noise_are_the_same_for_every_method(trained: nn.Module) -> None:
-    config = with_numbers(fills=("noise",))
-    found = [evaluated(trained, digits(), replace(config, method=run(name).method)) for name in ("plain", "smoot")]
-    assert found[0].curves == found[1].curves and set(found[0].curves) == {"fraction", "noise"}
-    assert "judge_gap_noise" in found[0].metrics
 
 
 def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
@@ -391,16 +373,6 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
     assert counts[0.0].tolist() == counts[1e-12].tolist() == [12] + [0] * 65
     assert counts[1e9].tolist() == [0] * 65 + [12]
     assert measured.samples.gradient_counts.sum() == FIRST * 64
-
-
-@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
-def test_samples_are_stored_with_their_attributions(
-    trained: nn.Module, tmp_path: Path, configured: Callable[[], RunConfig]
-) -> None:
-    samples = evaluated(trained, digits(), configured()).samples
-    found = read_samples(write_samples(samples, tmp_path / "samples.npz"))
-    assert found.attribution_names.tolist() == samples.attribution_names.tolist()
-    assert np.array_equal(found.attributions, samples.attributions)
 
 
 def test_attributions_that_do_not_fit_the_samples_are_refused(measured: Evaluation) -> None:

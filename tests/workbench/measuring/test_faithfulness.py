@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
 from workbench.config.run import RunConfig
-from workbench.measuring.faithfulness import CurveSettings, curve_settings, faithfulness, named_fill
+from workbench.measuring.faithfulness import curve_fractions, faithfulness_curves, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
@@ -45,7 +45,7 @@ def by_hand(ranking: Tensor, fill: float, *, insertion: bool = False) -> list[fl
 
 def test_curves_against_a_loop_over_images_and_pixels() -> None:
     config = with_numbers(curve_steps=4, batch_size=3)
-    found = faithfulness(NETWORK, *images(), SALIENCY, curve_settings(config))
+    found = faithfulness_curves(NETWORK, *images(), SALIENCY, config)
     ranking = torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(config.seed_for("random ranking")))
     for name, fill in {"mean": config.dataset.mean[0], "black": 0.0}.items():
         expected = {
@@ -63,14 +63,16 @@ def test_curves_against_a_loop_over_images_and_pixels() -> None:
     assert len(found.areas) == 8
 
 
-def test_settings_are_those_of_the_run() -> None:
-    settings = curve_settings(with_numbers(curve_steps=4, batch_size=9, fills=("black", "noise")))
-    assert settings.fractions == (0.0, 0.25, 0.5, 0.75, 1.0)
-    assert settings.fills == {"black": ("constant", 0.0), "noise": ("uniform", 0.0)}
-    assert settings.batch_size == 9
-    other_method = replace(with_numbers(), method=run("smoot").method)
-    assert curve_settings(other_method) == curve_settings(with_numbers())
-    assert curve_settings(with_numbers(seed=1)).seed != curve_settings(with_numbers()).seed
+def test_fractions_are_even_from_none_to_all() -> None:
+    assert curve_fractions(4) == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def test_random_curves_depend_on_the_seed_and_on_no_method() -> None:
+    plain, smoot, other = (
+        faithfulness_curves(NETWORK, *images(), SALIENCY, config).curves["mean"]["random"]
+        for config in (with_numbers(), replace(with_numbers(), method=run("smoot").method), with_numbers(seed=2))
+    )
+    assert plain == smoot != other
 
 
 def test_fills_by_name() -> None:
@@ -81,17 +83,16 @@ def test_fills_by_name() -> None:
 
 
 def test_a_noise_fill_is_that_of_the_core_from_the_same_seed() -> None:
-    fractions = (0.0, 0.5, 1.0)
-    settings = CurveSettings(fractions, {"noise": ("uniform", 0.0)}, batch_size=4, seed=3)
-    found = faithfulness(NETWORK, *images(), SALIENCY, settings)
+    config = with_numbers(fills=("noise",), curve_steps=2, batch_size=4)
+    found = faithfulness_curves(NETWORK, *images(), SALIENCY, config)
     expected = perturbation_curves(
         NETWORK,
         *images(),
         SALIENCY,
-        fractions=fractions,
+        fractions=(0.0, 0.5, 1.0),
         fill="uniform",
         score="accuracy",
-        generator=torch.Generator().manual_seed(3),
+        generator=torch.Generator().manual_seed(config.seed_for("random ranking")),
     )
     assert found.curves["noise"]["deletion"] == expected.deletion.score.tolist()
     assert found.curves["noise"]["random"] == expected.random.score.tolist()

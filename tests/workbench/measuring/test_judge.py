@@ -1,6 +1,6 @@
 """The judge: trained apart from every run, and asked about other networks' maps."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,8 +13,8 @@ from smoot.saliency import input_gradient, saliency_map
 from workbench.config.run import JudgeConfig
 from workbench.data.sets import split
 from workbench.measuring import judge as judging
-from workbench.measuring.faithfulness import curve_settings, faithfulness
-from workbench.measuring.judge import judge_curves, train_judge
+from workbench.measuring.faithfulness import faithfulness_curves
+from workbench.measuring.judge import TrainedJudge, judge_curves, train_judge
 from workbench.training.inference import accuracy
 
 CPU = torch.device("cpu")
@@ -31,57 +31,42 @@ JUDGE = JudgeConfig(
 )
 
 
-def trained(config: JudgeConfig = JUDGE, **named: Any) -> tuple[nn.Module, dict[str, Any]]:
+def trained(config: JudgeConfig = JUDGE, **named: Any) -> TrainedJudge:
     settings: dict[str, Any] = {"fills": ("mean", "black"), "device": CPU} | named
     return train_judge(config, run().dataset, run().backbone, digits(), **settings)
 
 
 @cache
-def whole() -> tuple[nn.Module, dict[str, Any]]:
+def whole() -> TrainedJudge:
     return trained()
 
 
 @cache
 def long_trained(probability: float) -> nn.Module:
-    return trained(replace(JUDGE, epochs=25, erase_probability=probability))[0]
+    return trained(replace(JUDGE, epochs=25, erase_probability=probability)).network
 
 
 def test_it_answers_rightly_and_says_so() -> None:
-    network, facts = whole()
+    judge = whole()
     part = split(digits(), train_images=700, validation_images=100, seed=1000)
-    assert facts["accuracy"] == accuracy(network, digits().test_images, digits().test_labels, batch_size=360) > 0.7
-    assert facts["validation_accuracy"] == accuracy(
-        network, part.validation_images, part.validation_labels, batch_size=100
+    assert judge.accuracy == accuracy(judge.network, digits().test_images, digits().test_labels, batch_size=360) > 0.7
+    assert judge.validation_accuracy == accuracy(
+        judge.network, part.validation_images, part.validation_labels, batch_size=100
     )
-    assert not network.training
-
-
-def test_its_facts_are_those_of_its_file() -> None:
-    facts = whole()[1]
-    numbers = ("accuracy", "validation_accuracy")
-    assert {name: value for name, value in facts.items() if name not in (*numbers, "config")} == {
-        "schema": 1,
-        "dataset": "digits",
-        "backbone": "two_conv_small",
-        "train_images": 700,
-        "epochs": 6,
-        "seed": 1000,
-    }
-    assert asdict(JUDGE).items() <= facts["config"].items() and facts["config"]["fills"] == ["mean", "black"]
-    assert all(0 <= facts[name] <= 1 for name in numbers)
+    assert not judge.network.training
 
 
 def test_it_depends_on_its_own_seed_and_on_no_runs() -> None:
     short = replace(JUDGE, epochs=1)
-    first = weights(trained(short)[0])
+    first = weights(trained(short).network)
     torch.manual_seed(77)
     state = torch.get_rng_state()
-    assert same(weights(trained(short)[0]), first)
+    assert same(weights(trained(short).network), first)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not same(weights(trained(replace(short, seed=1001))[0]), first)
+    assert not same(weights(trained(replace(short, seed=1001)).network), first)
     more = replace(run().dataset, train_images=5, validation_images=7)
-    again, _ = train_judge(short, more, run().backbone, digits(), fills=("mean", "black"), device=CPU)
-    assert same(weights(again), first)
+    again = train_judge(short, more, run().backbone, digits(), fills=("mean", "black"), device=CPU)
+    assert same(weights(again.network), first)
 
 
 def test_it_is_trained_on_erased_images_of_its_own_part_of_the_training_split(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,9 +113,8 @@ def test_erasing_makes_it_fit_for_images_with_removed_pixels(fill: float) -> Non
 def test_its_curves_are_faithfulness_under_other_names() -> None:
     images, labels = digits().test_images[:50], digits().test_labels[:50]
     saliency = torch.rand(50, 8, 8)
-    settings = curve_settings(run())
-    found = judge_curves(whole()[0], images, labels, saliency, settings)
-    expected = faithfulness(whole()[0], images, labels, saliency, settings)
+    found = judge_curves(whole().network, images, labels, saliency, run())
+    expected = faithfulness_curves(whole().network, images, labels, saliency, run())
     assert found.areas == {f"judge_{name}": value for name, value in expected.areas.items()}
     assert set(found.areas) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
     for fill in ("mean", "black"):
@@ -142,9 +126,8 @@ def test_it_prefers_maps_of_the_digits_to_random_maps_and_those_to_reversed_ones
     images, labels = digits().test_images[:200], digits().test_labels[:200]
     saliency = saliency_map(input_gradient(long_trained(0.0), images, labels))
     random = torch.rand(200, 8, 8, generator=torch.Generator().manual_seed(2))
-    settings = curve_settings(run())
     gaps = [
-        judge_curves(whole()[0], images, labels, maps, settings).areas["judge_gap_mean"]
+        judge_curves(whole().network, images, labels, maps, run()).areas["judge_gap_mean"]
         for maps in (saliency, random, saliency.max() - saliency)
     ]
     assert gaps[0] > 0.1 > abs(gaps[1]) and gaps[2] < -0.1

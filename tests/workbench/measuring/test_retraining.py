@@ -1,17 +1,19 @@
 """DiffROAR: what is kept, what does not leak, and what a fresh network can learn from it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_runs import digits, run, same, weights
+from tiny_runs import digits, fresh, run, same, weights
 from torch import Tensor, nn
 
 from workbench.config.run import RetrainingConfig, RunConfig
 from workbench.data.sets import ImageData
 from workbench.measuring import retraining as retrained
-from workbench.measuring.retraining import DiffRoar, diffroar, kept_pixels
+from workbench.measuring.retraining import DiffRoar, diffroar, kept_pixels, retrain_run
+from workbench.training.networks import save_weights
 
 RETRAINING = RetrainingConfig(
     settings=("digits-two_conv_small",),
@@ -135,6 +137,15 @@ def test_the_explained_network_is_left_alone() -> None:
     measured(network)
     assert same(weights(network), before) and all(module.training for module in network.modules())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_run_is_measured_with_its_stored_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, spy = fresh(run()).network, Spy(monkeypatch)
+    save_weights(network.state_dict(), tmp_path / "weights")
+    retrain_run(run(), digits(), tmp_path / "weights", RETRAINING, run().backbone)
+    measured(network)
+    for first, second in zip(spy.fitted[:4] + spy.tested[:4], spy.fitted[4:] + spy.tested[4:], strict=True):
+        assert torch.equal(first[0], second[0])
 
 
 def halves(count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,18 +1,33 @@
-"""Stability under small noise: closed forms and the noise itself."""
+"""Maps under change: small noise on the image, and layer after layer of the network randomised."""
 
 import math
 
 import pytest
+import timm
 import torch
 from scipy import stats
+from skimage.metrics import structural_similarity as reference
+from tiny_runs import digits, fresh, run, same, split, weights
 from torch import Tensor, nn
 
-from workbench.measuring.stability import map_stability
+from smoot.metrics import rank_correlation
+from workbench.measuring.attribution import ATTRIBUTIONS
+from workbench.measuring.stability import (
+    CascadeResult,
+    cascading_randomisation,
+    map_stability,
+    reinitialise,
+    structural_similarity,
+)
+from workbench.training.guided import train_epoch
+from workbench.training.inference import predict
 
 
 def draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
+
+# -- small noise on the image
 
 IMAGES = torch.rand(30, 2, 6, 6, generator=draws(1))
 TARGETS = torch.arange(30) % 3
@@ -29,7 +44,7 @@ def stability(map_function: object = brightness, noise_std: float = 0.2, seed: i
         IMAGES,
         TARGETS,
         saliency,
-        map_function=map_function,  # type: ignore[arg-type]
+        maps_of=map_function,  # type: ignore[arg-type]
         noise_std=noise_std,
         generator=draws(seed),
     )
@@ -43,6 +58,7 @@ def test_against_scipy_on_noise_drawn_by_hand() -> None:
 
 
 def test_no_noise_is_perfectly_stable_and_more_noise_less() -> None:
+    assert stability() == stability() != stability(seed=1)
     found = [stability(noise_std=std) for std in (0.0, 0.05, 0.2, 1.0)]
     assert found[0] == pytest.approx(1.0)
     assert found == sorted(found, reverse=True) and found[-1] < 0.5
@@ -57,18 +73,6 @@ def test_a_map_that_turns_around_is_minus_one() -> None:
         return ramp if len(calls) == 1 else 40 - ramp
 
     assert stability(turning) == pytest.approx(-1.0)
-
-
-def test_network_and_class_are_passed_on() -> None:
-    network, seen = nn.Identity(), []
-
-    def watching(explained: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        seen.append((explained, targets))
-        return images.mean(1)
-
-    saliency = torch.rand(30, 6, 6)
-    map_stability(network, IMAGES, TARGETS, saliency, map_function=watching, noise_std=0.1, generator=draws())
-    assert len(seen) == 1 and seen[0][0] is network and torch.equal(seen[0][1], TARGETS)
 
 
 def test_images_with_a_constant_map_are_left_out() -> None:
@@ -87,10 +91,162 @@ def test_images_with_a_constant_map_are_left_out() -> None:
     assert math.isnan(stability(lambda network, images, targets: torch.zeros(30, 6, 6)))
 
 
-def test_the_noise_follows_the_generator() -> None:
-    assert stability() == stability() != stability(seed=1)
-
-
 def test_negative_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="noise_std is -1"):
         stability(noise_std=-1.0)
+
+
+# -- randomised layers
+
+NAMES = ("gradient", "random", "edges")
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    config = run("plain", "two_conv_small", dataset={"train_images": 400})
+    state, part = fresh(config), split(config)
+    for epoch in (1, 2, 3):
+        train_epoch(state, part.train_images, part.train_labels, config, epoch=epoch)
+    return state.network
+
+
+def cascade(
+    network: nn.Module, names: tuple[str, ...] = NAMES, *, seed: int = 0, most_steps: int = 12
+) -> CascadeResult:
+    images = digits().test_images[:12]
+    targets = predict(network, images, batch_size=12).argmax(1)
+    return cascading_randomisation(
+        network, images, targets, names, batch_size=5, generator=draws(seed), most_steps=most_steps
+    )
+
+
+# -- the comparison
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8), (12, 9), (5, 6), (3, 3)])
+def test_structural_similarity_against_scikit_image(shape: tuple[int, int]) -> None:
+    first = torch.rand(4, *shape, generator=draws()) ** 3
+    second = 0.6 * first + 0.4 * torch.rand(4, *shape, generator=draws(1))
+    scaled = [
+        (maps - maps.amin((1, 2), True)) / (maps.amax((1, 2), True) - maps.amin((1, 2), True))
+        for maps in (first, second)
+    ]
+    side = min(7, *(length - 1 + length % 2 for length in shape))
+    expected = [
+        reference(a.numpy(), b.numpy(), win_size=side, data_range=1.0, use_sample_covariance=False)
+        for a, b in zip(*scaled, strict=True)
+    ]
+    assert structural_similarity(first, second).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_structural_similarity_ignores_scale_and_offset() -> None:
+    maps = torch.rand(3, 10, 10)
+    assert structural_similarity(maps, 40 * maps + 2).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
+    assert structural_similarity(maps, torch.rand(3, 10, 10)).abs().max() < 0.5
+    assert torch.isfinite(structural_similarity(maps, torch.zeros(3, 10, 10))).all()
+
+
+# -- what is destroyed
+
+
+def test_layers_go_from_the_output_to_the_input(trained: nn.Module) -> None:
+    found = cascade(trained)
+    assert found.layers == ("backbone.10", "backbone.7", "backbone.2", "backbone.0")
+    for name in NAMES:
+        assert len(found.spearman[name]) == len(found.ssim[name]) == 4
+
+
+def test_each_step_keeps_what_was_destroyed_and_leaves_the_layers_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    network[2].running_mean.fill_(3.0)
+    seen: list[dict[str, Tensor]] = []
+
+    def spy(explained: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
+        seen.append(weights(explained))
+        return torch.rand(images[:, 0].shape, generator=generator)
+
+    monkeypatch.setitem(ATTRIBUTIONS, "spy", spy)
+    result = cascade(network, ("spy",))
+    assert result.layers == ("3", "2", "1")
+    steps = seen[::3]  # twelve images in batches of five: three calls a step, the trained network's first
+    assert len(seen) == 12 and same(steps[0], weights(network))
+    changed = [{name.split(".")[0] for name in step if not torch.equal(step[name], steps[0][name])} for step in steps]
+    assert changed == [set(), {"3"}, {"2", "3"}, {"1", "2", "3"}]
+    assert torch.equal(steps[1]["3.weight"], steps[3]["3.weight"])  # destroyed once, not again at every step
+    assert torch.equal(steps[2]["2.running_mean"], torch.zeros(8))
+
+
+def test_the_network_is_left_as_it_was(trained: nn.Module) -> None:
+    trained.train()
+    before, state = weights(trained), torch.get_rng_state()
+    cascade(trained)
+    assert same(weights(trained), before) and all(module.training for module in trained.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_many_layers_are_grouped_but_the_output_stands_alone() -> None:
+    network = fresh(run("plain", "resnet10_narrow")).network
+    owners = [name for name, module in network.named_modules() if list(module.parameters(recurse=False))][::-1]
+    found = cascade(network, ("gradient",)).layers
+    assert len(found) == 12 < len(owners)
+    places = [owners.index(name) for name in found]
+    sizes = [b - a for a, b in zip([-1, *places], places, strict=False)]
+    assert places[0] == 0 and places[-1] == len(owners) - 1 and set(sizes[1:]) == {2, 3}
+    assert cascade(network, ("gradient",), most_steps=1).layers == (owners[-1],)
+
+
+def test_a_layer_is_initialised_afresh_and_other_parameters_are_shuffled() -> None:
+    norm = nn.BatchNorm2d(3)
+    norm.weight.data.fill_(5.0)
+    norm.running_var.fill_(7.0)
+    reinitialise(norm)
+    assert torch.equal(norm.weight, torch.ones(3)) and torch.equal(norm.running_var, torch.ones(3))
+    transformer = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=4)
+    position, block = transformer.pos_embed.detach().clone(), weights(transformer.blocks)
+    reinitialise(transformer)  # its own parameters only
+    assert not torch.equal(transformer.pos_embed, position)
+    assert torch.equal(transformer.pos_embed.flatten().sort().values, position.flatten().sort().values)
+    assert same(weights(transformer.blocks), block)
+
+
+def test_a_network_without_parameters_is_refused() -> None:
+    with pytest.raises(ValueError, match="network has no parameters"):
+        cascade(nn.Flatten())
+
+
+# -- what comes of it
+
+
+def test_controls_do_not_change_and_the_gradient_does(trained: nn.Module) -> None:
+    found = cascade(trained)
+    for control in ("random", "edges"):
+        assert found.spearman[control] == pytest.approx([1.0] * 4)
+        assert found.ssim[control] == pytest.approx([1.0] * 4, abs=1e-5)
+    assert found.spearman["gradient"][-1] < 0.8 and found.ssim["gradient"][-1] < 0.6
+
+
+def test_the_last_step_against_a_network_randomised_by_hand(trained: nn.Module) -> None:
+    """Of a single linear layer the map of the destroyed network can be had from its own initialisation."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    images = digits().test_images[:12]
+    targets = predict(network, images, batch_size=12).argmax(1)
+    found = cascading_randomisation(network, images, targets, ("gradient",), batch_size=12, generator=draws(4))
+    seed = int(torch.randint(2**62, (1,), generator=draws(4)))
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    torch.manual_seed(seed)
+    other[1].reset_parameters()
+    before, after = (ATTRIBUTIONS["gradient"](explained, images, targets, draws()) for explained in (network, other))
+    assert found.spearman["gradient"] == pytest.approx((float(rank_correlation(before, after).mean()),))
+    assert found.ssim["gradient"] == pytest.approx((float(structural_similarity(before, after).mean()),))
+
+
+def test_it_follows_the_generator(trained: nn.Module) -> None:
+    first, again, other = (cascade(trained, ("gradient", "smooth_gradient"), seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.spearman["gradient"] != other.spearman["gradient"]
+
+
+def test_maps_that_never_vary_are_undefined(monkeypatch: pytest.MonkeyPatch, trained: nn.Module) -> None:
+    monkeypatch.setitem(ATTRIBUTIONS, "flat", lambda network, images, targets, generator: torch.ones(len(images), 8, 8))
+    found = cascade(trained, ("flat",))
+    assert all(math.isnan(value) for value in found.spearman["flat"])
