@@ -9,13 +9,6 @@ from synthetic import REPOSITORY, Axes, lay_out, write_results
 
 from workbench.config.profile import Grid, load_grid
 
-PLAIN: dict[str, Any] = {"schedule": "constant", "plan": {"image_fraction": 0.0}, "guidance": {}}
-SMOOT: dict[str, Any] = {
-    "schedule": "adaptive",
-    "plan": {"pixels": "mass", "mass": 0.2, "max_fraction": 0.9},
-    "adaptive": {"images": "competence", "decay": 0.95},
-    "guidance": {},
-}
 FEW = {"dataset": {"train_images": 500}}
 
 
@@ -31,15 +24,13 @@ MASKS: dict[str, Any] = {
     "backbone": "two_conv_small",
     "development_images": 0,
     "methods": {
-        "plain": PLAIN,
-        "magnitude_uniform": masks(1.0, 0.5),
-        "magnitude_mean": masks(1.0, 0.5, fill="mean"),
-        "signed_uniform": masks(1.0, 0.5, reduction="signed_mean"),
-        "signed_mean": masks(1.0, 0.5, reduction="signed_mean", fill="mean"),
+        "plain": {},
+        "uniform_fill": masks(1.0, 0.5),
+        "mean_fill": masks(1.0, 0.5, fill="mean"),
     },
     "study": {
         "title": "What makes a mask",
-        "exhibits": ["factorial", "comparison"],
+        "exhibits": ["comparison"],
         "reference": "plain",
         "note": "Seeds are few.",
     },
@@ -50,25 +41,18 @@ PLANS: dict[str, Any] = {
     "backbone": "resnet10_narrow",
     "development_images": 5000,
     "methods": {
-        "plain": PLAIN,
+        "plain": {},
         **{f"i{i}_k{k}": masks(i / 100, k / 100) for i in (50, 100) for k in (30, 70)},
-        "smoot": SMOOT,
-        "smoot_tau_0.3": SMOOT | {"plan": SMOOT["plan"] | {"mass": 0.3}},
-        "smoot_long": SMOOT | {"training": {"epochs": 25}},
-        "plain_few": PLAIN | FEW,
-        "smoot_few": SMOOT | FEW,
+        "smoot": {},
+        "smoot_long": {"like": "smoot", "training": {"epochs": 25}},
+        "plain_few": {"like": "plain"} | FEW,
+        "smoot_few": {"like": "smoot"} | FEW,
     },
     "study": {
         "title": "Which plan",
-        "exhibits": ["comparison", "oracle", "sweep", "choice", "conditions"],
+        "exhibits": ["comparison", "oracle", "sweep", "conditions"],
         "reference": "plain",
         "compared": ["plain", "smoot", "smoot_long"],
-        "choice": {
-            "candidates": ["smoot", "smoot_tau_0.3", "i100_k70"],
-            "accuracy": "accuracy",
-            "margin": 0.01,
-            "faithfulness": ["judge_gap_right_mean", "gap_black", "stability"],
-        },
         "conditions": [
             {"axis": "Training images", "level": "500", "methods": {"plain": "plain_few", "smoot": "smoot_few"}},
             {"axis": "Training images", "level": "2,000", "methods": {"plain": "plain", "smoot": "smoot"}},

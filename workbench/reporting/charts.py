@@ -1,23 +1,29 @@
-"""Figures drawn from frames over a line: perturbation curves, training, maps of randomised networks.
+"""Figures that several profiles share: forests of differences, curves, training, maps of randomised networks.
 
 Frames hold one row per method and seed (and epoch, or point of a curve) of one data set and backbone; bands
 and bars are 95 % confidence intervals over seeds. Every function returns a figure and writes nothing.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from workbench.reporting.style import INK, colours, finish, legend, markers, panels, styled
-from workbench.reporting.words import ATTRIBUTIONS, display_name, in_order
+from workbench.reporting.style import INK, Look, Looks, attribution_looks, finish, legend, panels, styled, tiles
+from workbench.reporting.words import in_order
 from workbench.results.records import Sanity
 from workbench.results.statistics import mean_interval
 
+LEVEL = 0.05
+FILLED = f"filled mark: p < {LEVEL:g} (paired t-test, Holm-adjusted over the methods of a panel)"
+BANDS = "bands: 95 % confidence interval over seeds"
 CURVES = {  # curve: title, x axis, direction that is better
     "deletion": ("Deletion", "Most salient pixels removed (%)", "lower is better"),
     "insertion": ("Insertion", "Most salient pixels shown (%)", "higher is better"),
@@ -25,7 +31,7 @@ CURVES = {  # curve: title, x axis, direction that is better
 TRAINING = {  # history column: title, y axis, factor
     "masked_share": ("Masked images", "Images of a batch (%)", 100),
     "masked_pixels": ("Masked pixels", "Pixels of an image (%)", 100),
-    "information_loss": ("Information lost", "Mean KL D (nats)", 1),
+    "information_loss": ("Information lost", "Mean KL divergence (nats)", 1),
     "flip_share": ("Answers changed", "Masked images (%)", 100),
     "cross_entropy_rise": ("Cross-entropy rise", "By masking (nats)", 1),
     "competence": ("Competence", "Competence (0 to 1)", 1),
@@ -35,37 +41,146 @@ TRAINING = {  # history column: title, y axis, factor
 VALIDATION = {"accuracy": "validation_accuracy", "classification": "validation_loss"}
 
 
-def method_handles(methods: Sequence[str]) -> list[Line2D]:
-    """Legend entries: each method's colour and marker."""
-    colour, marker = colours(methods), markers(methods)
-    return [
-        Line2D([], [], color=colour[method], marker=marker[method], label=display_name(method)) for method in methods
-    ]
+@dataclass(frozen=True)
+class Chart:
+    """A figure with the stem of its file and its caption, one paragraph of Markdown."""
+
+    name: str
+    caption: str
+    figure: Figure
 
 
-def _band(
-    axes: Axes,
-    by_seed: pd.DataFrame,
-    method: str,
-    methods: Sequence[str],
-    *,
-    style: str = "-",
-    marked: tuple[int, int] = (0, 1),
-) -> None:
+@dataclass(frozen=True)
+class Differences:
+    """One panel of a forest plot: methods minus one reference in one metric.
+
+    Attributes:
+        title: of the panel.
+        axis: label of the x axis; panels with the same label share their limits.
+        rows: as from `statistics.compared_frame` with one reference.
+        factor: from the rows' unit to that of the axis.
+    """
+
+    title: str
+    axis: str
+    rows: pd.DataFrame
+    factor: float
+
+
+@styled
+def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Figure:
+    """Paired differences with their intervals, one line per method; filled where Holm's p is below 5 %.
+
+    Args:
+        differences: panels, in reading order.
+        looks: of the methods, from top to bottom; those without any difference are left out.
+        columns: panels side by side.
+    """
+    compared = {method for panel in differences for method in panel.rows["method"]}
+    methods = [method for method in looks if method in compared]
+    shared = len({panel.axis for panel in differences}) == 1
+    columns = min(columns, len(differences))
+    height = 0.28 * len(methods) + (0.75 if shared else 1.1)
+    figure, placed = tiles(len(differences), columns, height, 0.1, sharex=shared, sharey=True)
+    for tile, panel in zip(placed, differences, strict=True):
+        tile.axes.axvline(0, color=INK, linewidth=0.8)
+        for row in panel.rows.to_dict("records"):
+            middle, low, high = (panel.factor * row[name] for name in ("difference", "low", "high"))
+            look = looks[row["method"]]
+            tile.axes.errorbar(
+                middle,
+                methods.index(row["method"]),
+                xerr=[[middle - low], [high - middle]],
+                color=look.colour,
+                marker=look.marker,
+                markerfacecolor=look.colour if row["p_holm"] < LEVEL else "white",
+                markersize=5.5,
+                elinewidth=1.5,
+                capsize=2.5,
+            )
+        labelled = tile.lowest or not shared
+        title = textwrap.fill(panel.title, 84 // columns)
+        finish(tile.axes, title, panel.axis if labelled else "", "Method" if tile.left else "")
+        tile.axes.tick_params(labelbottom=labelled)
+        tile.axes.xaxis.set_major_locator(MaxNLocator(6 if columns < 3 else 3))
+    placed[0].axes.set_yticks(range(len(methods)), [looks[method].title for method in methods])
+    placed[0].axes.set_ylim(len(methods) - 0.5, -0.5)
+    return figure
+
+
+def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", marked: tuple[int, int] = (0, 1)) -> None:
     """Mean and (solid lines) interval over the rows, seeds; columns are x values. Nothing if undefined.
 
-    ``marked``: the first point with a marker and the step to the next; staggered, equal lines all show.
+    ``marked``: the first point with a marker and the step to the next; staggered, so that equal lines all show.
     """
     defined = by_seed.dropna(axis="columns")
     if defined.empty:
         return
-    colour, marker = colours(methods)[method], markers(methods)[method] if style == "-" else ""
     x = defined.columns.to_numpy(dtype=float)
     mean, low, high = mean_interval(defined.to_numpy(dtype=float))
-    (line,) = axes.plot(x, mean, style, color=colour, marker=marker, label=display_name(method))
+    (line,) = axes.plot(x, mean, style, color=look.colour, marker=look.marker if style == "-" else "")
     line.set(markevery=marked, markeredgewidth=0)
     if style == "-":
-        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+
+
+@styled
+def perturbation_curves(curves: pd.DataFrame, looks: Looks, fills: Sequence[str], *, judge: bool = False) -> Figure:
+    """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control.
+
+    Args:
+        curves: long form as from `results.curves_frame`.
+        looks: of the methods, in order.
+        fills: columns, in order.
+        judge: whether the accuracy is that of the judge on each method's maps.
+    """
+    prefix, ylabel = ("judge_", "Judge's accuracy (%)") if judge else ("", "Accuracy (%)")
+    figure, grid = panels(2, len(fills), 5.6, sharey=True)
+    for row, (curve, (title, xlabel, better)) in enumerate(CURVES.items()):
+        for column, fill in enumerate(fills):
+            axes = grid[row][column]
+            for method, look in looks.items():
+                own = curves[(curves["method"] == method) & (curves["fill"] == fill)]
+                control = _by_seed(own[own["curve"] == f"{prefix}random"])
+                if curve == "insertion":  # inserting along a random ranking is deleting along its reverse
+                    control.columns = 100 - control.columns
+                axes.plot(control.columns, control.mean(), ":", color=look.colour, linewidth=1.1)
+                band(axes, _by_seed(own[own["curve"] == prefix + curve]), look)
+            finish(axes, f"{title}, {fill} fill ({better})", xlabel, ylabel if column == 0 else "")
+            axes.set(xlim=(0, 100), ylim=(0, 100))
+    dotted = Line2D([], [], color=INK, linestyle=":", linewidth=1.1, label="random ranking")
+    legend(figure, [*(look.handle() for look in looks.values()), dotted])
+    return figure
+
+
+def _by_seed(curve: pd.DataFrame) -> pd.DataFrame:
+    """Scores in %, one row per seed, one column per fraction of pixels in %."""
+    wide = 100 * curve.pivot(index="seed", columns="fraction", values="score")
+    return wide.set_axis(100 * wide.columns, axis="columns")
+
+
+@styled
+def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
+    """What was masked, and how training went, epoch by epoch.
+
+    Args:
+        histories: one row per epoch and seed; NaN where nothing was masked, and in columns a method has not.
+        looks: of the methods, in order.
+    """
+    figure, grid = panels(2, 4, 4.6, sharex=True)
+    for axes, (column, (title, ylabel, factor)) in zip(chain(*grid), TRAINING.items(), strict=True):
+        lines = {VALIDATION[column]: "-", column: ":"} if column in VALIDATION else {column: "-"}
+        for place, (method, look) in enumerate(looks.items()):
+            own = histories[histories["method"] == method]
+            for name, style in lines.items():
+                by_seed = factor * own.pivot(index="seed", columns="epoch", values=name)
+                band(axes, by_seed, look, style=style, marked=(place, len(looks)))
+        _keep_possible(axes, 100 if factor == 100 else None)
+        finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
+    solid = Line2D([], [], color=INK, linestyle="-", label="validation")
+    dotted = Line2D([], [], color=INK, linestyle=":", label="training")
+    legend(figure, [*(look.handle() for look in looks.values()), solid, dotted])
+    return figure
 
 
 def _keep_possible(axes: Axes, largest: float | None) -> None:
@@ -77,66 +192,35 @@ def _keep_possible(axes: Axes, largest: float | None) -> None:
 
 
 @styled
-def perturbation_curves(
-    curves: pd.DataFrame, methods: Sequence[str], fills: Sequence[str], *, judge: bool = False
-) -> Figure:
-    """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control.
+def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, str]) -> Figure:
+    """Faithfulness (gap) against accuracy, one panel per gap: seeds as small marks, means with intervals.
 
     Args:
-        curves: long form as from `results.curves_frame`.
-        methods: lines, in order.
-        fills: columns, in order.
-        judge: whether the accuracy is that of the judge on each method's maps.
+        frame: ``accuracy`` and the gaps for each method and seed.
+        looks: of the methods, in order.
+        gaps: panels, in order: metric and title.
     """
-    prefix, whose = ("judge_", "Judge's accuracy (%)") if judge else ("", "Accuracy (%)")
-    colour = colours(methods)
-    figure, grid = panels(2, len(fills), 5.6, sharey=True)
-    for row, (curve, (title, xlabel, better)) in enumerate(CURVES.items()):
-        for column, fill in enumerate(fills):
-            axes = grid[row][column]
-            for method in methods:
-                own = curves[(curves["method"] == method) & (curves["fill"] == fill)]
-                control = _by_seed(own[own["curve"] == f"{prefix}random"])
-                if curve == "insertion":  # inserting along a random ranking is deleting along its reverse
-                    control.columns = 100 - control.columns
-                axes.plot(control.columns, control.mean(), ":", color=colour[method], linewidth=1.1)
-                found = _by_seed(own[own["curve"] == prefix + curve])
-                _band(axes, found, method, methods)
-            ylabel = whose if column == 0 else ""
-            finish(axes, f"{title}, {fill} fill ({better})", xlabel, ylabel)
-            axes.set(xlim=(0, 100), ylim=(0, 100))
-    dotted = Line2D([], [], color=INK, linestyle=":", linewidth=1.1, label="random ranking")
-    legend(figure, [*method_handles(methods), dotted])
-    return figure
-
-
-def _by_seed(curve: pd.DataFrame) -> pd.DataFrame:
-    """Scores in %, one row per seed, one column per share of pixels in %."""
-    wide = 100 * curve.pivot(index="seed", columns="fraction", values="score")
-    return wide.set_axis(100 * wide.columns, axis="columns")
-
-
-@styled
-def training_schedule(histories: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """What was masked, and how training went, epoch by epoch.
-
-    Args:
-        histories: one row per epoch and seed; NaN where nothing was masked, and in columns a method has not.
-        methods: lines, in order.
-    """
-    figure, grid = panels(2, 4, 4.6, sharex=True)
-    for axes, (column, (title, ylabel, factor)) in zip(chain(*grid), TRAINING.items(), strict=True):
-        lines = {VALIDATION[column]: "-", column: ":"} if column in VALIDATION else {column: "-"}
-        for place, method in enumerate(methods):
-            own = histories[histories["method"] == method]
-            for name, style in lines.items():
-                by_seed = factor * own.pivot(index="seed", columns="epoch", values=name)
-                _band(axes, by_seed, method, methods, style=style, marked=(place, len(methods)))
-        _keep_possible(axes, 100 if factor == 100 else None)
-        finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
-    solid = Line2D([], [], color=INK, linestyle="-", label="validation")
-    dotted = Line2D([], [], color=INK, linestyle=":", label="training")
-    legend(figure, [*method_handles(methods), solid, dotted])
+    figure, grid = panels(1, len(gaps), 3.3)
+    for axes, (gap, title) in zip(grid[0], gaps.items(), strict=True):
+        for method, look in looks.items():
+            own = 100 * frame.loc[frame["method"] == method, ["accuracy", gap]]
+            axes.scatter(own["accuracy"], own[gap], s=16, alpha=0.4, linewidth=0, color=look.colour, marker=look.marker)
+            mean, low, high = mean_interval(own.to_numpy())
+            axes.errorbar(
+                mean[0],
+                mean[1],
+                xerr=[[mean[0] - low[0]], [high[0] - mean[0]]],
+                yerr=[[mean[1] - low[1]], [high[1] - mean[1]]],
+                color=look.colour,
+                marker=look.marker,
+                markersize=7.5,
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                elinewidth=1.2,
+                linestyle="",
+            )
+        finish(axes, title, "Accuracy (%)", "Insertion − deletion gap (points)" if axes is grid[0][0] else "")
+    legend(figure, [look.handle() for look in looks.values()])
     return figure
 
 
@@ -149,27 +233,21 @@ def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
             and for each attribution ``spearman`` (L,).
     """
     names = in_order({name for sanity in cascades.values() for name in sanity if name != "layers"})
-    known = [*ATTRIBUTIONS, *(name for name in names if name not in ATTRIBUTIONS)]
-    colour, marker = colours(known), markers(known)
-    columns = min(2, len(cascades))
-    rows = -(-len(cascades) // columns)
-    figure, grid = panels(rows, columns, 2.6 * rows + 0.5, sharey=True)
-    places = list(chain(*grid))
-    for unused in places[len(cascades) :]:
-        unused.remove()
-    for panel, (axes, (title, sanity)) in enumerate(zip(places, cascades.items(), strict=False)):
-        steps = range(len(sanity["layers"]) + 1)
+    looks = attribution_looks(names)
+    figure, placed = tiles(len(cascades), 2, 2.6, 0.5, sharey=True)
+    for tile, (title, sanity) in zip(placed, cascades.items(), strict=True):
+        axes, steps = tile.axes, range(len(sanity["layers"]) + 1)
         for place, name in enumerate(name for name in names if name in sanity):
-            (line,) = axes.plot(steps, [1.0, *sanity[name]["spearman"]], color=colour[name], marker=marker[name])
+            look = looks[name]
+            (line,) = axes.plot(steps, [1.0, *sanity[name]["spearman"]], color=look.colour, marker=look.marker)
             line.set(markevery=(place % 2, 2), markeredgewidth=0)
         axes.axhline(0, color=INK, linewidth=0.8)
-        lowest = panel + columns >= len(cascades)
-        xlabel = "Randomised from the output up to" if lowest else ""
-        finish(axes, title, xlabel, "Spearman correlation" if panel % columns == 0 else "")
+        xlabel = "Randomised from the output up to" if tile.lowest else ""
+        finish(axes, title, xlabel, "Spearman correlation" if tile.left else "")
         axes.set_ylim(-1.05 if _lowest(sanity) < -0.25 else -0.3, 1.05)
         labels = ["trained", *map(_short, sanity["layers"])]
         axes.set_xticks(list(steps), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=6.5)
-    legend(figure, [Line2D([], [], color=colour[n], marker=marker[n], label=display_name(n)) for n in names], 6)
+    legend(figure, [looks[name].handle() for name in names], 6)
     return figure
 
 

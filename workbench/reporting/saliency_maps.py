@@ -11,10 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from workbench.config.files import Samples
-from workbench.reporting.style import INK, WIDTH, colours, finish, legend, markers, panels, styled
+from workbench.reporting.style import INK, WIDTH, Looks, finish, legend, panels, styled
 from workbench.reporting.words import display_name, in_order
 
 FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
@@ -43,17 +42,18 @@ def _rows(samples: Samples) -> list[int]:
 
 
 @styled
-def saliency_maps(samples: Mapping[str, Samples]) -> Figure:
+def saliency_maps(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     """The same images in every row, one column per method, one colour scale for all maps.
 
     Below each map: whether the model's answer is right, and the answer if it is wrong.
 
     Args:
         samples: of each method, of the same images.
+        looks: the methods' titles.
     """
     first = next(iter(samples.values()))
     rows = _rows(first)
-    maps = {method: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
+    maps = {looks[method].title: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
     figure, grid = _maps(first, rows, maps)
     for method, axes in zip(samples, zip(*(line[1:] for line in grid), strict=True), strict=True):
         for line, index in zip(axes, rows, strict=True):
@@ -72,7 +72,8 @@ def attribution_maps(samples: Samples) -> Figure:
     order = in_order(samples.attribution_names.tolist())
     places = [samples.attribution_names.tolist().index(name) for name in order]
     maps = {
-        name: relative_saliency(samples.attributions[place][rows]) for name, place in zip(order, places, strict=True)
+        display_name(name): relative_saliency(samples.attributions[place][rows])
+        for name, place in zip(order, places, strict=True)
     }
     figure, grid = _maps(samples, rows, maps)
     for line, index in zip(grid, rows, strict=True):
@@ -86,13 +87,13 @@ def attribution_maps(samples: Samples) -> Figure:
 def _maps(
     samples: Samples, rows: Sequence[int], maps: Mapping[str, npt.NDArray[np.float64]]
 ) -> tuple[Figure, list[list[Axes]]]:
-    """The inputs of some rows, beside each the named maps (K, H, W) of the same rows, on one scale."""
+    """The inputs of some rows, beside each the titled maps (K, H, W) of the same rows, on one scale."""
     scale = Normalize(0, max(1.0, float(np.percentile(np.stack(list(maps.values())), CLIPPED))))
     height, width = samples.images.shape[2:]
     columns = len(maps) + 1
     side = (WIDTH - 0.75) / columns
     crowded = columns > CROWDED
-    wrapped = [textwrap.fill(display_name(name), 11 if FULL < columns <= CROWDED else 99) for name in maps]
+    wrapped = [textwrap.fill(title, 11 if FULL < columns <= CROWDED else 99) for title in maps]
     above = SLANTED if crowded else 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
     figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + above)
     top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
@@ -147,16 +148,16 @@ def gradient_density(samples: Samples) -> tuple[npt.NDArray[np.float64], npt.NDA
 
 
 @styled
-def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
+def gradient_magnitudes(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     """Density of log10 |input gradient| over pixels, one line per method, medians marked at the bottom.
 
     The lowest bin holds what is zero or as good as zero, such as the border that a strided convolution never
-    reads: it is left out of lines and medians, and its share is in the legend if it is a per cent or more.
+    reads: it is left out of lines and medians, and its share is in the legend from 1 % on.
 
     Args:
         samples: of each method.
+        looks: of the methods.
     """
-    colour, marker = colours(samples), markers(samples)
     zeros = {m: sample.gradient_counts[0] / sample.gradient_counts.sum() for m, sample in samples.items()}
     samples = {m: _without_zeros(sample) for m, sample in samples.items()}
     figure, grid = panels(1, 1, 3.2)
@@ -164,11 +165,11 @@ def gradient_magnitudes(samples: Mapping[str, Samples]) -> Figure:
     handles = []
     for method, sample in samples.items():
         middle, density, median = gradient_density(sample)
-        axes.plot(middle, density, color=colour[method])
-        axes.plot(median, 0, marker=marker[method], color=colour[method], markersize=7, clip_on=False, zorder=3)
+        look = looks[method]
+        axes.plot(middle, density, color=look.colour)
+        axes.plot(median, 0, marker=look.marker, color=look.colour, markersize=7, clip_on=False, zorder=3)
         zero = f", {zeros[method]:.0%} zero" if zeros[method] >= 0.01 else ""
-        label = f"{display_name(method)} (median {_power(median)}{zero})"
-        handles.append(Line2D([], [], color=colour[method], marker=marker[method], label=label))
+        handles.append(look.handle(f"{look.title} (median {_power(median)}{zero})"))
     axes.set_xlim(_range(list(samples.values())))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))

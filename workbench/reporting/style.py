@@ -1,12 +1,15 @@
-"""How every figure looks: one colour and marker per method, README-sized, the same bytes each time.
+"""How every figure looks: one colour and marker per method, README-sized PNG files, the same bytes each time.
 
 Figures are made from :class:`matplotlib.figure.Figure` directly, never through pyplot's global state, so
 that nothing stays open and no display is needed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
+from typing import TypeAlias
 
 import matplotlib
 import seaborn
@@ -16,10 +19,13 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from workbench.config import files
+from workbench.config.methods import MethodEntry
+from workbench.reporting.words import ATTRIBUTIONS, display_name
 
-WIDTH = 7.5  # inches; at 150 dots an inch this is 1125 pixels, shown at about 850 in a README
+WIDTH = 7.5  # inches; at 150 dots per inch this is 1125 pixels, shown at about 850 in a README
 INK = "#333333"
-ROW = 6  # entries of a legend that fit beside each other
+LEGEND_ROW = 6  # entries of a legend that stand side by side
+LEGEND_WIDTH = 110  # letters that fit side by side
 RC = {
     **seaborn.axes_style("ticks"),
     **seaborn.plotting_context("paper"),
@@ -46,32 +52,52 @@ RC = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
     "lines.markersize": 4.5,
-    "svg.hashsalt": "smoot",
-    "svg.fonttype": "path",
 }
 styled = matplotlib.rc_context(RC)  # a decorator for whatever makes a figure
 
-_BLIND_SAFE = seaborn.color_palette("colorblind").as_hex()
-_COLOURS = {
-    "plain": "#555555",
-    "random_mask": _BLIND_SAFE[4],
-    "sgt": _BLIND_SAFE[1],
-    "sgt_improved": _BLIND_SAFE[2],
-    "smoot": _BLIND_SAFE[0],
-}
-_MARKERS = {"plain": "X", "random_mask": "s", "sgt": "^", "sgt_improved": "D", "smoot": "o"}
+
+@dataclass(frozen=True)
+class Look:
+    """How one method (or attribution) appears in every figure.
+
+    Attributes:
+        title: its name in legends and on axes.
+        colour: hexadecimal, as in ``#0173b2``.
+        marker: of matplotlib.
+    """
+
+    title: str
+    colour: str
+    marker: str
+
+    def handle(self, title: str = "") -> Line2D:
+        """Its legend entry, under its own or another title."""
+        return Line2D([], [], color=self.colour, marker=self.marker, label=title or self.title)
 
 
-def colours(methods: Iterable[str]) -> dict[str, str]:
-    """The colour of each method: fixed for those with a name, the palette's others in order for the rest."""
-    spare = iter([*(colour for colour in _BLIND_SAFE if colour not in _COLOURS.values())] * 100)
-    return {method: _COLOURS.get(method) or next(spare) for method in methods}
+Looks: TypeAlias = Mapping[str, Look]  # by key, in drawing order
+NEUTRAL = ("#5b7083", "o")  # colour and marker of methods that have none of their own
+ATTRIBUTION_COLOURS = [seaborn.color_palette("colorblind").as_hex()[place] for place in (3, 5, 6, 7, 8, 9)]
+ATTRIBUTION_MARKERS = "vP*<>hpd"
 
 
-def markers(methods: Iterable[str]) -> dict[str, str]:
-    """The marker of each method, chosen like its colour."""
-    spare = iter("vP*<>hpd" * 100)
-    return {method: _MARKERS.get(method) or next(spare) for method in methods}
+def method_looks(entries: Mapping[str, MethodEntry]) -> dict[str, Look]:
+    """The look of each method, the same in every figure of every profile.
+
+    Args:
+        entries: of methods, by name; those without a colour or marker share a neutral one.
+    """
+    return {
+        name: Look(entry.title, entry.colour or NEUTRAL[0], entry.marker or NEUTRAL[1])
+        for name, entry in entries.items()
+    }
+
+
+def attribution_looks(names: Iterable[str]) -> dict[str, Look]:
+    """The look of each attribution, the same in every figure, whatever stands beside it."""
+    known = [*ATTRIBUTIONS, *(name for name in names if name not in ATTRIBUTIONS)]
+    looks = zip(known, cycle(ATTRIBUTION_COLOURS), cycle(ATTRIBUTION_MARKERS), strict=False)
+    return {name: Look(display_name(name), colour, marker) for name, colour, marker in looks}
 
 
 def panels(
@@ -81,6 +107,37 @@ def panels(
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     return figure, [list(row) for row in grid]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of several panels that fill a figure row by row.
+
+    Attributes:
+        axes: of the panel.
+        left: whether it is the first of its row, and names the y axis.
+        lowest: whether nothing is below it, so that it names the x axis.
+    """
+
+    axes: Axes
+    left: bool
+    lowest: bool
+
+
+def tiles(
+    count: int, columns: int, row_height: float, extra: float, *, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Tile]]:
+    """A figure with ``count`` panels, at most ``columns`` per row; ``extra`` inches for the legend."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, grid = panels(rows, columns, rows * row_height + extra, sharex=sharex, sharey=sharey)
+    places = [axes for row in grid for axes in row]
+    for unused in places[count:]:
+        unused.remove()
+    return figure, [
+        Tile(axes, left=place % columns == 0, lowest=place + columns >= count)
+        for place, axes in enumerate(places[:count])
+    ]
 
 
 def finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
@@ -94,36 +151,35 @@ def finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
 
 def legend(figure: Figure, handles: Sequence[Line2D], columns: int | None = None) -> None:
     """One legend for all panels, below them; in several rows where one would be cut off."""
-    rows = 1 if len(handles) <= ROW else 2
-    even = -(-len(handles) // rows)
-    fitting = even if rows == 1 else min(even, room([str(handle.get_label()) for handle in handles]))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or fitting)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns or _columns(handles))
 
 
-def room(labels: Iterable[str]) -> int:
-    """How many columns of a legend with these labels a figure has room for."""
-    return max(1, 110 // (8 + max(map(len, labels))))
+def _columns(handles: Sequence[Line2D]) -> int:
+    """How many legend entries stand side by side: all if they fit, else about equally many in each row."""
+    widths = [8 + len(str(handle.get_label())) for handle in handles]  # in letters, with line and gap
+    if len(handles) <= LEGEND_ROW and sum(widths) <= LEGEND_WIDTH:
+        return len(handles)
+    return min(-(-len(handles) // 2), max(1, LEGEND_WIDTH // max(widths)))
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as its suffix says, PNG or SVG, without dates and versions."""
-    kind = path.suffix.removeprefix(".")
-    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    if kind not in metadata:
-        raise ValueError(f"cannot save {path.name}: expected one of .{', .'.join(metadata)}")
+    """Write a figure as PNG, without dates and versions; line drawings with a palette of 256 colours.
+
+    The palette takes a third of the bytes; figures that show images keep all their colours.
+    """
     drawn = BytesIO()
     with matplotlib.rc_context(RC):
-        figure.savefig(drawn, format=kind, metadata=metadata[kind])
-    shades = any(axes.images for axes in figure.axes)  # pictures need all their colours
+        figure.savefig(drawn, format="png", metadata={"Software": None})
+    if not any(axes.images for axes in figure.axes):
+        drawn = _with_palette(drawn)
     with files.replacing(path) as temporary:
-        temporary.write_bytes(_smaller(drawn) if kind == "png" and not shades else drawn.getvalue())
+        temporary.write_bytes(drawn.getvalue())
     return path
 
 
-def _smaller(png: BytesIO) -> bytes:
-    """The same picture with a palette of 256 colours: a third of the bytes in the repository."""
+def _with_palette(png: BytesIO) -> BytesIO:
     small = BytesIO()
     with Image.open(png) as picture:
         reduced = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     reduced.save(small, "PNG", optimize=True)
-    return small.getvalue()
+    return small

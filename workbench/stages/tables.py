@@ -22,7 +22,7 @@ from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import compared_frame
-from workbench.studies import compare, index
+from workbench.studies import compare, conditions, index, number
 
 SUBJECT = "smoot"  # the method that the verdict is on
 BASELINE = "plain"
@@ -142,7 +142,7 @@ def _of_study(study: Study, profile: str) -> Iterator[Table]:
     grid, titles = load_grid(profile), method_titles(profile)
     histories = results.read_histories(grid)
     for setting, records in captions.by_setting(results.load_records(grid)):
-        for question in (compare,):
+        for question in (compare, number, conditions):
             yield from question.tables(study, records, histories, setting, titles)
 
 

@@ -1,82 +1,186 @@
-"""Figures of what a method gains over a reference under other conditions, such as less data or noisy labels.
+"""Where does a method help? Its gain over a reference with fewer or more data, or with wrong labels.
 
-Bands and bars are 95 % confidence intervals of paired differences. Functions return figures and write nothing.
+Bands are 95 % confidence intervals of differences paired by seed. Frames hold one row per method and seed of one
+data set and backbone.
 """
 
-import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from workbench.reporting.charts import method_handles
+from workbench.reporting import captions
+from workbench.reporting.captions import Setting
+from workbench.reporting.charts import Chart
 from workbench.reporting.metrics import Metrics
-from workbench.reporting.style import INK, colours, finish, legend, markers, panels, room, styled
-from workbench.reporting.words import display_name
+from workbench.reporting.questions import Condition, Study
+from workbench.reporting.style import INK, Looks, finish, legend, panels, styled
+from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, difference_text, scaled
+from workbench.reporting.words import Titles, plus_minus
+from workbench.results.records import RunRecord, metrics_frame
+from workbench.results.statistics import compare, holm
+from workbench.studies.compare import headline
+
+UNCLEAR, WORSE = " ○", " ✗"  # suffix of a gain whose interval includes zero, or lies below it
 
 
-@styled
-def gains_figure(gains: pd.DataFrame, reference: str, measures: Metrics) -> Figure:
-    """One row of panels per condition, one column per measure.
-
-    Levels that are numbers are drawn as a line, on a logarithmic axis if all are above zero; others as a forest.
+def gains(frame: pd.DataFrame, conditions: Sequence[Condition], reference: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """What each method gains over the reference at each level of each condition, paired by seed.
 
     Args:
-        gains: as from `choice.condition_gains`.
-        reference: what gains are taken to.
-        measures: columns, in order.
+        frame: the metrics for each method and seed.
+        conditions, reference: level by level, and the base method of each that gains are taken to.
+        metrics: what is compared.
+
+    Returns:
+        One row per condition, base method and metric: ``axis``, ``level``, ``method``, ``metric``, the fields of
+        `statistics.PairedComparison`; ``p_holm`` is over the rows of an axis and metric.
     """
-    axis_names, methods = list(dict.fromkeys(gains["axis"])), list(dict.fromkeys(gains["method"]))
-    figure, grid = panels(len(axis_names), len(measures), 2.1 * len(axis_names) + 0.4 + legend_height(methods))
-    for (row, name), (column, (metric, measure)) in product(enumerate(axis_names), enumerate(measures.items())):
-        axes, own = grid[row][column], gains[(gains["axis"] == name) & (gains["metric"] == metric)]
-        shown = own.assign(**{part: measure.factor * own[part] for part in ("difference", "low", "high")})
-        title = textwrap.fill(measure.difference, 19) if row == 0 else ""
-        label = f"Gain over {display_name(reference)}"
-        if all(math.isfinite(level_number(level)) for level in own["level"]):
-            _lines(axes, shown, methods)
-            finish(axes, title, name, label if column == 0 else "")
-        else:
-            _forest(axes, shown, methods)
-            finish(axes, title, label, name if column == 0 else "")
-            axes.tick_params(labelleft=column == 0)
-    broad_legend(figure, methods)
-    return figure
+    rows = []
+    for condition in conditions:
+        for base, metric in product([base for base in condition.methods if base != reference], metrics):
+            wide = frame.pivot(index="seed", columns="method", values=metric)
+            gain = compare(wide[condition.methods[base]].tolist(), wide[condition.methods[reference]].tolist())
+            keys = {"axis": condition.axis, "level": condition.level, "method": base, "metric": metric}
+            rows.append(keys | asdict(gain))
+    found = pd.DataFrame(rows)
+    found["p_holm"] = found.groupby(["axis", "metric"])["p_value"].transform(lambda p: np.array(holm(p.tolist())))
+    return found
 
 
-def broad_legend(figure: Figure, methods: Sequence[str]) -> None:
-    """One legend for all panels, with as many names beside each other as the figure has room for."""
-    legend(figure, method_handles(methods), _columns(methods))
+def tables(
+    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, titles: Titles
+) -> Iterator[Table]:
+    """The table of the exhibit ``conditions``, for one data set and backbone; none if the study does not ask for it.
+
+    Args:
+        study: which exhibits, what gains are taken to, and the conditions.
+        records: of this data set and backbone.
+        histories: not used.
+        setting: what the captions say of the runs.
+        titles: of all methods.
+
+    Raises:
+        ValueError: if a record lacks a metric that the table needs.
+    """
+    if "conditions" in study.exhibits:
+        metrics = headline(records, setting)
+        found = gains(metrics_frame(records), study.conditions, study.reference, list(metrics))
+        end = f"{captions.ending(study, records, setting, metrics)} {setting.origin}"
+        yield conditions_table(found, study.reference, metrics, setting, titles, end)
 
 
-def legend_height(methods: Sequence[str]) -> float:
-    """Of `broad_legend`, in inches."""
-    return 0.2 * -(-len(methods) // _columns(methods)) if methods else 0.0
+def charts(
+    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks
+) -> Iterator[Chart]:
+    """The figure of the exhibit ``conditions``; with the looks of all methods, else as :func:`tables`."""
+    if "conditions" in study.exhibits:
+        metrics = headline(records, setting)
+        found = gains(metrics_frame(records), study.conditions, study.reference, list(metrics))
+        yield Chart(
+            f"conditions_{setting.place}",
+            f"Gain over {looks[study.reference].title} under the same condition, {setting.name}, paired by seed, "
+            f"with 95 % confidence intervals (not adjusted). {captions.ending(study, records, setting, metrics)}",
+            gain_lines(found, study.reference, metrics, looks),
+        )
 
 
-def _columns(methods: Sequence[str]) -> int:
-    return min(5, len(methods), room(map(display_name, methods)))
+def conditions_table(
+    found: pd.DataFrame, reference: str, metrics: Metrics, setting: Setting, titles: Titles, end: str
+) -> Table:
+    """What methods gain over the reference at each level of each condition, gains that are none included.
+
+    Args:
+        found: as from :func:`gains`.
+        reference: what gains are taken to.
+        metrics: what is shown, in order.
+        setting: names the data set and backbone.
+        titles: of all methods.
+        end: of the caption.
+    """
+    rows: list[Row] = []
+    for (axis, level, method), own in found.groupby(["axis", "level", "method"], sort=False):
+        keys = {"axis": str(axis), "level": str(level), "method": str(method)}
+        texts = {"Condition": str(axis), "Level": str(level), "Method": titles[str(method)]}
+        for row in own.to_dict("records"):
+            metric = metrics[row["metric"]]
+            texts[f"{titles[reference]}: {metric.header}"] = plus_minus(
+                metric.factor * row["reference_mean"], metric.factor * row["reference_sd"], metric.digits
+            )
+            texts[f"{metric.label}: gain"] = difference_text(row, metric) + gain_mark(row)
+        rows.append((dict(keys), texts))
+    caption = (
+        f"Gain: minus {titles[reference]} under the same condition, paired by seed, with 95 % confidence "
+        "interval (not adjusted); p: paired t-test, Holm-adjusted over the lines of a condition in the same metric."
+        f"{UNCLEAR}: the interval is not above zero;{WORSE}: it lies below zero. {SPREAD}. {end}"
+    )
+    display = pd.DataFrame([texts for _, texts in blank_repeats(rows, ("Condition", "Level"))])
+    name, title = f"conditions_{setting.place}", f"Gains under other conditions, {setting.name}"
+    return Table(name, title, caption, scaled(found, metrics), display)
+
+
+def gain_mark(gain: Mapping[Hashable, Any]) -> str:
+    """The suffix of a gain whose interval is not above zero, or lies below it."""
+    if gain["low"] > 0:
+        return ""
+    return WORSE if gain["high"] < 0 else UNCLEAR
 
 
 def level_number(level: str) -> float:
-    """The number that a level says (``500``, ``1,000``, ``20 %``); NaN if it says none."""
+    """The number that a level says: ``500``, ``1,000``, ``20 %``.
+
+    Raises:
+        ValueError: if it says none.
+    """
     try:
         return float(level.replace(",", "").removesuffix("%"))
     except ValueError:
-        return math.nan
+        raise ValueError(f"level is {level!r}: expected a number, such as '2,000' or '20 %'") from None
 
 
-def _lines(axes: Axes, gains: pd.DataFrame, methods: Sequence[str]) -> None:
+@styled
+def gain_lines(found: pd.DataFrame, reference: str, metrics: Metrics, looks: Looks) -> Figure:
+    """Gain against the level, one row of panels per condition and one column per metric.
+
+    The levels' axis is logarithmic if all of them are above zero.
+
+    Args:
+        found: as from :func:`gains`.
+        reference: what gains are taken to.
+        metrics: columns, in order.
+        looks: of all methods.
+
+    Raises:
+        ValueError: if a level is no number.
+    """
+    conditions = list(dict.fromkeys(found["axis"]))
+    drawn = {method: looks[method] for method in dict.fromkeys(found["method"])}
+    figure, grid = panels(len(conditions), len(metrics), 2.1 * len(conditions) + 0.6)
+    for (row, condition), (column, (name, metric)) in product(enumerate(conditions), enumerate(metrics.items())):
+        axes, own = grid[row][column], found[(found["axis"] == condition) & (found["metric"] == name)]
+        _lines(axes, own, metric.factor, drawn)
+        title = textwrap.fill(metric.difference, 19) if row == 0 else ""
+        finish(axes, title, condition, f"Gain over {looks[reference].title}" if column == 0 else "")
+    legend(figure, [look.handle() for look in drawn.values()])
+    return figure
+
+
+def _lines(axes: Axes, found: pd.DataFrame, factor: float, looks: Looks) -> None:
     """Gain against the level, a band around each method's line."""
-    ordered = gains.assign(x=gains["level"].map(level_number)).sort_values("x")
-    for method in methods:
-        own, colour = ordered[ordered["method"] == method], colours(methods)[method]
-        axes.plot(own["x"], own["difference"], color=colour, marker=markers(methods)[method], markeredgewidth=0)
-        axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.2, linewidth=0)
+    ordered = found.assign(x=found["level"].map(level_number)).sort_values("x")
+    for method, look in looks.items():
+        own = ordered[ordered["method"] == method]
+        axes.plot(own["x"], factor * own["difference"], color=look.colour, marker=look.marker, markeredgewidth=0)
+        axes.fill_between(
+            own["x"], factor * own["low"], factor * own["high"], color=look.colour, alpha=0.2, linewidth=0
+        )
     axes.axhline(0, color=INK, linewidth=0.8)
     levels = ordered.drop_duplicates("x")
     if levels["x"].min() > 0:
@@ -84,25 +188,3 @@ def _lines(axes: Axes, gains: pd.DataFrame, methods: Sequence[str]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(levels["x"].tolist(), levels["level"].tolist(), fontsize=7)
-
-
-def _forest(axes: Axes, gains: pd.DataFrame, methods: Sequence[str]) -> None:
-    """A bar for each level and method, the levels below each other."""
-    levels = list(dict.fromkeys(gains["level"]))
-    step = 0.7 / len(methods)
-    for gain in gains.to_dict("records"):
-        method, middle = gain["method"], gain["difference"]
-        place = levels.index(gain["level"]) + step * (methods.index(method) - (len(methods) - 1) / 2)
-        axes.errorbar(
-            middle,
-            place,
-            xerr=[[middle - gain["low"]], [gain["high"] - middle]],
-            color=colours(methods)[method],
-            marker=markers(methods)[method],
-            markersize=5.5,
-            elinewidth=1.4,
-            capsize=2,
-        )
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(levels)), levels)
-    axes.set_ylim(len(levels) - 0.5, -0.5)

@@ -1,64 +1,38 @@
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawing import LOOKS, legend_texts, solid, unlabelled
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from scipy import stats
 from synthetic import history, run_record
 
 from workbench.config.cells import Cell
 from workbench.reporting import charts
-from workbench.reporting.style import colours
+from workbench.reporting.charts import Differences
 from workbench.results import records as results
 
-METHODS = ("plain", "sgt", "smoot")
 SEEDS = (0, 1, 2)
 CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+GAPS = {"gap_mean": "Mean fill", "gap_black": "Black fill", "judge_gap_mean": "Judge, mean fill"}
 
 
 @pytest.fixture(scope="module")
 def records() -> list[results.RunRecord]:
-    return [run_record(replace(CELL, method=method), seed) for method in METHODS for seed in SEEDS]
+    return [run_record(replace(CELL, method=method), seed) for method in LOOKS for seed in SEEDS]
 
 
 @pytest.fixture(scope="module")
 def histories() -> pd.DataFrame:
     made = [
         history(replace(CELL, method=method), seed).assign(method=method, seed=seed)
-        for method in METHODS
+        for method in LOOKS
         for seed in SEEDS
     ]
     return pd.concat(made, ignore_index=True)
-
-
-def unlabelled(figure: Figure) -> Iterator[str]:
-    """Axes without a label of their own nor one from the axes below (x) or left (y) that they share."""
-    for axes in figure.axes:
-        spec = axes.get_subplotspec()
-        if spec is None:
-            continue
-        same = [other for other in figure.axes if (place := other.get_subplotspec()) is not None and place]
-        column = [o for o in same if o.get_subplotspec().colspan == spec.colspan]
-        row = [o for o in same if o.get_subplotspec().rowspan == spec.rowspan]
-        if not (axes.get_xlabel() or any(o.get_xlabel() for o in column)):
-            yield f"x of {axes.get_title(loc='left')}"
-        if not (axes.get_ylabel() or any(o.get_ylabel() for o in row)):
-            yield f"y of {axes.get_title(loc='left')}"
-
-
-def solid(axes: Axes, method: str) -> np.ndarray:
-    """The y values of a method's line with markers."""
-    (line,) = (
-        line
-        for line in axes.lines
-        if to_hex(line.get_color()) == to_hex(colours(METHODS)[method]) and line.get_linestyle() == "-"
-    )
-    return np.asarray(line.get_ydata())
 
 
 def band(axes: Axes, place: int) -> np.ndarray:
@@ -67,7 +41,7 @@ def band(axes: Axes, place: int) -> np.ndarray:
 
 
 def test_curves_show_means_bands_and_controls(records: list[results.RunRecord]) -> None:
-    figure = charts.perturbation_curves(results.curves_frame(records), METHODS, ("mean", "black"))
+    figure = charts.perturbation_curves(results.curves_frame(records), LOOKS, ("mean", "black"))
     deletion_mean, deletion_black, insertion_mean, _ = figure.axes
     own = np.array([record.curves["mean"]["deletion"] for record in records[:3]]) * 100
 
@@ -93,7 +67,7 @@ def test_curves_show_means_bands_and_controls(records: list[results.RunRecord]) 
 
 
 def test_the_judges_curves_are_not_the_networks(records: list[results.RunRecord]) -> None:
-    figure = charts.perturbation_curves(results.curves_frame(records), METHODS, ("mean", "black"), judge=True)
+    figure = charts.perturbation_curves(results.curves_frame(records), LOOKS, ("mean", "black"), judge=True)
     own = [np.array([record.curves["mean"][name] for record in records[:3]]).mean(0) * 100 for name in
            ("judge_deletion", "judge_random")]  # fmt: skip
     assert solid(figure.axes[0], "plain") == pytest.approx(own[0])
@@ -103,14 +77,14 @@ def test_the_judges_curves_are_not_the_networks(records: list[results.RunRecord]
 
 
 def test_one_seed_has_a_line_and_no_band_that_can_be_seen(records: list[results.RunRecord]) -> None:
-    figure = charts.perturbation_curves(results.curves_frame(records[:1]), ("plain",), ("mean",))
+    figure = charts.perturbation_curves(results.curves_frame(records[:1]), {"plain": LOOKS["plain"]}, ("mean",))
     own = np.array(records[0].curves["mean"]["deletion"]) * 100
     assert solid(figure.axes[0], "plain") == pytest.approx(own)
     assert all(not len(path.vertices) for path in figure.axes[0].collections[0].get_paths())
 
 
 def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
-    figure = charts.training_schedule(histories, METHODS)
+    figure = charts.training_schedule(histories, LOOKS)
     by_title = {axes.get_title(loc="left"): axes for axes in figure.axes}
 
     share = histories[histories["method"] == "smoot"].groupby("epoch")["masked_share"].mean()
@@ -137,23 +111,59 @@ def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
 
 def test_intervals_beyond_what_is_possible_do_not_stretch_the_axes(histories: pd.DataFrame) -> None:
     wild = histories.assign(validation_accuracy=np.where(histories["seed"] == 0, 0.01, 0.99))
-    by_title = {axes.get_title(loc="left"): axes for axes in charts.training_schedule(wild, METHODS).axes}
+    by_title = {axes.get_title(loc="left"): axes for axes in charts.training_schedule(wild, LOOKS).axes}
     low, high = by_title["Accuracy"].get_ylim()
     assert -5 < low <= 0
     assert 100 <= high < 105
 
 
 def test_equal_lines_mark_different_epochs(histories: pd.DataFrame) -> None:
-    axes = charts.training_schedule(histories, METHODS).axes[0]
+    axes = charts.training_schedule(histories, LOOKS).axes[0]
     assert [line.get_markevery() for line in axes.lines] == [(0, 3), (1, 3), (2, 3)]
 
 
-def test_every_method_looks_the_same_in_every_figure(records: list[results.RunRecord]) -> None:
-    few = charts.method_handles(("smoot",))
-    many = charts.method_handles(METHODS)
-    assert few[0].get_color() == many[2].get_color()
-    assert len({handle.get_color() for handle in many}) == len({handle.get_marker() for handle in many}) == 3
-    assert [handle.get_label() for handle in many] == ["Plain", "SGT", "SMOOT"]
+@pytest.mark.parametrize(("panels", "columns", "shared"), [(1, 2, True), (3, 2, True), (3, 3, False)])
+def test_a_forest_has_a_line_per_method_and_says_what_is_certain(panels: int, columns: int, shared: bool) -> None:
+    rows = pd.DataFrame(
+        {
+            "method": ["smoot", "sgt"],
+            "difference": [0.01, -0.02],
+            "low": [0.002, -0.05],
+            "high": [0.018, 0.01],
+            "p_holm": [0.01, 0.2],
+        }
+    )
+    asked = [Differences(f"panel {place}", "A" if shared else f"A {place}", rows, 100) for place in range(panels)]
+    figure = charts.forest(asked, LOOKS, columns)
+
+    assert len(figure.axes) == panels and not list(unlabelled(figure))
+    first, last = figure.axes[0], figure.axes[-1]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["SGT", "SMOOT"]  # Plain has no difference
+    smoot, sgt = (bar.lines for bar in first.containers)
+    assert (smoot[0].get_xdata()[0], smoot[0].get_ydata()[0]) == pytest.approx((1, 1))
+    assert smoot[2][0].get_segments()[0][:, 0] == pytest.approx([0.2, 1.8])
+    assert (sgt[0].get_xdata()[0], sgt[0].get_ydata()[0]) == pytest.approx((-2, 0))
+    assert to_hex(smoot[0].get_color()) == to_hex(smoot[0].get_markerfacecolor()) == LOOKS["smoot"].colour
+    assert (to_hex(sgt[0].get_color()), sgt[0].get_markerfacecolor()) == (LOOKS["sgt"].colour, "white")
+    assert first.get_ylim() == last.get_ylim() == (1.5, -0.5)
+    assert last.get_xlabel() == asked[-1].axis and last.get_title(loc="left") == f"panel {panels - 1}"
+
+
+def test_accuracy_against_gap_has_a_mark_per_seed_and_the_interval_of_the_mean(
+    records: list[results.RunRecord],
+) -> None:
+    frame = results.metrics_frame(records)
+    figure = charts.accuracy_faithfulness(frame, LOOKS, GAPS)
+    left, right, judge = figure.axes
+    own = 100 * frame[frame["method"] == "plain"][["accuracy", "gap_mean"]].to_numpy()
+
+    assert np.asarray(left.collections[0].get_offsets()) == pytest.approx(own)
+    mean = left.containers[0].lines[0]
+    assert (mean.get_xdata()[0], mean.get_ydata()[0]) == pytest.approx(tuple(own.mean(0)))
+    assert [axes.get_title(loc="left") for axes in (left, right, judge)] == list(GAPS.values())
+    judged = 100 * frame[frame["method"] == "plain"][["accuracy", "judge_gap_mean"]].to_numpy()
+    assert np.asarray(judge.collections[0].get_offsets()) == pytest.approx(judged)
+    assert legend_texts(figure) == ["Plain", "SGT", "SMOOT"] and not list(unlabelled(figure))
 
 
 def cascades(count: int) -> dict[str, dict[str, object]]:
@@ -174,7 +184,7 @@ def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int)
     assert len({to_hex(line.get_color()) for line in lines}) == 3
     ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert ticks == ["trained", "fc", "…h.a.long.name", "conv1"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Gradient", "Random", "Edges"]
+    assert legend_texts(figure) == ["Gradient", "Random", "Edges"]
     assert axes.get_ylim()[0] < -0.4  # nothing is cut off
     assert axes.get_xlabel() == "Randomised from the output up to"
     assert not list(unlabelled(figure))

@@ -11,13 +11,11 @@ from workbench.config import files, paths
 from workbench.config.cells import Cell
 from workbench.config.paths import pipeline
 from workbench.config.profile import Grid
-from workbench.stages import figures, report, tables
+from workbench.stages import figures, pages, tables
 
-PLACES = ("mnist_two_conv_small", "fashion_mnist_two_conv_small")
 PLACE = "fashion_mnist_resnet10_narrow"
-MASK_TABLES = [f"{kind}_{place}" for place in PLACES for kind in ("factorial", "effects", "comparison")]
-MASK_FIGURES = [f"{kind}_{place}" for place in PLACES for kind in ("effects", "adversarial", "comparison")]
-PLAN_EXHIBITS = [f"{kind}_{PLACE}" for kind in ("comparison", "oracle", "sweep", "choice", "conditions")]
+OF_MASKS = ["comparison_mnist_two_conv_small", "comparison_fashion_mnist_two_conv_small"]
+OF_PLANS = [f"{exhibit}_{PLACE}" for exhibit in PLANS["study"]["exhibits"]]
 DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
 
 
@@ -32,41 +30,35 @@ def of_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
 
 
 def test_a_study_has_the_tables_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
-    assert list(tables.build_all("masks")) == MASK_TABLES
+    assert list(tables.build_all("masks")) == OF_MASKS
     written = tables.write_all("masks")
     folder = paths.ROOT / "figures" / "masks" / "tables"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert list(written) == MASK_TABLES
-    assert set(first) == {f"{name}.{kind}" for name in MASK_TABLES for kind in ("md", "csv")} | {"verdict.md"}
+    assert list(written) == OF_MASKS
+    assert set(first) == {f"{name}.{kind}" for name in OF_MASKS for kind in ("md", "csv")} | {"verdict.md"}
     assert first["verdict.md"].decode() == "**What makes a mask.** Seeds are few.\n"
     tables.write_all("masks")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
 
 
 def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
-    tables.write_all("masks")
-    for dataset, place in zip(MASKS["datasets"], PLACES, strict=True):
-        cell = Cell("masks", dataset, "two_conv_small", "signed_mean")
+    written = tables.write_all("masks")
+    for dataset, name, images in zip(MASKS["datasets"], OF_MASKS, ("1,000", "2,000"), strict=True):
+        cell = Cell("masks", dataset, "two_conv_small", "mean_fill")
         expected = [100 * run_record(cell, seed).metrics["accuracy"] for seed in of_masks.seeds]
-        for kind in ("factorial", "comparison"):
-            written = pd.read_csv(paths.ROOT / f"figures/masks/tables/{kind}_{place}.csv").set_index("method")
-            assert written.loc["signed_mean", "accuracy_mean"] == pytest.approx(sum(expected) / 2, abs=1e-4)
-            assert written.loc["signed_mean", "n"] == 2
-    built = tables.build_all("masks")
-    for place, images in zip(PLACES, ("1,000", "2,000"), strict=True):
+        numbers = pd.read_csv(paths.ROOT / f"figures/masks/tables/{name}.csv").set_index("method")
+        assert numbers.loc["mean_fill", "accuracy_mean"] == pytest.approx(sum(expected) / 2, abs=1e-4)
+        assert numbers.loc["mean_fill", "n"] == 2
         facts = f"{images} of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images; maps on the first 500"
-        caption = built[f"effects_{place}"].caption
-        assert "Seeds are few. " in caption and facts in caption
-        assert caption.endswith(f"run records in `results/masks/records/{place.replace('_two', '/two')}`.")
+        assert "Seeds are few. " in written[name].caption and facts in written[name].caption
 
 
 def test_a_study_has_the_figures_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
     written = figures.write_all("masks")
     folder = paths.ROOT / "figures" / "masks" / "plots"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert list(written) == MASK_FIGURES
-    expected = {f"{name}.{kind}" for name in MASK_FIGURES for kind in ("png", "svg")}
-    assert set(first) == expected | {"captions.json"}
+    assert list(written) == OF_MASKS
+    assert set(first) == {f"{name}.png" for name in OF_MASKS} | {"captions.json"}
     said = files.read_json(folder / "captions.json")
     assert all("Seeds are few. " in caption and "10,000 test images" in caption for caption in said.values())
     figures.write_all("masks")
@@ -75,7 +67,7 @@ def test_a_study_has_the_figures_of_its_exhibits_and_no_others(of_masks: Grid) -
 
 def test_what_chooses_says_development_images_everywhere(of_plans: Grid) -> None:
     built, drawn = tables.build_all("plans"), {one.name: one.caption for one in figures.draw_all("plans")}
-    assert list(built) == list(drawn) == PLAN_EXHIBITS
+    assert list(built) == list(drawn) == OF_PLANS
     for caption in [*(table.caption for table in built.values()), *drawn.values()]:
         assert "5,000 development images" in caption and DEVELOPMENT in caption
         assert "test image" not in caption.replace(DEVELOPMENT, "")
@@ -103,12 +95,10 @@ def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> N
 
 def test_the_report_of_a_study(of_plans: Grid) -> None:
     figures.write_all("plans")
-    html = report.build("plans")
-    assert f"<strong>Which plan.</strong> {DEVELOPMENT}" in html
-    assert html.count("<table>") == html.count("<img") == len(PLAN_EXHIBITS)
-    assert "results of profile plans" in html and "SMOOT is not distinguishable" not in html
-    path = report.write("plans")
-    assert path == paths.ROOT / "figures" / "plans" / "report.html" and path.read_text(encoding="utf-8") == html
+    said = pages.report("plans")
+    assert said.startswith("# Saliency-guided training: results of profile plans\n\n## Verdict\n\n**Which plan.** ")
+    assert said.count("\n![") == said.count("| --- |") == len(OF_PLANS)
+    assert (paths.ROOT / "figures/plans/report.html").read_text(encoding="utf-8").count("<img") == len(OF_PLANS)
 
 
 def test_a_missing_record_of_a_study_is_made_by_its_own_pipeline(of_masks: Grid) -> None:

@@ -1,9 +1,11 @@
-"""Fills the generated blocks of README.md and of the documents in ``docs``, so that no result is typed by hand.
+"""The pages that show tables and figures: a profile's report, and the generated blocks of README and documents.
 
-A block stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``, each on a line of its own. NAME is
-a file of ``figures/laptop/tables`` without ``.md``, or a figure of ``figures/laptop/plots`` without ``.png``;
-``paper/NAME`` takes that of another profile. ``python -m workbench.stages.readme`` writes,
-``... --check`` only compares and exits with 1 if a block is stale.
+The report, ``figures/PROFILE/report.html``, is one page with the verdict, all tables and all figures of a profile.
+
+A generated block, so that no result is typed by hand, stands between ``<!-- begin NAME -->`` and
+``<!-- end NAME -->``, each on a line of its own. NAME is a file of ``figures/laptop/tables`` without ``.md``, or a
+figure of ``figures/laptop/plots`` without ``.png``; ``paper/NAME`` takes that of another profile.
+``python -m workbench readme`` writes them, ``... --check`` only compares and exits with 1 if a block is stale.
 """
 
 import argparse
@@ -11,12 +13,54 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from workbench.config import files, paths
-from workbench.config.files import write_text
+from workbench.stages import tables
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
 MARKER = re.compile(r"<!-- (begin|end) ([\w/]+) -->")
+
+
+def report(profile: str) -> str:
+    """The report of a profile as Markdown; figures are linked, from the folder ``figures/PROFILE``.
+
+    Raises:
+        FileNotFoundError: if a result or a figure is missing; names it and the command that makes it.
+    """
+    plots = paths.ProfilePaths(profile).plots
+    parts = [f"# Saliency-guided training: results of profile {profile}", "## Verdict", tables.verdict(profile)]
+    parts += ["## Tables", *(table.markdown for table in tables.build_all(profile).values()), "## Figures"]
+    for name, caption in _captions(plots).items():
+        if not (plots / f"{name}.png").exists():
+            raise FileNotFoundError(f"{plots / name}.png is missing: `dvc repro figures` makes it")
+        parts.append(_image(f"plots/{name}.png", caption))
+    return "\n\n".join(parts) + "\n"
+
+
+def write_report(profile: str) -> Path:
+    """Write the report of a profile as an HTML page; the same results give the same bytes."""
+    cell = new_markdown_cell(report(profile), id="report")  # type: ignore[no-untyped-call]
+    book = new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    exporter = HTMLExporter(mathjax_url="", require_js_url="")  # type: ignore[no-untyped-call]
+    page, _ = exporter.from_notebook_node(book)
+    return files.write_text(page, paths.ProfilePaths(profile).figures / "report.html")
+
+
+def _captions(plots: Path) -> dict[str, str]:
+    """The figures of a profile by name, in alphabetical order."""
+    path = plots / "captions.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
+    return files.read_json(path)
+
+
+def _image(address: str, caption: str) -> str:
+    """A figure with its caption, and the part before the first colon or full stop in place of the picture."""
+    return f"![{re.split('[:.]', caption)[0]}]({address})\n\n*{caption}*"
 
 
 def block(name: str, document: str = "README.md") -> str:
@@ -31,10 +75,8 @@ def block(name: str, document: str = "README.md") -> str:
     if table.exists():
         return table.read_text(encoding="utf-8").strip()
     if figure.exists():
-        caption = files.read_json(folders.plots / "captions.json")[stem]
-        subject = re.split("[:.]", caption)[0]
         address = os.path.relpath(figure, (paths.ROOT / document).parent).replace(os.sep, "/")
-        return f"![{subject}]({address})\n\n*{caption}*"
+        return _image(address, _captions(folders.plots)[stem])
     raise ValueError(f"{document}: unknown block {name!r}: neither {table} nor {figure} exists")
 
 
@@ -76,7 +118,7 @@ def stale() -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; writes the blocks, or checks them."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.stages.readme", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a block is stale")
     check = parser.parse_args(arguments).check
     try:
@@ -86,11 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for document, text in found.items():
         if check:
-            print(f"{document} is stale: `python -m workbench.stages.readme` refreshes it", file=sys.stderr)
+            print(f"{document} is stale: `python -m workbench readme` refreshes it", file=sys.stderr)
         else:
-            write_text(text, paths.ROOT / document)
+            files.write_text(text, paths.ROOT / document)
     return int(check and bool(found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

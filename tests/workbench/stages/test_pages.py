@@ -1,16 +1,18 @@
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic import Axes, lay_out
+from synthetic import Axes, lay_out, write_results
 
 from workbench.config import files, paths
-from workbench.stages import readme
+from workbench.reporting import style
+from workbench.stages import pages, tables
 
 BEFORE = "# Title\n\n<!-- begin accuracy -->\nold\n\nolder\n<!-- end accuracy -->\ntext\n"
 AFTER = "# Title\n\n<!-- begin accuracy -->\n| a |\n<!-- end accuracy -->\ntext\n"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lay_out(tmp_path, monkeypatch, Axes())
     tables, plots = tmp_path / "figures/laptop/tables", tmp_path / "figures/laptop/plots"
@@ -20,18 +22,18 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (plots / "curves_x.png").write_bytes(b"png")
     files.write_json({"curves_x": "Curves of x, A: what. More."}, plots / "captions.json")
     (tmp_path / "docs").mkdir()
-    for document in readme.DOCUMENTS:
+    for document in pages.DOCUMENTS:
         (tmp_path / document).write_text(AFTER)
     return tmp_path
 
 
 def test_blocks_are_filled_and_the_rest_is_left(root: Path) -> None:
-    assert readme.filled(BEFORE) == AFTER
-    assert readme.filled(AFTER) == AFTER
+    assert pages.filled(BEFORE) == AFTER
+    assert pages.filled(AFTER) == AFTER
 
 
-def test_a_figure_becomes_an_image_with_its_caption() -> None:
-    text = readme.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n")
+def test_a_figure_becomes_an_image_with_its_caption(root: Path) -> None:
+    text = pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n")
     assert text.splitlines()[1:-1] == [
         "![Curves of x, A](figures/laptop/plots/curves_x.png)",
         "",
@@ -39,9 +41,9 @@ def test_a_figure_becomes_an_image_with_its_caption() -> None:
     ]
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
+@pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_a_figure_is_found_from_the_folder_of_the_document(root: Path, document: str) -> None:
-    text = readme.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document)
+    text = pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document)
     address = text.partition("](")[2].partition(")")[0]
     assert ((root / document).parent / address).resolve() == root / "figures/laptop/plots/curves_x.png"
     assert address.startswith("../") == document.startswith("docs/")
@@ -53,7 +55,7 @@ def test_another_profile(root: Path) -> None:
     target = root / "figures" / "paper" / "tables" / "cost.md"
     target.parent.mkdir(parents=True)
     target.write_text("| c |\n")
-    assert "| c |" in readme.filled("<!-- begin paper/cost -->\n<!-- end paper/cost -->\n")
+    assert "| c |" in pages.filled("<!-- begin paper/cost -->\n<!-- end paper/cost -->\n")
 
 
 @pytest.mark.parametrize(
@@ -73,56 +75,112 @@ def test_another_profile(root: Path) -> None:
         ),
     ],
 )
-def test_bad_markers(text: str, message: str) -> None:
+def test_bad_markers(root: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        readme.filled(text)
+        pages.filled(text)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/replication.md"])
-def test_an_error_names_the_document(document: str) -> None:
+def test_an_error_names_the_document(root: Path, document: str) -> None:
     for text in ("<!-- begin speed -->\n<!-- end speed -->\n", "<!-- end accuracy -->\n", "<!-- begin accuracy -->\n"):
         with pytest.raises(ValueError, match=f"^{document}[:,] "):
-            readme.filled(text, document)
+            pages.filled(text, document)
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
+@pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_check_says_stale_once_and_writing_mends_it(
     root: Path, document: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / document).write_text(BEFORE)
-    assert readme.main(["--check"]) == 1
+    assert pages.main(["--check"]) == 1
     said = capsys.readouterr().err
-    assert said == f"{document} is stale: `python -m workbench.stages.readme` refreshes it\n"
+    assert said == f"{document} is stale: `python -m workbench readme` refreshes it\n"
     assert (root / document).read_text() == BEFORE
 
-    assert readme.main([]) == 0
+    assert pages.main([]) == 0
     assert (root / document).read_text() == AFTER
-    assert readme.main(["--check"]) == 0
+    assert pages.main(["--check"]) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_every_stale_document_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for document in readme.DOCUMENTS[1:3]:
+    for document in pages.DOCUMENTS[1:3]:
         (root / document).write_text(BEFORE)
-    assert readme.main(["--check"]) == 1
+    assert pages.main(["--check"]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line.partition(" ")[0] for line in said] == list(readme.DOCUMENTS[1:3])
+    assert [line.partition(" ")[0] for line in said] == list(pages.DOCUMENTS[1:3])
 
 
 def test_an_error_in_one_document_is_one_line_and_changes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "README.md").write_text(BEFORE)
     (root / "docs/deviations.md").write_text("<!-- begin accuracy -->\n")
-    assert readme.main([]) == 1
+    assert pages.main([]) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert (root / "README.md").read_text() == BEFORE
     assert (root / "docs/deviations.md").read_text() == "<!-- begin accuracy -->\n"
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
+@pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_a_missing_document_is_an_error_that_names_it(
     root: Path, document: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / document).unlink()
-    assert readme.main([]) == 1
+    assert pages.main([]) == 1
     assert str(paths.ROOT / document) in capsys.readouterr().err
     assert not (root / document).exists()
+
+
+class Outline(HTMLParser):
+    """Counts tags; keeps the addresses of pictures and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [address for key, address in attrs if key in ("src", "href") and address and address[0] != "#"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_results(lay_out(tmp_path, monkeypatch, Axes(seeds=(0, 1))), pictures=False)
+    folder = paths.ProfilePaths("laptop").plots
+    figure, grid = style.panels(1, 1, 1.0)
+    grid[0][0].plot([1, 2])
+    style.save(figure, folder / "curves_x.png")
+    files.write_json({"curves_x": 'Curves of a & b, "both" < 1.'}, folder / "captions.json")
+    return folder
+
+
+def test_the_report_holds_verdict_tables_and_links_to_figures(plots: Path) -> None:
+    path = pages.write_report("laptop")
+    assert path == paths.ROOT / "figures" / "laptop" / "report.html"
+    page = Outline(path.read_text(encoding="utf-8"))
+
+    built = tables.build_all("laptop")
+    assert page.tags.count("table") == len(built)
+    for table in built.values():
+        assert table.title.replace("`", "") in page.text
+        for text in table.display.to_numpy().ravel():
+            assert text in page.text
+    assert page.tags.count("li") == 4  # accuracy, two gaps and the judge's
+    assert 'Curves of a & b, "both" < 1.' in page.text
+    assert page.sources == ["plots/curves_x.png"]  # nothing is fetched from elsewhere
+    assert (path.parent / page.sources[0]).is_file()
+    first = path.read_bytes()
+    assert pages.write_report("laptop").read_bytes() == first and len(first) < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["captions.json", "curves_x.png"])
+def test_figures_that_the_report_lacks_are_named(plots: Path, name: str) -> None:
+    (plots / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: `dvc repro figures` makes it"):
+        pages.write_report("laptop")
+    assert not (paths.ROOT / "figures" / "laptop" / "report.html").exists()

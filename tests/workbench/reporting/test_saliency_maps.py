@@ -3,31 +3,30 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from drawing import LOOKS
 from synthetic import samples
 
 from workbench.config.cells import Cell
 from workbench.config.files import Samples
-from workbench.reporting import saliency_maps as pictures
-
-METHODS = ("plain", "sgt", "smoot")
+from workbench.reporting import saliency_maps
 
 
 @pytest.fixture
 def of_methods() -> dict[str, Samples]:
-    return {m: samples(Cell("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in METHODS}
+    return {m: samples(Cell("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in LOOKS}
 
 
 def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
     made = of_methods["sgt"]
     empty = replace(made, saliency=np.concatenate([made.saliency[:1], 0 * made.saliency[1:]]))
-    relative = pictures.relative_saliency(empty.saliency)
+    relative = saliency_maps.relative_saliency(empty.saliency)
     assert relative[0].mean() == pytest.approx(1)
     assert relative[0] / relative[0].max() == pytest.approx(made.saliency[0] / made.saliency[0].max(), rel=1e-5)
     assert not relative[1:].any()
 
 
 def test_all_maps_share_one_scale_and_one_colour_bar(of_methods: dict[str, Samples]) -> None:
-    figure = pictures.saliency_maps(of_methods)
+    figure = saliency_maps.saliency_maps(of_methods, LOOKS)
     maps = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].cmap.name == "magma"]
     inputs = [axes.images[0] for axes in figure.axes if axes.images and axes.images[0].cmap.name == "gray"]
     bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
@@ -43,14 +42,14 @@ def test_all_maps_share_one_scale_and_one_colour_bar(of_methods: dict[str, Sampl
 
 
 def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[str, Samples]) -> None:
-    figure = pictures.saliency_maps(of_methods)
+    figure = saliency_maps.saliency_maps(of_methods, LOOKS)
     rows = [figure.axes[start : start + 4] for start in range(0, 24, 4)]
     shown = [0, 2, 4, 5, 7, 9]  # evenly spaced among ten
     for index, (given, *maps) in zip(shown, rows, strict=True):
         assert np.array_equal(given.images[0].get_array(), of_methods["plain"].images[index, 0])
         assert given.get_xlabel() == f"class {index}"
-        for method, axes in zip(METHODS, maps, strict=True):
-            expected = pictures.relative_saliency(of_methods[method].saliency)[index]
+        for method, axes in zip(LOOKS, maps, strict=True):
+            expected = saliency_maps.relative_saliency(of_methods[method].saliency)[index]
             assert np.asarray(axes.images[0].get_array()) == pytest.approx(expected)
             answer = of_methods[method].predictions[index]
             assert axes.get_xlabel() == ("✓" if answer == index else f"✗ {answer}")
@@ -64,25 +63,25 @@ def test_colour_images_and_few_samples(of_methods: dict[str, Samples]) -> None:
         cut["attributions"] = made.attributions[:, :2]
         return replace(made, **cut | {"images": np.repeat(cut["images"], 3, axis=1)})
 
-    figure = pictures.saliency_maps({method: few(made) for method, made in of_methods.items()})
+    figure = saliency_maps.saliency_maps({method: few(made) for method, made in of_methods.items()}, LOOKS)
     assert len(figure.axes) == 2 * 4 + 1
     assert figure.axes[0].images[0].get_array().shape == (28, 28, 3)
 
 
 def test_tall_images_get_fewer_rows(of_methods: dict[str, Samples]) -> None:
     images = np.random.default_rng(0).random((10, 1, 56, 28))
-    tall = {m: samples(Cell("laptop", "block_mnist", "two_conv_small", m), images) for m in METHODS}
-    figure = pictures.saliency_maps(tall)
+    tall = {m: samples(Cell("laptop", "block_mnist", "two_conv_small", m), images) for m in LOOKS}
+    figure = saliency_maps.saliency_maps(tall, LOOKS)
     assert [axes.get_xlabel() for axes in figure.axes[:12:4]] == ["class 0", "class 4", "class 9"]
     assert len(figure.axes) == 3 * 4 + 1
-    square = pictures.saliency_maps(of_methods)
+    square = saliency_maps.saliency_maps(of_methods, LOOKS)
     assert figure.get_figheight() < 1.1 * square.get_figheight()
 
 
 def test_attributions_side_by_side_in_their_own_order_on_one_scale(of_methods: dict[str, Samples]) -> None:
     made = of_methods["smoot"]
     shuffled = replace(made, attribution_names=made.attribution_names[::-1], attributions=made.attributions[::-1])
-    figure = pictures.attribution_maps(shuffled)
+    figure = saliency_maps.attribution_maps(shuffled)
     titles = [axes.get_title().replace("\n", " ") for axes in figure.axes[:7]]
     names = ["Gradient", "Input × gradient", "SmoothGrad", "Integrated gradients", "Random", "Edges"]
     assert titles == ["Input", *names]
@@ -90,7 +89,7 @@ def test_attributions_side_by_side_in_their_own_order_on_one_scale(of_methods: d
     second = figure.axes[7:14]  # the second row shows the third image
     assert np.array_equal(second[0].images[0].get_array(), made.images[2, 0])
     place = made.attribution_names.tolist().index("edges")
-    expected = pictures.relative_saliency(made.attributions[place])[2]
+    expected = saliency_maps.relative_saliency(made.attributions[place])[2]
     assert np.asarray(second[6].images[0].get_array()) == pytest.approx(expected)
     assert len({axes.images[0].get_clim() for axes in second[1:]}) == 1
     labels = [axes.get_xlabel() for axes in figure.axes[: 6 * 7 : 7]]
@@ -105,7 +104,7 @@ def test_gradient_density_by_hand(of_methods: dict[str, Samples]) -> None:
         gradient_edges=np.array([-3.0, -2.0, -1.5, 0.0]),
         gradient_counts=np.array([2, 6, 2]),
     )
-    middle, density, median = pictures.gradient_density(made)
+    middle, density, median = saliency_maps.gradient_density(made)
     assert middle == pytest.approx([-2.5, -1.75, -0.75])
     assert density == pytest.approx([0.2, 1.2, 0.2 / 1.5])
     assert (density * np.diff(made.gradient_edges)).sum() == pytest.approx(1)
@@ -136,7 +135,8 @@ def test_zero_gradients_are_told_and_not_drawn(of_methods: dict[str, Samples]) -
     counts = made.gradient_counts.copy()
     counts[0] = counts[1:].sum() / 3
     figures = [
-        pictures.gradient_magnitudes({"plain": sample}) for sample in (made, replace(made, gradient_counts=counts))
+        saliency_maps.gradient_magnitudes({"plain": sample}, LOOKS)
+        for sample in (made, replace(made, gradient_counts=counts))
     ]
     lines = [[line.get_xydata() for line in figure.axes[0].lines] for figure in figures]
     for before, after in zip(*lines, strict=True):
@@ -146,7 +146,7 @@ def test_zero_gradients_are_told_and_not_drawn(of_methods: dict[str, Samples]) -
 
 
 def test_gradient_figure(of_methods: dict[str, Samples]) -> None:
-    figure = pictures.gradient_magnitudes(of_methods)
+    figure = saliency_maps.gradient_magnitudes(of_methods, LOOKS)
     of_methods = {
         method: replace(made, gradient_edges=made.gradient_edges[1:], gradient_counts=made.gradient_counts[1:])
         for method, made in of_methods.items()
@@ -154,7 +154,7 @@ def test_gradient_figure(of_methods: dict[str, Samples]) -> None:
     (axes,) = figure.axes
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]
     for line, made in zip(lines, of_methods.values(), strict=True):
-        middle, density, _ = pictures.gradient_density(made)
+        middle, density, _ = saliency_maps.gradient_density(made)
         assert line.get_xdata() == pytest.approx(middle)
         assert line.get_ydata() == pytest.approx(density)
     assert axes.get_xlabel()
