@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.stages import readme
+from workbench.stages import pages
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^<!-- begin ([\w/]+) -->$.*?^<!-- end \1 -->$", flags=re.DOTALL | re.MULTILINE)
@@ -22,10 +22,10 @@ def text() -> str:
     return read("README.md")
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
+@pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_generated_blocks_are_up_to_date(document: str) -> None:
     text = read(document)
-    assert readme.filled(text, document) == text, "run: python -m workbench.stages.readme"
+    assert pages.filled(text, document) == text, "run: python -m workbench readme"
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/replication.md"])
@@ -42,7 +42,7 @@ def test_a_document_is_short_without_its_generated_blocks(document: str) -> None
     assert len(BLOCK.sub("", read(document)).splitlines()) <= 150
 
 
-@pytest.mark.parametrize("document", readme.DOCUMENTS)
+@pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_links_to_files_of_the_repository_lead_somewhere(document: str) -> None:
     for address in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", read(document)):
         assert ((ROOT / document).parent / address).exists(), address

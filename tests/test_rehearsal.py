@@ -168,7 +168,7 @@ def test_every_stage_made_what_it_promises(rehearsal: Rehearsal) -> None:
     assert (root / "results/paper/judge/digits.json").is_file()
     assert (root / "data/manifest/paper/digits.json").is_file()
     assert (root / "figures/paper/report.html").is_file()
-    for folder, name in (("tables", "*.md"), ("plots", "*.png"), ("plots", "*.svg")):
+    for folder, name in (("tables", "*.md"), ("plots", "*.png")):
         assert rehearsal.repository.files(f"figures/paper/{folder}", name)
 
 
