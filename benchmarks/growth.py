@@ -1,12 +1,12 @@
-"""How time and memory grow: a small ResNet against batch size, pixels, classes and images, plain and SMOOT.
+"""How time and memory of a small ResNet grow with batch size, image size, classes and images, plain and SMOOT.
 
 ``python benchmarks/growth.py`` (``make bench``) writes results/benchmarks/growth.csv and prints it. SMOOT masks all
-images, its most expensive case. For ``batch_size``, ``pixels`` (of an image) and ``num_classes`` a value is one
-training step, for ``num_images`` one whole epoch as `workbench.training.guided.train_epoch` makes it; the other sizes
-stay at batches of 64 images of 28 x 28 pixels in 10 classes. All sizes take turns, and times are medians.
+images, its most expensive case. For ``batch_size``, ``pixels`` (per image) and ``num_classes`` one training step is
+measured, for ``num_images`` one whole epoch of `workbench.training.guided.train_epoch`. What does not vary stays at
+batches of 64 images of 28 x 28 pixels in 10 classes. All sizes take turns, and times are medians.
 
-``exponent`` is the slope of time against size, both in logarithms, fitted to the three largest sizes: 1 is linear;
-``memory_exponent`` the same of the peak memory, with weights, optimiser state and data.
+``exponent`` is the slope of log time against log size, fitted to the three largest sizes: 1 is linear;
+``memory_exponent`` is that of the peak memory, with weights, optimiser state and data.
 """
 
 import argparse
@@ -19,13 +19,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from step_measures import Patience, allocated, interleaved, peak, step_peak
-from step_methods import Variant, configured, guided, stepper
-from step_subjects import MODES, Mode, Setup, Subject, set_up, subjects
+from measures import Patience, allocated, interleaved, peak, step_peak
+from steps import MODES, Mode, Setup, Variant, guided, set_up, stepper, subjects
 
 from workbench.config import files, paths
-from workbench.config.profile import load_run
-from workbench.config.run import MethodConfig, RunConfig
+from workbench.config.profile import load_method, load_run
+from workbench.config.run import MethodConfig
 from workbench.results.costs import GROWTH
 from workbench.runner.provenance import facts
 from workbench.training.guided import create_state, train_epoch
@@ -54,19 +53,16 @@ class Point:
 
 def methods() -> dict[str, MethodConfig]:
     """Plain training, and SMOOT masking every image."""
-    plain, smoot = configured("plain"), configured("smoot")
-    everything = replace(smoot.plan, image_fraction=1.0)
-    return {
-        "plain": plain,
-        "smoot": MethodConfig("smoot", "constant", everything, smoot.guidance),
-    }
+    plain, smoot = load_method("plain", "laptop"), load_method("smoot", "laptop")
+    all_images = replace(smoot.plan, image_fraction=1.0)
+    return {"plain": plain, "smoot": MethodConfig("smoot", "constant", all_images, smoot.guidance)}
 
 
 def step_point(axis: str, value: int, variant: Variant, mode: Mode) -> Point:
-    """A training step where one size is other than usual."""
+    """A training step with one size changed."""
     side = math.isqrt(value) if axis == "pixels" else SIDE
     usual = subjects()[NETWORK]
-    subject: Subject = replace(usual, num_classes=value if axis == "num_classes" else CLASSES)
+    subject = replace(usual, num_classes=value if axis == "num_classes" else CLASSES)
     batch_size = value if axis == "batch_size" else BATCH
 
     def make() -> Setup:
@@ -77,10 +73,10 @@ def step_point(axis: str, value: int, variant: Variant, mode: Mode) -> Point:
 
 
 def epoch_point(value: int, method: MethodConfig, mode: Mode) -> Point:
-    """An epoch of so many images; its memory is that of its first epoch."""
+    """An epoch over ``value`` images; its memory is that of the first epoch."""
     run = load_run("fashion_mnist", NETWORK, "plain", 0, "laptop")
     training = replace(run.training, batch_size=min(BATCH, value), device=mode.device)
-    config: RunConfig = replace(run, method=method, training=training)
+    config = replace(run, method=method, training=training)
     before = allocated(mode)
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(value, 1, SIDE, SIDE, generator=draw).to(mode.device)
@@ -95,7 +91,7 @@ def epoch_point(value: int, method: MethodConfig, mode: Mode) -> Point:
 
 
 def measure(sizes: dict[str, tuple[int, ...]], mode: Mode, steps: Patience, epochs: Patience) -> list[dict[str, Any]]:
-    """All lines of a device: the steps in turns, then the epochs in turns."""
+    """All lines of one device: the steps in turns, then the epochs in turns."""
     ways = methods()
     variants = [guided(name, way.plan, way.guidance) for name, way in ways.items()]
     stepped = [
@@ -136,7 +132,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 
 def with_exponents(lines: list[dict[str, Any]]) -> pd.DataFrame:
-    """The lines with the exponents of their axis and method."""
+    """The lines as a table, with the exponents of each axis and method."""
     frame = pd.DataFrame(lines)
     for column, source in {"exponent": "ms", "memory_exponent": "memory_mb"}.items():
         for _, own in frame.groupby(["axis", "method", "device"]):
@@ -148,9 +144,9 @@ def main(given: Sequence[str] | None = None) -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--rounds", type=int, default=15, help="most measured turns of every step")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for them; five are made in any case")
-    parser.add_argument("--epochs", type=int, default=2, help="measured epochs for each number of images")
+    parser.add_argument("--rounds", type=int, default=15, help="most measured rounds of the steps")
+    parser.add_argument("--seconds", type=float, default=30.0, help="for the rounds; at least five are measured")
+    parser.add_argument("--epochs", type=int, default=2, help="measured epochs per number of images")
     arguments = parser.parse_args(given)
     torch.set_num_threads(1)
     start = time.perf_counter()

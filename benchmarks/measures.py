@@ -1,4 +1,4 @@
-"""How the benchmarks measure: interleaved times, counted arithmetic, live memory, agreement of masks."""
+"""How the benchmarks measure: interleaved times, counted operations, peak memory, overlap of masks."""
 
 import time
 import weakref
@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from step_methods import Passes, Variant, stepper
-from step_subjects import Mode, Setup, Subject, set_up
+from steps import Mode, Passes, Setup, Subject, Variant, set_up, stepper
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -22,7 +21,13 @@ LEAST_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to measure: so many rounds, fewer (but five) once the seconds are used up, after some to warm up."""
+    """How long to measure.
+
+    Attributes:
+        rounds: at most so many are measured.
+        warmup: rounds before them that are not measured.
+        seconds: after these no further round begins, once five are measured.
+    """
 
     rounds: int
     warmup: int
@@ -34,10 +39,10 @@ def interleaved(steps: Sequence[Callable[[], Any]], patience: Patience, mode: Mo
     times: list[list[float]] = [[] for _ in steps]
     indices = list(range(len(steps)))
     least = min(LEAST_ROUNDS, patience.rounds)
-    begun = 0.0
+    start_of_rounds = 0.0
     for turn in range(-patience.warmup, patience.rounds):
-        begun = time.perf_counter() if turn <= 0 else begun
-        if turn >= least and time.perf_counter() - begun > patience.seconds:
+        start_of_rounds = time.perf_counter() if turn <= 0 else start_of_rounds
+        if turn >= least and time.perf_counter() - start_of_rounds > patience.seconds:
             break
         first = turn % len(steps)
         for index in indices[first:] + indices[:first]:
@@ -101,9 +106,9 @@ def piece_flops(network: nn.Module, images: Tensor, labels: Tensor, piece: str) 
 
 
 class LiveStorages(TorchDispatchMode):
-    """Counts the bytes of all tensors' storages that live at the same time, and the most there ever were.
+    """Counts the bytes of all tensors' storages alive at the same time, and their peak.
 
-    What an operation allocates for itself and frees before it returns is not seen.
+    What an operation allocates and frees before it returns is not seen.
     """
 
     def __init__(self) -> None:
@@ -113,7 +118,7 @@ class LiveStorages(TorchDispatchMode):
         self._known: set[int] = set()
 
     def watch(self, tensors: Iterable[Tensor]) -> None:
-        """Counts tensors that were there before."""
+        """Counts tensors that existed before."""
         for tensor in tensors:
             self._add(tensor)
 
@@ -140,7 +145,7 @@ class LiveStorages(TorchDispatchMode):
 
 
 def tensors_of(setup: Setup) -> list[Tensor]:
-    """Everything that a training holds between two steps."""
+    """Everything that training holds between two steps."""
     states = [value for state in setup.optimizer.state.values() for value in state.values()]
     gradients = [parameter.grad for parameter in setup.network.parameters()]
     found = [*setup.network.parameters(), *setup.network.buffers(), *states, *gradients, setup.images, setup.labels]
@@ -148,7 +153,7 @@ def tensors_of(setup: Setup) -> list[Tensor]:
 
 
 def allocated(mode: Mode) -> int:
-    """Bytes that are handed out on an accelerator; a CPU's are counted from what is held."""
+    """Bytes allocated on an accelerator; 0 on a CPU, where tensors are counted instead."""
     return torch.cuda.memory_allocated() if mode.device == "cuda" else 0
 
 
@@ -156,10 +161,10 @@ def peak(work: Callable[[], Any], held: Iterable[Tensor], mode: Mode, before: in
     """Most memory (MiB) at once while ``work`` runs.
 
     Args:
-        work: makes and frees tensors.
-        held: what is there already and belongs to the work; on a CPU it is counted with the storages made.
-        mode: tells the device.
-        before: what was allocated on an accelerator by others, see :func:`allocated`.
+        work: allocates and frees tensors.
+        held: tensors that exist already and belong to the work; counted on a CPU.
+        mode: of the work.
+        before: bytes that others have allocated on an accelerator, see :func:`allocated`.
     """
     if mode.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -176,7 +181,7 @@ def step_peak(make: Callable[[], Setup], variant: Variant, mode: Mode) -> float:
     before = allocated(mode)
     setup = make()
     step = stepper(variant, setup)
-    for _ in range(3 if mode.compiled else 1):  # optimiser states; recompilation for other shapes
+    for _ in range(3 if mode.compiled else 1):  # makes optimiser states; recompiles for other shapes
         step()
     return peak(step, tensors_of(setup), mode, before)
 
