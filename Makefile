@@ -74,9 +74,6 @@ notebooks: environment repository ## run the report notebooks in place, refresh 
 bench: environment ## measure what a step, an evaluation, size and the pipeline cost, on an idle machine, after make repro
 	$(FIXED) $(RUN) benchmarks/step_cost.py
 	$(FIXED) $(RUN) benchmarks/growth.py
-	$(FIXED) $(RUN) benchmarks/evaluation_cost.py
-	$(FIXED) $(RUN) benchmarks/mask_overlap.py
-	$(FIXED) $(RUN) benchmarks/pipeline_cost.py
 
 studies: environment repository ## run the studies behind the default and its confirmation (hours on a CPU; finished runs are kept)
 	$(RUN) -m workbench.data.sets fetch $(DATASETS)
