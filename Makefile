@@ -71,7 +71,7 @@ notebooks: environment repository ## run the report notebooks in place, refresh 
 	$(FIXED) $(RUN) -m workbench.stages.notebook refresh $(REPORTS)
 	$(FIXED) $(RUN) -m dvc repro code
 
-bench: environment ## measure what a step, an evaluation, size and the pipeline cost, on an idle machine, after make repro
+bench: environment ## measure what a training step costs and how it grows, on an idle machine
 	$(FIXED) $(RUN) benchmarks/step_cost.py
 	$(FIXED) $(RUN) benchmarks/growth.py
 

@@ -26,9 +26,6 @@ from workbench.results.records import RunRecord
 Config: TypeAlias = Mapping[str, Any]  # of a method, as in a run record
 LINES = {  # of the benchmark alone
     "sgt_reference": "SGT as published",
-    "smoot_reuse": "SMOOT, reused forward",
-    "smoot_loss": "SMOOT, loss gradient",
-    "smoot_budget": "SMOOT, budget",
 }
 OVERLAP = "Masks, bf16 with fp32 (IoU) ↑"
 SALIENCY = {"reuse": 1, "eval": 2}  # saliency pass: passes that it takes beyond those of the two losses
@@ -63,7 +60,7 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
         "over Plain's, both counted by torch's FLOP counter on runs of their passes; achieved: that limit over the "
         "measured ratio. Methods take turns; times are medians, ratios medians of each round's own. Memory: peak of a "
         "step with weights and optimiser state, over Plain's. SGT as published is its definition written out without "
-        "this package; SMOOT, budget masks all images and counts those within its budget. Source: "
+        "this package. Source: "
         "`results/benchmarks/step_cost.csv`, written by `make bench`."
     )
     return table("cost", "Cost of a step", caption, rows)
