@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tiny_runs import fresh, run, same, weights
+from tiny_runs import draws, fresh, run, same, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient, target_score
@@ -19,11 +19,7 @@ from workbench.measuring.attribution import (
     path_integral,
 )
 
-NAMES = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+NAMES = tuple(ATTRIBUTIONS)
 
 
 def net(channels: int = 3) -> nn.Sequential:
@@ -44,10 +40,6 @@ def maps(name: str, network: nn.Module, images: Tensor, targets: Tensor, *, size
 
 def log_odds(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     return target_score(network.eval()(images), targets)
-
-
-def test_the_names_are_those_of_the_records() -> None:
-    assert tuple(ATTRIBUTIONS) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -149,13 +141,6 @@ def test_controls_know_nothing_of_the_network() -> None:
         assert same_map == (name in ("random", "edges")), name
     shifted = images.flip(0)
     assert torch.equal(maps("random", net(), shifted, targets), maps("random", net(), images, targets))
-
-
-def test_the_asked_class_is_explained() -> None:
-    images, targets = batch()
-    for name in ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients"):
-        other = maps(name, net(), images, (targets + 1) % 4)
-        assert not torch.allclose(other, maps(name, net(), images, targets), rtol=1e-2), name
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import digits, fresh, run, same, split, weights
+from tiny_runs import digits, fresh, run, same, trained_network, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient
@@ -23,7 +23,6 @@ from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_
 from workbench.measuring.localisation import grid_pointing, region_scores
 from workbench.measuring.map_quality import Subject, attribution_metrics, map_function, map_quality
 from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
-from workbench.training.guided import train_epoch
 from workbench.training.inference import accuracy
 from workbench.training.networks import save_weights
 
@@ -40,26 +39,18 @@ def linear(weight: list[list[float]]) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), layer)
 
 
-def half_trained(config: RunConfig) -> nn.Module:
-    """A network that answers most digits rightly, some of them with little confidence."""
-    state, part = fresh(config), split(config)
-    for epoch in (1, 2, 3):
-        train_epoch(state, part.train_images, part.train_labels, config, epoch=epoch)
-    return state.network
-
-
 FIRST = 60  # images that explain every class
 CONFIG = run("plain", "resnet10_narrow", dataset={"train_images": 200}, evaluation={"curve_images": FIRST})
 
 
 @pytest.fixture(scope="module")
 def trained() -> nn.Module:
-    return half_trained(CONFIG)
+    return trained_network(CONFIG)
 
 
 @pytest.fixture(scope="module")
 def judge() -> nn.Module:
-    return half_trained(run("plain", "two_conv_small", seed=9, dataset={"train_images": 400}))
+    return trained_network(run("plain", "two_conv_small", seed=9, dataset={"train_images": 400}))
 
 
 @pytest.fixture(scope="module")
@@ -138,19 +129,6 @@ def test_the_summary_of_a_history_by_hand() -> None:
 # -- accuracy, likelihood, calibration
 
 
-def test_accuracy_and_likelihood_by_hand() -> None:
-    pixels = [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.8], [0.6, 0.5, 0.1]]
-    labels = [0, 1, 2, 1]  # the last one is answered 0
-    images = image_data(torch.tensor(pixels).view(4, 1, 1, 3), labels, 3)
-    metrics = evaluated(linear([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]), images, CONFIG).metrics
-    shares = [
-        math.exp(4 * row[label]) / sum(math.exp(4 * pixel) for pixel in row)
-        for row, label in zip(pixels, labels, strict=True)
-    ]
-    assert metrics["accuracy"] == 0.75
-    assert metrics["nll"] == pytest.approx(-sum(math.log(share) for share in shares) / 4, rel=1e-6)
-
-
 def answers(network: nn.Module, images: Tensor) -> np.ndarray[Any, Any]:
     with torch.no_grad():
         logits = network.eval()(images).double().numpy()
@@ -210,21 +188,6 @@ DIFFERENCES = linear([[4.0, -1.0, 0.0, 0.0], [0.0, 2.0, 2.0, -1.0]])
 
 def four_pixels(*rows: list[float], labels: list[int]) -> ImageData:
     return image_data(torch.tensor(rows).view(-1, 1, 2, 2), labels, 2)
-
-
-def test_localisation_by_hand_leaves_out_images_without_foreground() -> None:
-    images = four_pixels(
-        [0.5, 0.5, 0.1, 0.0],  # foreground: the pixels of 4 and 3; 0.1 is not above the threshold
-        [0.0, 0.0, 0.2, 0.9],  # 2 and 1
-        [0.1, 0.1, 0.0, 0.1],  # none
-        [0.3, 0.0, 0.0, 0.4],  # 4 and 1; of the two most salient pixels one is inside
-        labels=[0, 1, 0, 1],
-    )
-    metrics = evaluated(DIFFERENCES, images, CONFIG).metrics
-    assert CONFIG.dataset.foreground_threshold == 0.1
-    assert metrics["relevance_mass"] == pytest.approx((0.7 + 0.3 + 0.5) / 3)
-    assert metrics["relevance_rank"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
-    assert metrics["gini"] == pytest.approx((-3 * 1 - 1 * 2 + 1 * 3 + 3 * 4) / (4 * 10))
 
 
 def test_foreground_is_judged_by_the_mean_over_channels() -> None:
@@ -318,23 +281,19 @@ def listed(**settings: Any) -> RunConfig:
     return with_numbers(attributions=replace(CONFIG.evaluation.attributions, **chosen))
 
 
-def test_a_listed_cell_is_explained_in_every_way(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+def test_listed_runs_alone_get_all_attributions(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
     found = evaluate_network(trained, digits(), listed(), judge)
     attributions, sanity = attribution_metrics(subject(trained, judge, listed()))
     assert found.attributions == attributions and found.sanity == sanity
     assert tuple(found.attributions) == ("gradient", "random", "edges")
     assert found.metrics == measured.metrics  # nothing else depends on it
+    for other in (measured, evaluated(trained, digits(), replace(listed(), seed=1))):
+        assert other.attributions == {} and other.sanity == {}
+        assert other.samples.attribution_names.size == 0 and other.samples.attributions.shape == (0, 10, 8, 8)
     samples = found.samples
     assert samples.attribution_names.tolist() == ["gradient", "random", "edges"]
     assert samples.attributions.shape == (3, 10, 8, 8) and samples.attributions.dtype == np.float32
     assert np.allclose(samples.attributions[0], samples.saliency, rtol=1e-3, atol=1e-5)
-
-
-def test_other_cells_and_seeds_are_not(trained: nn.Module, measured: Evaluation) -> None:
-    for found in (measured, evaluated(trained, digits(), replace(listed(), seed=1))):
-        assert found.attributions == {} and found.sanity == {}
-        assert found.samples.attribution_names.shape == (0,)
-        assert found.samples.attributions.shape == (0, 10, 8, 8)
 
 
 # -- samples
@@ -375,18 +334,6 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
     assert measured.samples.gradient_counts.sum() == FIRST * 64
 
 
-def test_attributions_that_do_not_fit_the_samples_are_refused(measured: Evaluation) -> None:
-    maps = np.ones((2, 10, 8, 8), np.float32)
-    both = replace(measured.samples, attribution_names=np.array(["a", "b"]), attributions=maps)
-    assert both.attributions is maps
-    with pytest.raises(ValueError, match=r"attributions has shape \(1, 10, 8, 8\): expected \(2, 10, 8, 8\)"):
-        replace(both, attributions=maps[:1])
-    with pytest.raises(ValueError, match=r"attributions has shape \(2, 10, 8, 8\): expected \(0, 10, 8, 8\)"):
-        replace(measured.samples, attributions=maps)
-    with pytest.raises(ValueError, match="attributions has negative or undefined values"):
-        replace(both, attributions=-maps)
-
-
 # -- what is used, and what is left alone
 
 
@@ -419,9 +366,15 @@ def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
     assert all(-1 <= measured.metrics[name] <= 1 for name in signed - {"nll"})
 
 
-def test_measured_twice_it_is_the_same(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
+def test_measured_twice_and_in_whatever_mode_it_is_the_same(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
     torch.manual_seed(1234)
+    for network in (trained, judge):
+        network.train()
     again = evaluate_network(trained, digits(), CONFIG, judge)
+    for network in (trained, judge):
+        network.eval()
     assert json.dumps([again.metrics, again.curves]) == json.dumps([measured.metrics, measured.curves])
     for name in ("images", "labels", "predictions", "saliency", "gradient_counts"):
         assert np.array_equal(getattr(again.samples, name), getattr(measured.samples, name)), name
@@ -460,14 +413,3 @@ def test_networks_are_left_as_they_were(name: str, configured: Callable[[], RunC
         assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(digits().test_images, images)
     assert torch.equal(torch.get_rng_state(), random)
-
-
-def test_networks_in_training_mode_are_measured_in_eval_mode(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation
-) -> None:
-    for network in (trained, judge):
-        network.train()
-    again = evaluate_network(trained, digits(), CONFIG, judge)
-    for network in (trained, judge):
-        network.eval()
-    assert again.metrics == measured.metrics

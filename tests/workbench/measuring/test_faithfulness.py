@@ -67,14 +67,6 @@ def test_fractions_are_even_from_none_to_all() -> None:
     assert curve_fractions(4) == (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def test_random_curves_depend_on_the_seed_and_on_no_method() -> None:
-    plain, smoot, other = (
-        faithfulness_curves(NETWORK, *images(), SALIENCY, config).curves["mean"]["random"]
-        for config in (with_numbers(), replace(with_numbers(), method=run("smoot").method), with_numbers(seed=2))
-    )
-    assert plain == smoot != other
-
-
 def test_fills_by_name() -> None:
     dataset = replace(run().dataset, mean=(0.2, 0.6), std=(1.0, 1.0))
     assert named_fill("mean", dataset) == ("constant", pytest.approx(0.4))

@@ -90,12 +90,6 @@ def test_it_is_trained_on_erased_images_of_its_own_part_of_the_training_split(mo
     assert {image.numpy().tobytes() for batch in batches for image in batch} <= own
 
 
-def test_reports_come_after_every_epoch() -> None:
-    epochs: list[int] = []
-    trained(replace(JUDGE, epochs=2), report=lambda epoch, loss: epochs.append(epoch))
-    assert epochs == [1, 2]
-
-
 @pytest.mark.parametrize("fill", [run().dataset.mean[0], 0.0])
 def test_erasing_makes_it_fit_for_images_with_removed_pixels(fill: float) -> None:
     images, labels = digits().test_images, digits().test_labels

@@ -4,16 +4,11 @@ import math
 
 import pytest
 import torch
-from tiny_runs import fresh, run, same, weights
+from tiny_runs import draws, fresh, run, same, weights
 from torch import Tensor, nn
 
 from workbench.data.composites import mosaics
 from workbench.measuring.localisation import accepts_other_sizes, grid_pointing, region_scores
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # -- known regions
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import digits, fresh, run, same, weights
+from tiny_runs import digits, draws, fresh, run, same, weights
 from torch import Tensor, nn
 
 from workbench.config.run import RetrainingConfig, RunConfig
@@ -26,10 +26,6 @@ RETRAINING = RetrainingConfig(
     learning_rate=0.01,
     weight_decay=0.01,
 )
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class Spy:

@@ -4,13 +4,10 @@ import math
 
 import pytest
 import torch
+from tiny_runs import draws
 from torch import Tensor
 
 from workbench.training.erasing import AREA, ASPECT, erase, erasing_mask
-
-
-def draws(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def is_rectangle(mask: Tensor) -> bool:

@@ -357,16 +357,6 @@ def test_a_run_taken_up_after_any_epoch_ends_the_same(
         assert resumed.schedule.state_dict() == whole.schedule.state_dict()
 
 
-def test_a_checkpoint_holds_plain_tensors_and_numbers_only(tmp_path: Path) -> None:
-    state = fitted(run("smoot"), tmp_path / "deep" / "checkpoint")
-    content = torch.load(tmp_path / "deep" / "checkpoint", weights_only=True)
-    assert set(content) == {"network", "optimizer", "rate", "schedule", "history", "best"}
-    assert same(content["network"], state.network.state_dict()) and same(content["best"], state.best)
-    assert json.dumps(content["history"]) == json.dumps(state.history)
-    assert content["rate"] == 12 and content["schedule"]["num_classes"] == 10
-    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["checkpoint"]
-
-
 def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

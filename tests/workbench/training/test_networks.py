@@ -118,25 +118,18 @@ def test_other_families_of_timm_answer_for_small_images(name: str) -> None:
 # -- the two-convolution nets
 
 
-def test_two_conv_has_the_papers_size() -> None:
-    layers = (
-        32 * (1 * 9 + 1),  # 28 -> 26 pixels
-        64 * (32 * 9 + 1),  # 26 -> 24, pooled to 12
-        128 * (64 * 12 * 12 + 1),
-        10 * (128 + 1),
-    )
-    assert sum(layers) == 1_199_882
-    assert parameters(backbone("two_conv", (1, 28, 28), classes=10)) == 1_199_882
-
-
-def test_two_conv_small_is_strided_and_narrower() -> None:
-    layers = (
-        16 * (1 * 9 + 1),  # 28 -> 13 pixels
-        32 * (16 * 9 + 1),  # 13 -> 6
-        64 * (32 * 6 * 6 + 1),
-        10 * (64 + 1),
-    )
-    assert parameters(backbone("two_conv_small", (1, 28, 28), classes=10)) == sum(layers) == 79_242
+@pytest.mark.parametrize(
+    ("name", "first", "second", "features", "hidden", "total"),
+    [
+        ("two_conv", 32, 64, 64 * 12 * 12, 128, 1_199_882),  # 28 -> 26 -> 24 pixels, pooled to 12
+        ("two_conv_small", 16, 32, 32 * 6 * 6, 64, 79_242),  # 28 -> 13 -> 6 pixels
+    ],
+)
+def test_two_conv_has_the_papers_size_and_two_conv_small_is_strided_and_narrower(
+    name: str, first: int, second: int, features: int, hidden: int, total: int
+) -> None:
+    layers = (first * (9 + 1), second * (first * 9 + 1), hidden * (features + 1), 10 * (hidden + 1))
+    assert parameters(backbone(name, (1, 28, 28), classes=10)) == sum(layers) == total
 
 
 @pytest.mark.parametrize("name", ["two_conv", "two_conv_small"])
