@@ -7,7 +7,6 @@ which says what each shows, and ``figures/laptop/report.html``.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 
@@ -32,25 +31,24 @@ SUBJECT = "smoot"  # whose cost changes during a run
 Groups = Sequence[tuple[Setting, list[RunRecord]]]
 
 
-def write_all(profile: str) -> dict[str, Path]:
+def write_all(profile: str) -> dict[str, str]:
     """Draw and write all figures of a profile, then its report; the same results give the same bytes.
 
     Returns:
-        The PNG of each figure by name, in reading order.
+        The caption of each figure by name, in reading order.
 
     Raises:
         FileNotFoundError: for a missing file; names it and the command that makes it.
         ValueError: for files that do not say what they should.
     """
     folder = paths.ProfilePaths(profile).plots
-    written: dict[str, Path] = {}
     said: dict[str, str] = {}
     for chart in draw_all(profile):
-        written[chart.name] = save(chart.figure, folder / f"{chart.name}.png")
+        save(chart.figure, folder / f"{chart.name}.png")
         said[chart.name] = chart.caption
     files.write_json(said, folder / "captions.json")
     pages.write_report(profile)
-    return written
+    return said
 
 
 def draw_all(profile: str) -> Iterator[Chart]:
