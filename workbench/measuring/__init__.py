@@ -1,1 +1,1 @@
-"""Numbers of a trained network."""
+"""Measuring: accuracy, robustness and map quality of a trained network."""

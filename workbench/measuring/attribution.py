@@ -1,7 +1,7 @@
-"""Attribution methods by name: what the input gradient is compared with, and two controls.
+"""Attribution methods by name: the input gradient, three others to compare it with, and two controls.
 
-Every method gives non-negative maps ``(N, H, W)``: the mean over channels of the attribution's magnitude. What is
-attributed is the log-odds of the target, as in :func:`smoot.saliency.target_score`.
+Every method returns non-negative maps ``(N, H, W)``: the mean over channels of the attribution's magnitude. What is
+attributed is the log-odds of the target class, as in :func:`smoot.saliency.target_score`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from smoot.saliency import input_gradient, saliency_map, target_score
 from workbench.training.randomness import drawn_seed, seeded
 
 Attribution = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
-SMOOTH_STD = 0.15  # of SmoothGrad's noise; pixels are in [0, 1]
+SMOOTH_STD = 0.15  # standard deviation of SmoothGrad's noise; pixels are in [0, 1]
 SMOOTH_SAMPLES = 25
 INTEGRATION_STEPS = 32
 
@@ -30,13 +30,13 @@ def attribution_map(
     batch_size: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Maps of one attribution method.
+    """Compute the maps of one attribution method.
 
     Args:
         name: a key of `ATTRIBUTIONS`.
-        network: maps pixels to logits; explained in eval mode and left as it was.
+        network: maps pixels to logits; explained in eval mode; its own modes are restored.
         images: ``(N, C, H, W)`` in [0, 1].
-        targets: ``(N,)`` int64, the class that is explained.
+        targets: ``(N,)`` int64, the class to explain.
         batch_size: images at a time.
         generator: source of all draws, on the images' device.
 
@@ -57,7 +57,7 @@ def gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: tor
 
 
 def input_x_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Input times gradient (Shrikumar et al. 2017): zero wherever the image is black, whatever the network."""
+    """Input times gradient (Shrikumar et al. 2017); zero wherever the image is black, whatever the network."""
     from captum.attr import InputXGradient
 
     with evaluation_mode(network):
@@ -67,7 +67,7 @@ def input_x_gradient(network: nn.Module, images: Tensor, targets: Tensor, genera
 
 
 def smooth_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """SmoothGrad (Smilkov et al. 2017): the mean gradient under noise of `SMOOTH_STD`, its magnitude."""
+    """SmoothGrad (Smilkov et al. 2017): magnitude of the mean gradient under noise of `SMOOTH_STD`."""
     return saliency_map(noisy_gradient(network, images, targets, generator, noise_std=SMOOTH_STD))
 
 
@@ -91,12 +91,12 @@ def noisy_gradient(
 
 
 def integrated_gradients(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Integrated gradients (Sundararajan et al. 2017) from a black image, their magnitude."""
+    """Integrated gradients (Sundararajan et al. 2017) from a black image: their magnitude."""
     return saliency_map(path_integral(network, images, targets))
 
 
 def path_integral(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Signed integrated gradients ``(N, C, H, W)`` from a black image; they add up to the change of the log-odds."""
+    """Signed integrated gradients ``(N, C, H, W)`` from a black image; they sum to the change of the log-odds."""
     from captum.attr import IntegratedGradients
 
     with evaluation_mode(network):
@@ -111,12 +111,12 @@ def path_integral(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
 
 
 def random(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Control: uniform noise, which knows neither the network nor the image."""
+    """Control: uniform noise, which depends on neither the network nor the image."""
     return torch.rand(images[:, 0].shape, generator=generator, device=images.device)
 
 
 def edges(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Control: magnitude of the Sobel filter, which knows the image but not the network (Adebayo et al. 2018)."""
+    """Control: Sobel edges, which depend on the image but not on the network (Adebayo et al. 2018)."""
     slope, smooth = images.new_tensor([-1.0, 0.0, 1.0]), images.new_tensor([1.0, 2.0, 1.0])
     down, across = torch.outer(slope, smooth), torch.outer(smooth, slope)
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
@@ -135,7 +135,7 @@ ATTRIBUTIONS: dict[str, Attribution] = {
 
 
 def _scored(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """The log-odds ``(N,)`` of the targets as a function of images and targets, as captum wants it."""
+    """The log-odds ``(N,)`` of the targets as a function of images and targets, in captum's form."""
 
     def score(images: Tensor, targets: Tensor) -> Tensor:
         return target_score(check_logits(network(images), targets), targets)

@@ -83,8 +83,8 @@ def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Ten
     """Curves of the judge's accuracy while the most salient pixels of another network's maps are removed or shown.
 
     Formula:
-        ``judge_gap = judge_insertion_auc - judge_deletion_auc``, areas under the share of images that the judge answers
-        rightly, with pixels ranked by the explained network's map.
+        ``judge_gap = judge_insertion_auc - judge_deletion_auc``, areas under the judge's accuracy with pixels
+        ranked by the explained network's map.
 
     Range:
         areas in [0, 1], the gap in [-1, 1]; about 0 for a random map.

@@ -107,7 +107,7 @@ def cascading_randomisation(
     Formula:
         for step l: ``mean over images of rho(m(f, x, y), m(f_l, x, y))`` and the mean SSIM of the two maps scaled to
         [0, 1], f_l being f with the l layers next to the output initialised afresh, m the attribution method,
-        y the class given (the trained network's answer, at every step), rho Spearman's rank correlation.
+        y the class given (the trained network's prediction, at every step), rho Spearman's rank correlation.
 
     Range:
         [-1, 1] for both; 1: the map did not change at all.
@@ -127,7 +127,7 @@ def cascading_randomisation(
     Args:
         network: trained; left as it was, a copy of it is randomised.
         images: ``(N, C, H, W)`` in [0, 1].
-        targets: ``(N,)`` int64, the trained network's answers.
+        targets: ``(N,)`` int64, the trained network's predictions.
         names: keys of :data:`workbench.measuring.attribution.ATTRIBUTIONS`.
         batch_size: images at a time.
         generator: source of the fresh weights and of the maps' own draws.

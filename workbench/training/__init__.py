@@ -1,1 +1,1 @@
-"""From data to weights."""
+"""Training: from data to weights."""

@@ -1,4 +1,4 @@
-"""Random erasing of training images: rectangles and single pixels, in the fills that a curve uses."""
+"""Random erasing of training images: rectangles or single pixels, filled as in deletion and insertion curves."""
 
 import math
 from collections.abc import Sequence
@@ -9,28 +9,28 @@ from torch import Tensor
 from smoot.checks import check_between
 from smoot.masking import Fill, fill_masked
 
-AREA = (0.02, 0.6)  # share of the image that a rectangle covers
-ASPECT = (0.3, 3.3)  # its height over its width
-PIXELS = (0.0, 0.95)  # share of single pixels
+AREA = (0.02, 0.6)  # fraction of the pixels that a rectangle covers
+ASPECT = (0.3, 3.3)  # height over width of a rectangle
+PIXELS = (0.0, 0.95)  # fraction of single pixels
 
 
 def erase(
     images: Tensor, *, probability: float, fills: Sequence[tuple[Fill, float]], generator: torch.Generator
 ) -> Tensor:
-    """Erases part of some images (Zhong et al. 2020, extended by single pixels).
+    """Erase part of some images (Zhong et al. 2020, extended by single pixels).
 
-    A network that is to judge images with removed pixels should have seen such images: otherwise it answers
-    to the fill, not to what is left.
+    A network that is to classify images with removed pixels should have seen such images; otherwise it responds to
+    the fill, not to what is left.
 
     Args:
         images: ``(N, C, H, W)`` in [0, 1].
-        probability: share of images of which something is erased, in [0, 1].
-        fills: what stands in the erased pixels, as (fill, constant) of :func:`smoot.masking.fill_masked`; one of
-            them is drawn an image.
+        probability: that something of an image is erased, in [0, 1].
+        fills: what replaces erased pixels, as (fill, constant) of :func:`smoot.masking.fill_masked`; one of them is
+            drawn per image.
         generator: source of all draws, on the images' device.
 
     Returns:
-        Changed copy ``(N, C, H, W)``.
+        ``(N, C, H, W)``; the images given stay as they are.
 
     Raises:
         ValueError: for a probability outside [0, 1] or no fill.
@@ -49,10 +49,10 @@ def erase(
 
 
 def erasing_mask(shape: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
-    """What is erased of each image if anything is: a rectangle, or (every second image) single pixels.
+    """What is erased of each image if anything is: a rectangle or single pixels, each with probability 0.5.
 
-    A rectangle's area share is uniform in `AREA`, its aspect log-uniform in `ASPECT`, its place uniform; sides
-    longer than the image are cut to it. The share of single pixels is uniform in `PIXELS`.
+    A rectangle's area is uniform in `AREA`, its aspect log-uniform in `ASPECT`, its position uniform; sides longer
+    than the image are cut to it. The fraction of single pixels is uniform in `PIXELS`.
 
     Args:
         shape: ``(N, H, W)``.
@@ -69,7 +69,7 @@ def erasing_mask(shape: tuple[int, ...], *, generator: torch.Generator) -> Tenso
 
 
 def _rectangles(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """One rectangle an image, ``(N, H, W)`` bool."""
+    """One rectangle per image, ``(N, H, W)`` bool."""
     area = _uniform(count, AREA, generator) * height * width
     aspect = _uniform(count, (math.log(ASPECT[0]), math.log(ASPECT[1])), generator).exp()
     rows = _interval((area * aspect).sqrt(), height, generator)
@@ -78,7 +78,7 @@ def _rectangles(count: int, height: int, width: int, generator: torch.Generator)
 
 
 def _interval(length: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A run of about ``length`` ``(N,)`` places, somewhere among ``side``: ``(N, side)`` bool."""
+    """An interval of ``length`` ``(N,)`` positions, rounded, at random among ``side``: ``(N, side)`` bool."""
     length = length.round().clamp(1, side).long()
     start = (_uniform(len(length), (0.0, 1.0), generator) * (side - length + 1)).floor().long()
     place = torch.arange(side, device=length.device)

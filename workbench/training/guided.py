@@ -208,7 +208,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     order = torch.Generator().manual_seed(config.seed_for("order", epoch))
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
-    steps_schedule = config.method.adaptive is None or config.method.adaptive.feedback == "training"
+    every_step = config.method.adaptive is None or config.method.adaptive.feedback == "training"
     for step, chosen in enumerate(shuffled_batches(len(images), config.training.batch_size, order)):
         rows = chosen.to(images.device)
         plan = state.schedule.plan
@@ -218,7 +218,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
             steps.append(_step_numbers(loss))
             if images.device.type == "cpu":
                 _check_finite(steps[-1][:1], epoch, step)
-            if steps_schedule:
+            if every_step:
                 state.schedule.step(loss.feedback)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
