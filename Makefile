@@ -2,6 +2,8 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 DONE := .venv/.complete
+# The lock is installed as it stands: nothing is resolved and no build tool fetched, so no later release can break it.
+PIP := $(RUN) -m pip install --disable-pip-version-check
 DATASETS := mnist fashion_mnist
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
 STUDIES := oracle baselines recipe confirmation conditions
@@ -39,8 +41,11 @@ $(DONE): requirements.lock pyproject.toml
 	    $(PYTHON) -c "$$CHECK_PYTHON" && echo "Making .venv (a few minutes, 6.5 GB)" && $(PYTHON) -m venv --clear .venv; \
 	fi
 	@rm -f $@
-	$(RUN) -m pip install --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > .venv/build.lock
+	$(PIP) --require-hashes --no-deps --requirement .venv/build.lock
+	$(PIP) --require-hashes --no-deps --no-build-isolation --requirement requirements.lock
+	$(PIP) --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	$(RUN) -m pip check
 	@echo "$(CURDIR)" > $@
 
 repository:
@@ -87,7 +92,7 @@ gpu: environment ## train and evaluate the paper profile on this machine's accel
 lock: environment ## pin what .venv holds, with hashes, for every platform and Python
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock
 	$(RUN) -m uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-	    --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	    --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    --quiet --output-file .venv/requirements.lock
 	mv .venv/requirements.lock requirements.lock
 

@@ -80,7 +80,7 @@ def imported(files: list[Path]) -> set[str]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(str(node.module).partition(".")[0])
-    local = {"smoot", "tests", "conftest"} | {file.stem for file in files}
+    local = {"smoot", "workbench", "tests", "conftest"} | {file.stem for file in files}
     known = packages_distributions()
     foreign = modules - sys.stdlib_module_names - local
     return {canonicalize_name(known.get(module, [f"not-installed-{module}"])[0]) for module in foreign}
@@ -169,7 +169,7 @@ class Folder:
         return [" ".join(line.split()[:3]) for line in lines]
 
 
-MADE = ["-m venv --clear", "-m pip install", "-m pip install"]
+MADE = ["-m venv --clear", "-m pip install", "-m pip install", "-m pip install", "-m pip check"]
 
 
 def test_the_environment_is_made_once(tmp_path: Path) -> None:
