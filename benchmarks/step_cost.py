@@ -140,7 +140,9 @@ def main(given: Sequence[str] | None = None) -> None:
         start = time.perf_counter()
         lines += measure_all(device, arguments.networks, arguments.large, patience)
         made = facts("step_cost", seconds=time.perf_counter() - start)
-        files.update_provenance(paths.BENCHMARKS / "step_cost.provenance.json", device, made)
+        origin = paths.BENCHMARKS / "step_cost.provenance.json"
+        known = files.read_json(origin) if origin.exists() else {}
+        files.write_json(known | {device: files.simplified(made, device)}, origin)
     fresh = pd.DataFrame(lines)[list(COSTS)].round(4)
     others = kept(fresh["device"].unique().tolist())
     frame = pd.concat([fresh, others], ignore_index=True) if len(others) else fresh

@@ -16,23 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 
 DIGITS = 6  # decimals of every stored float
-HISTORY_COLUMNS = (
-    "epoch",
-    "total",
-    "classification",
-    "consistency",
-    "accuracy",
-    "validation_accuracy",
-    "validation_loss",
-    "competence",
-    "image_fraction",
-    "masked_share",
-    "masked_pixels",
-    "information_loss",
-    "flip_share",
-    "cross_entropy_rise",
-    "first_order_change",
-)
 
 
 @contextmanager
@@ -124,6 +107,33 @@ def write_csv(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that ``target`` is never half of it."""
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+# -- The old stores, one file per run: to be deleted with `cells`.
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "total",
+    "classification",
+    "consistency",
+    "accuracy",
+    "validation_accuracy",
+    "validation_loss",
+    "competence",
+    "image_fraction",
+    "masked_share",
+    "masked_pixels",
+    "information_loss",
+    "flip_share",
+    "cross_entropy_rise",
+    "first_order_change",
+)
+
+
 def write_history(history: pd.DataFrame, path: Path) -> Path:
     """Write the epochs of one training, one row each; the columns are `HISTORY_COLUMNS`."""
     check_keys(dict.fromkeys(history.columns), set(HISTORY_COLUMNS), path, "column ")
@@ -155,12 +165,6 @@ def keep_provenance(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
     known = read_json(path).get(stage, {}) if path.exists() else {}
     if known.get("key") != facts["key"]:
         update_provenance(path, stage, facts)
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that ``target`` is never half of it."""
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Methods by name: the registry ``methods.yaml``, a profile's own variants, and what a variant takes over.
+"""Methods by name: the registry ``methods.yaml``, and the variants in a profile's block ``methods``.
 
-An entry says everything about a method: how it is shown (``title``, ``colour``, ``marker``) and the keys of
-:class:`workbench.config.run.MethodConfig`. With ``like: OTHER`` it takes over everything of another entry but the keys
-that it gives itself; a mapping given again, such as ``plan``, takes over the keys that it does not give.
+An entry says everything about a method: how it is shown (``title``, ``colour``, ``marker``) and its parameters, the
+keys of :class:`workbench.config.run.MethodConfig`. ``like: OTHER`` inherits the parameters of another entry; keys given
+beside it replace inherited ones, and inside a mapping such as ``plan`` they replace only the inherited keys of the
+same name.
 """
 
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ class Methods:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them: the registry's first."""
+        """Of all methods, the registry's first."""
         return (*self.shared, *self.own)
 
     def where(self, name: str) -> str:
@@ -65,7 +66,7 @@ class Methods:
         return f"{self.own_block}.{name}" if name in self.own else f"{self.shared_file}: {name}"
 
     def entry(self, name: str) -> MethodEntry:
-        """How a method is shown; colour and marker are its own, never those of the entry that it is like.
+        """How a method is shown; title, colour and marker are never inherited.
 
         Raises:
             ValueError: as :meth:`parameters`; also without a title.
@@ -75,10 +76,10 @@ class Methods:
         return shown
 
     def parameters(self, name: str) -> dict[str, Any]:
-        """Everything else that an entry says or takes over, as it stands in the files.
+        """The parameters that an entry gives or inherits, as they stand in the files: not checked yet.
 
         Raises:
-            ValueError: for an unknown name, an entry that is no mapping, or one that is like itself in the end.
+            ValueError: for an unknown name, an entry that is no mapping, or one that inherits from itself.
         """
         return self._resolved(name, ())
 
@@ -92,12 +93,12 @@ class Methods:
         like = given.pop("like")
         if like not in self.names:
             raise ValueError(f"{self.where(name)}.like is {like!r}: expected one of {', '.join(self.names)}")
-        taken = self._resolved(like, (*above, name))
-        both = [key for key in given if isinstance(given[key], Mapping) and isinstance(taken.get(key), Mapping)]
-        return taken | given | {key: {**taken[key], **given[key]} for key in both}
+        inherited = self._resolved(like, (*above, name))
+        both = [key for key in given if isinstance(given[key], Mapping) and isinstance(inherited.get(key), Mapping)]
+        return inherited | given | {key: {**inherited[key], **given[key]} for key in both}
 
     def _given(self, name: str) -> Mapping[str, Any]:
-        """What the entry itself says."""
+        """What the entry itself gives."""
         if name not in self.names:
             raise ValueError(
                 f"unknown method {name!r}: {self.own_block} and {self.shared_file} define {', '.join(self.names)}"

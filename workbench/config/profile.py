@@ -3,7 +3,7 @@
 An unknown or missing key, a wrong type or a value out of range is an error that names file, key and value.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -63,12 +63,6 @@ class Grid:
         """Each backbone once, in the order of the settings."""
         return tuple(dict.fromkeys(backbone for _, backbone in self.settings))
 
-    def cells(self) -> Iterator[tuple[str, str, str]]:
-        """(dataset, backbone, method) in the pipeline's order."""
-        for dataset, backbone in self.settings:
-            for method in self.methods:
-                yield dataset, backbone, method
-
 
 @dataclass(frozen=True)
 class _Axes:
@@ -109,7 +103,7 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     Args:
         dataset, backbone: keys of the profile's blocks ``datasets`` and ``backbones``.
         method: of ``methods.yaml`` or the profile's block ``methods``.
-        seed: decides the subset, the initialisation, the order of the data and every draw.
+        seed: decides the images, the initialisation, the order of the data and every other draw.
         profile: ``laptop``, ``paper``, ``smoke`` or another folder with a ``params.yaml``.
 
     Raises:
@@ -140,7 +134,7 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
 
 
 def load_method(name: str, profile: str) -> MethodConfig:
-    """One method of ``methods.yaml`` or of a profile's block ``methods``, with all that it takes over.
+    """One method of ``methods.yaml`` or of a profile's block ``methods``, with all that it inherits.
 
     Raises:
         ValueError: as :func:`load_run`.

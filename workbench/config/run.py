@@ -1,4 +1,4 @@
-"""The parameters of one run as frozen dataclasses that refuse values out of range."""
+"""The parameters of a run, of the judge and of retraining: frozen dataclasses that refuse values out of range."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from smoot.objective import Guidance
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
-DATASET = ("train_images", "label_noise")  # what a method may set otherwise: the images that are measured stay
+DATASET = ("train_images", "label_noise")  # a method may change these, never the images that it is measured on
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,13 @@ class DatasetConfig:
 
     Attributes:
         name: a set of ``data/datasets.yaml``.
-        validation_images, train_images: drawn by seed from the training part; None takes all that are left.
-        mean, std: one number a channel.
-        foreground_threshold: a pixel above this belongs to the object.
+        validation_images, train_images: how many are drawn, by seed, from the training split; with None for
+            ``train_images``, all that are left.
+        mean, std: of the pixels, one number per channel.
+        foreground_threshold: a pixel brighter than this belongs to the object.
         label_noise: share of the training images whose label is replaced by another one, in [0, 1).
-        development_images: if any, what is measured is measured on so many other images of the training part and
-            not on the test split: for everything that something is chosen by.
+        development_images: number of images, drawn from the rest of the training split, that stand in for the test
+            split; 0 measures on the test split. Studies that choose something use them.
     """
 
     name: str
@@ -46,7 +47,7 @@ class DatasetConfig:
             check_between("train_images", self.train_images, 2, float("inf"))
         check_between("foreground_threshold", self.foreground_threshold)
         if not all(value > 0 for value in self.std):
-            raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one a channel")
+            raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one per channel")
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class AdaptiveConfig:
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """A schedule that is fixed beforehand; see :class:`smoot.sequence.SequenceSchedule`.
+    """A schedule that is fixed beforehand; see :class:`smoot.scheduler.SequenceSchedule`.
 
     Attributes:
         image_fractions: shares of images, stretched evenly over the steps of the whole training.
         shuffled: whether the steps are put into a random order, by seed.
-        rankings: taken in turn, step by step; empty leaves the plan's own.
+        rankings: used one after the other, step by step; the plan's own if empty.
     """
 
     image_fractions: tuple[float, ...]
@@ -99,16 +100,16 @@ class SequenceConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """A training method: a schedule, what is not scheduled, and what it changes of the training or the data.
+    """A training method: how much is masked, how, and what the method changes in the training or the data.
 
     Attributes:
-        name: of the block ``methods``.
-        schedule: says which of the blocks ``adaptive`` and ``sequence`` there is.
-        plan: what is masked, or, with a schedule, what of it stays the same.
-        guidance: how it is masked and compared.
+        name: in ``methods.yaml`` or in the profile's block ``methods``.
+        schedule: ``constant``, or the name of the block that has the schedule's constants.
+        plan: what is masked; with a schedule, what of it stays constant.
+        guidance: how masked images are made and compared.
         adaptive, sequence: the schedule's constants.
-        training: keys of the block ``training`` that this method sets otherwise.
-        dataset: keys of the data set's entry that this method sets otherwise.
+        training: keys that replace those of the block ``training``.
+        dataset: keys that replace those of the data set's entry.
     """
 
     name: str
@@ -138,11 +139,11 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a network is trained; the same for every method that does not say otherwise.
+    """How a network is trained; the same for every method that does not change it.
 
     Attributes:
         epochs, batch_size, learning_rate, weight_decay, warmup_epochs, clip_norm: of AdamW with a cosine schedule.
-        device, precision, channels_last, compile: how it is computed.
+        device, precision, channels_last, compile: where and how PyTorch computes it.
         erase_probability: share of the training images of which something is erased (Zhong et al. 2020), in [0, 1].
     """
 
@@ -215,7 +216,7 @@ class EvaluationConfig:
     """How a trained network and its saliency are measured.
 
     Attributes:
-        batch_size: images of one forward.
+        batch_size: images per forward pass.
         curve_images: first images of the test split, on which saliency is measured.
         curve_steps: steps of the deletion and insertion curves.
         fills: what removed pixels become: the data's mean, black, or uniform noise.

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config.files import HISTORY_COLUMNS
 from workbench.config.run import MethodConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
+from workbench.results.tables import EPOCH_COLUMNS
 from workbench.training import guided as training
 from workbench.training.guided import TrainingDiverged, TrainState, create_schedule, fit, train_epoch, train_run
 from workbench.training.networks import create_backbone
@@ -317,7 +317,7 @@ def test_the_history_says_what_masking_did(monkeypatch: pytest.MonkeyPatch, tmp_
         assert row["total"] == pytest.approx(row["classification"] + row["consistency"], rel=1e-5)
         assert row["information_loss"] > 0 and 0 <= row["flip_share"] <= 1
     assert math.isnan(rows["plain"]["first_order_change"]) and math.isfinite(rows["sgt"]["first_order_change"])
-    assert set(rows["smoot"]) == set(rows["plain"]) == set(HISTORY_COLUMNS)
+    assert set(rows["smoot"]) == set(rows["plain"]) == set(EPOCH_COLUMNS)
 
 
 # -- taking up again
