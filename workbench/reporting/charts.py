@@ -29,11 +29,11 @@ CURVES = {  # curve: title, x axis, direction that is better
     "insertion": ("Insertion", "Most salient pixels shown (%)", "higher is better"),
 }
 TRAINING = {  # history column: title, y axis, factor
-    "masked_share": ("Masked images", "Images of a batch (%)", 100),
-    "masked_pixels": ("Masked pixels", "Pixels of an image (%)", 100),
+    "masked_share": ("Masked images", "Share of images (%)", 100),
+    "masked_pixels": ("Masked pixels", "Fraction of pixels (%)", 100),
     "information_loss": ("Information lost", "Mean KL divergence (nats)", 1),
     "flip_share": ("Answers changed", "Masked images (%)", 100),
-    "cross_entropy_rise": ("Cross-entropy rise", "By masking (nats)", 1),
+    "cross_entropy_rise": ("Cross-entropy rise", "Rise by masking (nats)", 1),
     "competence": ("Competence", "Competence (0 to 1)", 1),
     "accuracy": ("Accuracy", "Accuracy (%)", 100),
     "classification": ("Loss", "Cross-entropy (nats)", 1),

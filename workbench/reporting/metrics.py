@@ -42,9 +42,14 @@ class Metric:
         return self._with(self.unit)
 
     @property
+    def difference_unit(self) -> str:
+        """Of a difference: points for fractions."""
+        return "points" if self.unit == "%" else self.unit
+
+    @property
     def difference(self) -> str:
-        """The same for a difference: ``Accuracy (points) ↑``."""
-        return self._with("points" if self.unit == "%" else self.unit)
+        """The header of a difference: ``Accuracy (points) ↑``."""
+        return self._with(self.difference_unit)
 
     def _with(self, unit: str) -> str:
         return f"{self.label}{f' ({unit})' if unit else ''}{ARROWS[self.better]}"

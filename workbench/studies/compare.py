@@ -138,8 +138,7 @@ def charts(
     methods = list(dict.fromkeys([reference, *study.shown(list(dict.fromkeys(frame["method"])))]))
     panels = []
     for name, metric in shown(DRAWN, records, setting).items():
-        unit = "points" if metric.factor == 100 else metric.unit
-        axis = f"{unit.capitalize() or 'Difference'}{ARROWS[metric.better]}"
+        axis = f"{metric.difference_unit.capitalize() or 'Difference'}{ARROWS[metric.better]}"
         panels.append(Differences(metric.label, axis, compared_frame(frame, name, methods, [reference]), metric.factor))
     caption = (
         f"Differences to {looks[reference].title}, {setting.name}, paired by seed, with 95 % confidence interval; "

@@ -19,7 +19,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from workbench.reporting import captions
 from workbench.reporting.captions import Setting
 from workbench.reporting.charts import Chart
-from workbench.reporting.metrics import Metrics
+from workbench.reporting.metrics import ARROWS, Metrics
 from workbench.reporting.questions import Condition, Study
 from workbench.reporting.style import INK, Looks, finish, legend, panels, styled
 from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, difference_text, scaled
@@ -166,8 +166,9 @@ def gain_lines(found: pd.DataFrame, reference: str, metrics: Metrics, looks: Loo
     for (row, condition), (column, (name, metric)) in product(enumerate(conditions), enumerate(metrics.items())):
         axes, own = grid[row][column], found[(found["axis"] == condition) & (found["metric"] == name)]
         _lines(axes, own, metric.factor, drawn)
-        title = textwrap.fill(metric.difference, 19) if row == 0 else ""
-        finish(axes, title, condition, f"Gain over {looks[reference].title}" if column == 0 else "")
+        title = textwrap.fill(f"{metric.label}{ARROWS[metric.better]}", 84 // len(metrics)) if row == 0 else ""
+        unit = metric.difference_unit
+        finish(axes, title, condition, f"Gain over {looks[reference].title}{f' ({unit})' if unit else ''}")
     legend(figure, [look.handle() for look in drawn.values()])
     return figure
 

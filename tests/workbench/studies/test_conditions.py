@@ -104,13 +104,13 @@ def test_levels_make_a_line_in_their_order_with_its_band() -> None:
     figure = figure_of("Training images", "2,000", "500", "8,000")
     left, right = figure.axes
     assert left.get_xscale() == "log" and left.get_xlabel() == "Training images"
-    assert left.get_ylabel() == "Gain over Plain" and not list(unlabelled(figure))
+    assert left.get_ylabel() == "Gain over Plain (points)" and not list(unlabelled(figure))
     ((x, y),) = lines(left, "smoot")
     assert x == [500, 2000, 8000] and y == pytest.approx([2, 1, 3])
     ends = left.collections[0].get_paths()[0].vertices
     assert (ends[:, 1].min(), ends[:, 1].max()) == pytest.approx((0.5, 3.2))
     assert [text.get_text() for text in left.get_xticklabels()] == ["500", "2,000", "8,000"]
-    assert right.get_title(loc="left") == "NLL (nats) ↓"
+    assert (right.get_title(loc="left"), right.get_ylabel()) == ("NLL ↓", "Gain over Plain (nats)")
     assert lines(right, "smoot")[0][1] == pytest.approx([1.02, 1.01, 1.03])
 
 
