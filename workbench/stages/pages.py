@@ -22,6 +22,24 @@ from workbench.config import files, paths
 from workbench.stages import tables
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
+STYLE = """
+body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; font: 1rem/1.45 system-ui, sans-serif; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
+img { max-width: 100%; margin-top: 1.5rem; }
+table { display: block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2rem; font-size: 0.85rem; }
+th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
+"""
 MARKER = re.compile(r"<!-- (begin|end) ([\w/]+) -->")
 
 
@@ -32,7 +50,7 @@ def report(profile: str) -> str:
         FileNotFoundError: if a result or a figure is missing; names it and the command that makes it.
     """
     plots = paths.ProfilePaths(profile).plots
-    parts = [f"# Saliency-guided training: results of profile {profile}", "## Verdict", tables.verdict(profile)]
+    parts = [f"# {_title(profile)}", "## Verdict", tables.verdict(profile)]
     parts += ["## Tables", *(table.markdown for table in tables.build_all(profile).values()), "## Figures"]
     for name, caption in _captions(plots).items():
         if not (plots / f"{name}.png").exists():
@@ -45,9 +63,14 @@ def write_report(profile: str) -> Path:
     """Write the report of a profile as an HTML page; the same results give the same bytes."""
     cell = new_markdown_cell(report(profile), id="report")  # type: ignore[no-untyped-call]
     book = new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
-    exporter = HTMLExporter(mathjax_url="", require_js_url="")  # type: ignore[no-untyped-call]
-    page, _ = exporter.from_notebook_node(book)
+    exporter = HTMLExporter(template_name="basic", anchor_link_text="")  # type: ignore[no-untyped-call]
+    body, _ = exporter.from_notebook_node(book)
+    page = PAGE.format(title=_title(profile), style=STYLE, body=body)
     return files.write_text(page, paths.ProfilePaths(profile).figures / "report.html")
+
+
+def _title(profile: str) -> str:
+    return f"Saliency-guided training: results of profile {profile}"
 
 
 def _captions(plots: Path) -> dict[str, str]:
