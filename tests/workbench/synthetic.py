@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from workbench.config import files, paths
-from workbench.config.cells import Cell, grid_cells
+from workbench.config.paths import grid_settings
 from workbench.config.profile import Grid, load_grid, load_retraining, load_run
 from workbench.reporting.captions import Measurement, Setting
 from workbench.results import records as results
+from workbench.results import tables
 from workbench.results.costs import COSTS, GROWTH
+from workbench.results.samples import Samples, write_samples
 
 REPOSITORY = Path(__file__).parents[2]
 FRACTIONS = [step / 10 for step in range(11)]
@@ -60,7 +62,7 @@ SETTING = Setting(
     epochs=10,
     seeds=5,
     code_versions=1,
-    source="results/laptop/records/fashion_mnist/resnet10_narrow",
+    source="results/laptop/fashion_mnist-resnet10_narrow",
     measured=Measurement(
         curve_images=500,
         stability_std=0.05,
@@ -75,6 +77,16 @@ SETTING = Setting(
         attribution_images=100,
     ),
 )
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is trained, whatever the seed."""
+
+    profile: str
+    dataset: str
+    backbone: str
+    method: str
 
 
 @dataclass(frozen=True)
@@ -124,11 +136,13 @@ def claimed(claim: dict[str, Any], axes: Axes, settings: Iterable[str]) -> bool:
     return {claim["method"], claim["reference"]} <= {*axes.methods} and bool(listed) == bool(claim["settings"])
 
 
-def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
-    """A record with numbers near `LEVELS`; the same cell and seed give the same record."""
-    draw = np.random.default_rng([*cell.method.encode(), *cell.dataset.encode(), *cell.backbone.encode(), seed])
+def run_record(network: Network, seed: int, **metrics: float) -> results.RunRecord:
+    """A record with numbers near `LEVELS`; the same network and seed give the same record."""
+    draw = np.random.default_rng(
+        [*network.method.encode(), *network.dataset.encode(), *network.backbone.encode(), seed]
+    )
     shared = np.random.default_rng(seed).normal(0, 0.005)  # what a seed does to every method
-    accuracy, nll, ece, noise, gap, mass = LEVELS.get(cell.method, LEVELS["plain"])
+    accuracy, nll, ece, noise, gap, mass = LEVELS.get(network.method, LEVELS["plain"])
     accuracy += shared + draw.normal(0, 0.003)
     values = {
         "accuracy": accuracy,
@@ -138,27 +152,30 @@ def run_record(cell: Cell, seed: int, **metrics: float) -> results.RunRecord:
         "accuracy_blur": accuracy - 0.08 + draw.normal(0, 0.01),
         "accuracy_pgd": noise / 2 + draw.normal(0, 0.02),
         **places(mass, draw),
-        "grid_pointing": 0.25 + mass / 2 + draw.normal(0, 0.01) if "conv" not in cell.backbone else math.nan,
+        "grid_pointing": 0.25 + mass / 2 + draw.normal(0, 0.01) if "conv" not in network.backbone else math.nan,
     }
     curves, areas = perturbations(accuracy, gap, draw)
-    config = load_run(cell.dataset, cell.backbone, cell.method, seed, cell.profile).as_dict()
+    config = load_run(network.dataset, network.backbone, network.method, seed, network.profile).as_dict()
     asked = config["evaluation"]["attributions"]
-    full = f"{cell.dataset}-{cell.backbone}/{cell.method}" in asked["networks"] and seed in asked["seeds"]
+    full = f"{network.dataset}-{network.backbone}/{network.method}" in asked["networks"] and seed in asked["seeds"]
     return results.RunRecord(
-        cell=cell,
+        **asdict(network),
         seed=seed,
         config=config,
         metrics=values | areas | metrics,
         curves=curves,
-        history={
+        summary={
             "epochs": config["training"]["epochs"],
             "best_epoch": 9,
             "validation_accuracy": accuracy + 0.02 * draw.random(),
-            "masked_share": {"plain": 0.0, "smoot": 0.6}.get(cell.method, 1.0),
+            "train_accuracy": accuracy + 0.1,
+            "masked_share": {"plain": 0.0, "smoot": 0.6}.get(network.method, 1.0),
+            "final_masked_share": {"plain": 0.0, "smoot": 0.8}.get(network.method, 1.0),
+            "information_loss": math.nan if network.method == "plain" else 0.2,
         },
-        code="c" * 64,
+        code={"smoot": "c" * 64},
         packages={"torch": "2.11.0"},
-        data=f"sha-of-{cell.dataset}",
+        data=f"sha-of-{network.dataset}",
         attributions={name: attribution(name, gap, mass, draw) for name in asked["names"]} if full else {},
         sanity={"layers": list(LAYERS)} | {name: cascade(name, draw) for name in asked["names"]} if full else {},
     )
@@ -213,18 +230,18 @@ def cascade(name: str, draw: np.random.Generator) -> dict[str, list[float]]:
     return {"spearman": fallen.tolist(), "ssim": (0.9 * fallen + 0.1 * kept).tolist()}
 
 
-def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
+def history(network: Network, seed: int, epochs: int = 10) -> pd.DataFrame:
     """A training that learns; plain masks nothing, smoot masks more with competence, the others all."""
-    draw = np.random.default_rng([*cell.method.encode(), seed])
+    draw = np.random.default_rng([*network.method.encode(), seed])
     epoch = np.arange(1, epochs + 1)
     learned = 1 - np.exp(-epoch / 2.5)
     accuracy = 0.35 + 0.58 * learned + draw.normal(0, 0.006, epochs)
     loss = 1.6 - 1.4 * learned + draw.normal(0, 0.02, epochs)
     competence = np.clip(accuracy * (1 - loss / np.log(10)), 0, 1)
-    share = {"plain": 0 * epoch, "smoot": competence}.get(cell.method, 1.0 + 0 * epoch)
+    share = {"plain": 0 * epoch, "smoot": competence}.get(network.method, 1.0 + 0 * epoch)
     where = np.where(share > 0, 1.0, np.nan)
-    pixels = {"smoot": 0.72 - 0.1 * learned + draw.normal(0, 0.01, epochs)}.get(cell.method, 0.5)
-    lost = where * (0.15 + 0.5 * np.exp(-epoch / 2)) * {"sgt": 2.2, "random_mask": 1.5}.get(cell.method, 1.0)
+    pixels = {"smoot": 0.72 - 0.1 * learned + draw.normal(0, 0.01, epochs)}.get(network.method, 0.5)
+    lost = where * (0.15 + 0.5 * np.exp(-epoch / 2)) * {"sgt": 2.2, "random_mask": 1.5}.get(network.method, 1.0)
     return pd.DataFrame(
         {
             "epoch": epoch,
@@ -234,7 +251,7 @@ def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
             "accuracy": accuracy,
             "validation_accuracy": 0.3 + 0.52 * learned + draw.normal(0, 0.01, epochs),
             "validation_loss": 1.7 - 1.15 * learned + draw.normal(0, 0.03, epochs),
-            "competence": competence if cell.method == "smoot" else np.nan,
+            "competence": competence if network.method == "smoot" else np.nan,
             "image_fraction": share,
             "masked_share": share,
             "masked_pixels": where * pixels,
@@ -246,25 +263,25 @@ def history(cell: Cell, seed: int, epochs: int = 10) -> pd.DataFrame:
     )
 
 
-def samples(cell: Cell, images: np.ndarray | None = None) -> files.Samples:
+def samples(network: Network, images: np.ndarray | None = None) -> Samples:
     """Ring-shaped "images" of every class (or those given) and blurred noise around them as saliency.
 
     Only the samples of smoot hold every attribution.
     """
-    draw = np.random.default_rng([*cell.method.encode()])
+    draw = np.random.default_rng([*network.method.encode()])
     if images is None:
         y, x = np.mgrid[-1:1:28j, -1:1:28j]
         rings = [np.exp(-(((np.hypot(x, y) - 0.2 - 0.07 * k) / 0.15) ** 2)) for k in range(CLASSES)]
         images = np.stack(rings)[:, None]
     maps = images[:, 0] * draw.gamma(0.6, 1.0, images[:, 0].shape) + 0.1 * draw.gamma(1, 1, images[:, 0].shape)
-    size = {"plain": 1.0, "sgt": 0.1, "random_mask": 0.5}.get(cell.method, 0.25)
+    size = {"plain": 1.0, "sgt": 0.1, "random_mask": 0.5}.get(network.method, 0.25)
     edges = np.linspace(-8, 3, 67)
     gradient = np.log10(size) + draw.normal(-0.8, 0.7, 500 * 28 * 28)
     labels = np.arange(len(images))
     predictions = np.where(draw.random(len(images)) < 0.25, (labels + 3) % CLASSES, labels)
-    names = list(ATTRIBUTIONS) if cell.method == "smoot" else []
+    names = list(ATTRIBUTIONS) if network.method == "smoot" else []
     explained = [images[:, 0] * ATTRIBUTIONS[name][0] + draw.gamma(0.6, 0.3, images[:, 0].shape) for name in names]
-    return files.Samples(
+    return Samples(
         images=images.astype(np.float32),
         labels=labels,
         predictions=predictions,
@@ -326,43 +343,44 @@ def write_manifests(grid: Grid) -> None:
 
 def write_studies(grid: Grid) -> None:
     """The judge of each data set and what retraining gave."""
-    for number, dataset in enumerate(grid.datasets):
-        judge = {"schema": 1, "dataset": dataset, "backbone": "two_conv_small", "train_images": 10000, "epochs": 10}
-        judge |= {"seed": 1000, "accuracy": 0.9 - number / 100, "validation_accuracy": 0.91, "config": {}}
-        files.write_json(judge, paths.ProfilePaths(grid.profile).judge / f"{dataset}.json")
+    judge = {"backbone": "two_conv_small", "train_images": 10000, "epochs": 10, "seed": 1000}
+    rows = [
+        {"dataset": dataset} | judge | {"accuracy": 0.9 - number / 100, "validation_accuracy": 0.91}
+        for number, dataset in enumerate(grid.datasets)
+    ]
+    tables.JUDGE_TABLE.update(pd.DataFrame(rows), paths.ProfilePaths(grid.profile).results, grid.datasets)
     asked = load_retraining(grid.profile)
-    for cell, seed in product(grid_cells(grid), grid.seeds):
-        if f"{cell.dataset}-{cell.backbone}" in asked.settings:
-            files.write_json(retraining(cell, seed, asked.levels), cell.retraining_path(seed))
+    for setting in grid_settings(grid):
+        if setting.name in asked.settings:
+            parts = [retraining(method, seed, asked.levels) for method in grid.methods for seed in grid.seeds]
+            tables.RETRAINING_TABLE.update(pd.concat(parts), setting.folder, grid.methods)
 
 
-def retraining(cell: Cell, seed: int, levels: tuple[float, ...]) -> dict[str, Any]:
-    """What networks reach that are trained on the pixels that a map of this cell keeps."""
-    draw = np.random.default_rng([*cell.method.encode(), seed])
-    gap = LEVELS.get(cell.method, LEVELS["plain"])[4]
-    top = [0.8 + gap / 10 + draw.normal(0, 0.01) for _ in levels]
-    bottom = [0.6 + draw.normal(0, 0.01) for _ in levels]
-    return {
-        "schema": 1,
-        "cell": asdict(cell) | {"seed": seed},
-        "levels": list(levels),
-        "top": top,
-        "bottom": bottom,
-        "diffroar": [high - low for high, low in zip(top, bottom, strict=True)],
-    }
+def retraining(method: str, seed: int, levels: tuple[float, ...]) -> pd.DataFrame:
+    """What networks reach that are trained on the pixels that a map of this method keeps."""
+    draw = np.random.default_rng([*method.encode(), seed])
+    gap = LEVELS.get(method, LEVELS["plain"])[4]
+    top = np.array([0.8 + gap / 10 + draw.normal(0, 0.01) for _ in levels])
+    bottom = np.array([0.6 + draw.normal(0, 0.01) for _ in levels])
+    found = {"level": levels, "top": top, "bottom": bottom, "diffroar": top - bottom}
+    return pd.DataFrame({"method": method, "seed": seed} | found)
 
 
 def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: bool = True) -> None:
-    """Everything that tables and (with ``pictures``) figures read, for every cell and seed of the grid."""
+    """Everything that tables and (with ``pictures``) figures read, for every run of the grid."""
     write_manifests(grid)
     write_studies(grid)
     files.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     files.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
-    for cell in grid_cells(grid):
+    for setting in grid_settings(grid):
+        networks = [Network(grid.profile, setting.dataset, setting.backbone, method) for method in grid.methods]
         if pictures:
-            files.write_samples(samples(cell, images), cell.samples_path)
-        for seed in grid.seeds:
-            record = run_record(cell, seed)
-            results.write_record(record)
-            epochs = record.config["training"]["epochs"]
-            files.write_history(history(cell, seed, epochs), cell.history_path(seed))
+            shown = {network.method: samples(network, images) for network in networks}
+            write_samples(shown, setting.folder, grid.methods)
+        records = [run_record(network, seed) for network, seed in product(networks, grid.seeds)]
+        results.write_records(records, setting.folder, grid.methods)
+        histories = [
+            history(network, seed, record.config["training"]["epochs"]).assign(method=network.method, seed=seed)
+            for record, (network, seed) in zip(records, product(networks, grid.seeds), strict=True)
+        ]
+        tables.EPOCH_TABLE.update(pd.concat(histories), setting.folder, grid.methods)

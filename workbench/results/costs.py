@@ -1,4 +1,4 @@
-"""What a training step was measured to cost: the benchmarks' files, and a run's cost computed from them."""
+"""What training costs: measured steps, as the benchmarks wrote them, and the cost of runs computed from them."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.config import files, paths
+from workbench.config.paths import required
 
 COSTS = (
     "network",
@@ -25,62 +26,49 @@ COSTS = (
     "rounds",
 )
 GROWTH = ("axis", "value", "method", "ms", "memory_mb", "exponent", "memory_exponent", "network", "device", "rounds")
-KEYS = ["network", "device", "batch_size", "precision", "compiled"]
 
 
 def read_costs() -> pd.DataFrame:
-    """The measured step costs: the columns `COSTS`, a line per network, method, share of images and setting.
+    """The measured step costs: the columns `COSTS`, one row per network, method, share of images, device and precision.
 
     Raises:
         FileNotFoundError: if they were not measured; names the command.
         ValueError: for missing or unknown columns.
     """
-    return read_benchmark("step_cost", COSTS)
+    return _benchmark("step_cost.csv", COSTS)
 
 
 def read_growth() -> pd.DataFrame:
-    """Time and memory against size: the columns `GROWTH`, a line per axis, value and method.
+    """Time and memory against size: the columns `GROWTH`, one row per axis, value and method.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`read_costs`.
     """
-    return read_benchmark("growth", GROWTH)
+    return _benchmark("growth.csv", GROWTH)
 
 
-def read_benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A table that a benchmark wrote.
-
-    Args:
-        name: stem of the file in results/benchmarks.
-        columns: those that it must have, no more and no fewer.
-
-    Raises:
-        FileNotFoundError: if it is missing; names the command that makes it.
-        ValueError: if it has other columns.
-    """
-    path = paths.BENCHMARKS / f"{name}.csv"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `make bench` makes it")
+def _benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
+    path = required(paths.BENCHMARKS / name, "`make bench`")
     frame = pd.read_csv(path)
     files.check_keys(dict.fromkeys(frame.columns), set(columns), path, "column ")
     return frame
 
 
 def run_cost(costs: pd.DataFrame, histories: pd.DataFrame, backbone: str, batch_size: int) -> pd.DataFrame:
-    """What every epoch of some runs cost relative to plain training, from measured steps and recorded shares.
+    """The cost of every epoch of some runs relative to plain training, from measured steps and recorded shares.
 
-    A step's cost at the recorded share of planned images lies on straight lines between those measured: plain
-    training's at 0, then the method's own.
+    Costs are measured at a few shares of masked images. In between they are interpolated linearly, from plain
+    training's cost at share 0 to the method's own at the others.
 
     Args:
-        costs: as from :func:`read_costs`; those on a CPU in float32 count.
+        costs: as from :func:`read_costs`; only those on a CPU, in float32 and not compiled are used.
         histories: one row per epoch of every run of one data set and backbone.
         backbone: the network of these runs.
         batch_size: of these runs.
 
     Returns:
-        The histories' ``method``, ``seed``, ``epoch`` with ``relative`` and ``limit``; without the methods that were
-        not measured, and without rows if the network was not.
+        ``method``, ``seed``, ``epoch`` of the histories with ``relative`` (measured) and ``limit`` (passes counted);
+        no rows for a method or network that was not measured.
     """
     chosen = (costs["network"] == backbone) & (costs["device"] == "cpu") & (costs["batch_size"] == batch_size)
     measured = costs[chosen & (costs["precision"] == "fp32") & ~costs["compiled"]]

@@ -1,28 +1,42 @@
-"""Run records: one JSON file per seed, and the frames that tables and figures are drawn from.
+"""Results of runs: what each run gave, and the tables that hold it.
 
-A record holds what was asked (cell, configuration), what came out (metrics, curves, a summary of the
-training history) and what it depends on (code, packages, data). Nothing in it changes when the same run
-is repeated on the same machine; times, memory and host belong to the provenance file. Frames loop over a
-grid and never list folders, so that a missing record is an error and a stray one is not read.
+The folder of a setting (data set × backbone) holds one table of each kind of `tables` with all its runs, the
+facts that they share in ``config.json``, and ``samples.npz``. A *record* is everything that evaluation says of one
+run. Nothing in it changes when the run is repeated on the same machine; times, memory and host are in
+``provenance.csv``.
+
+Writing, from a stage or into a folder of the ledger (same files, one run)::
+
+    tables.EPOCH_TABLE.update(history.assign(method=..., seed=...), folder, order=grid.methods)      # train
+    records.write_records(evaluated, folder, order=grid.methods)                                      # evaluate
+    samples.write_samples({method: shown}, folder, order=grid.methods)
+    tables.RETRAINING_TABLE.update(rows, folder, order=grid.methods)                                  # retrain
+    tables.JUDGE_TABLE.update(rows, profile_folder, order=grid.datasets)                              # judge
+    tables.keep_provenance(tables.PROVENANCE_TABLE, [{"method": ..., "seed": ..., "stage": "train", **facts}],
+                           folder, order=grid.methods)
+
+Each replaces what is there of the same runs and keeps the others. Reading one folder: `records_in`,
+``EPOCH_TABLE.read(folder)``; reading a whole grid, in its order and with an error for a run that is missing: the
+functions with a ``grid``. A run that is not in the grid is not read.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from workbench.config import files
-from workbench.config.cells import Cell, grid_cells, required
-from workbench.config.paths import GridLike
+from workbench.config.paths import GridLike, ProfilePaths, SettingPaths, grid_settings, pipeline, required
+from workbench.results import shared, tables
+from workbench.results.samples import Samples, samples_in
+from workbench.results.shared import Facts
+from workbench.results.tables import CASCADES, CURVES, RUN, SUMMARY, Table
 
-SCHEMA = 2
-CURVES = ("deletion", "insertion", "random", "judge_deletion", "judge_insertion", "judge_random")
-CASCADES = ("spearman", "ssim")
+T = TypeVar("T")
 # {"fraction": [S], FILL: {name of CURVES: [S], ...}, ...}
 Curves: TypeAlias = Mapping[str, Any]
 # {} or {"layers": [L], ATTRIBUTION: {"spearman": [L], "ssim": [L]}, ...}
@@ -31,17 +45,17 @@ Sanity: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What one seed of one cell gave.
+    """What one run gave.
 
     Attributes:
-        cell: profile, dataset, backbone and method.
+        profile, dataset, backbone, method: their names.
         seed: the seed that data order, initialisation and splits derive from.
         config: the full configuration as nested mappings; kept exactly, never rounded.
         metrics: flat numbers; fractions in [0, 1], losses in nats; NaN where a metric is undefined.
         curves: ``fraction`` (S,) and, for each fill, ``deletion``, ``insertion`` and ``random`` (S,) of the
             network itself and, with ``judge_`` before the name, of the judge on the network's maps.
-        history: flat numbers that sum up the training.
-        code: SHA-256 of the source files that made the record.
+        summary: the numbers `tables.SUMMARY` that sum up the training; see `summarised`.
+        code: fingerprints of the code that made the record, by room.
         packages: versions by package name.
         data: SHA-256 of the data.
         attributions: metrics of each attribution by its name; empty where only the gradient was measured.
@@ -49,13 +63,16 @@ class RunRecord:
             between its maps before and after the layers up to this one are randomised; or empty.
     """
 
-    cell: Cell
+    profile: str
+    dataset: str
+    backbone: str
+    method: str
     seed: int
     config: Mapping[str, Any]
     metrics: Mapping[str, float]
     curves: Curves
-    history: Mapping[str, float]
-    code: str
+    summary: Mapping[str, float]
+    code: Mapping[str, str]
     packages: Mapping[str, str]
     data: str
     attributions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -64,97 +81,172 @@ class RunRecord:
     @property
     def keys(self) -> dict[str, Any]:
         """What identifies the record in a frame."""
-        cell = self.cell
-        return {
-            "dataset": cell.dataset,
-            "backbone": cell.backbone,
-            "method": cell.method,
-            "seed": self.seed,
-        }
+        return {name: getattr(self, name) for name in ("dataset", "backbone", "method", "seed")}
 
     @property
     def fills(self) -> tuple[str, ...]:
         """The fills that its curves were measured with, in alphabetical order."""
         return tuple(sorted(set(self.curves) - {"fraction"}))
 
-    def as_dict(self) -> dict[str, Any]:
-        """The record as it is written: plain types, numbers rounded, ``None`` for NaN."""
-        names = ("metrics", "curves", "history", "attributions", "sanity")
-        numbers = {name: getattr(self, name) for name in names}
-        return {
-            "schema": SCHEMA,
-            "cell": asdict(self.cell) | {"seed": int(self.seed)},
-            "config": files.simplified(self.config, "config", digits=None),
-            "code": self.code,
-            "packages": dict(self.packages),
-            "data": self.data,
-        } | {key: files.simplified(value, key) for key, value in numbers.items()}
+
+def summarised(history: pd.DataFrame) -> dict[str, float]:
+    """The numbers `tables.SUMMARY` of one training: validation accuracy is the best epoch's, which is kept.
+
+    Args:
+        history: one row per epoch, with the columns `tables.EPOCH_COLUMNS`.
+    """
+    best = int(history["validation_accuracy"].argmax())
+    return {
+        "epochs": len(history),
+        "best_epoch": int(history["epoch"].iloc[best]),
+        "validation_accuracy": float(history["validation_accuracy"].iloc[best]),
+        "train_accuracy": float(history["accuracy"].iloc[-1]),
+        "masked_share": float(history["masked_share"].mean()),
+        "final_masked_share": float(history["masked_share"].iloc[-1]),
+        "information_loss": float(history["information_loss"].iloc[-1]),
+    }
 
 
-def write_record(record: RunRecord, path: Path | None = None) -> Path:
-    """Write a record to its own place, or to ``path``; the same record gives the same bytes."""
-    return files.write_json(record.as_dict(), path or record.cell.record_path(record.seed))
+# -- one folder
 
 
-def read_record(path: Path) -> RunRecord:
-    """Read a record.
+def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[str] = ()) -> None:
+    """Write records of one setting: their rows of four tables, and what all runs of the setting share.
+
+    Args:
+        records: at least one, of one setting.
+        folder: of the setting.
+        order: of the methods, as in the grid.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it has another schema, or unknown or missing keys; names file and key.
+        ValueError: if the records differ in what the runs of a setting share (or from those in the folder that
+            stay), or have other metrics; names the file.
     """
-    content = files.read_json(path)
-    schema = content.pop("schema", None)
-    if schema != SCHEMA:
-        raise ValueError(f"{path}: schema is {schema!r}: expected {SCHEMA}; make the record again")
-    files.check_keys(content, {entry.name for entry in fields(RunRecord)} - {"seed"}, path)
-    files.check_keys(content["cell"], {entry.name for entry in fields(Cell)} | {"seed"}, path, "cell.")
-    seed = content["cell"].pop("seed")
-    for part in ("metrics", "history"):
-        content[part] = _numbers(content[part], path, part)
-    measured = content["attributions"].items()
-    content["attributions"] = {name: _numbers(metrics, path, f"attributions.{name}") for name, metrics in measured}
-    _check_curves(content["curves"], path)
-    content["sanity"] = _cascades(content["sanity"], path)
-    return RunRecord(**content | {"cell": Cell(**content["cell"]), "seed": seed})
+    runs = pd.DataFrame([_run(record) | _rounded({**record.metrics, **record.summary}) for record in records])
+    facts = [(record.method, Facts(record.config, record.code, record.packages, record.data)) for record in records]
+    with tables.locked(folder):
+        shared.update(facts, folder, kept=_methods_left(folder, runs))
+        for table, rows in (
+            (tables.CURVE_TABLE, _curve_rows),
+            (tables.ATTRIBUTION_TABLE, _attribution_rows),
+            (tables.SANITY_TABLE, _sanity_rows),
+        ):
+            found = pd.DataFrame([_run(record) | _rounded(row) for record in records for row in rows(record)])
+            empty = pd.DataFrame(columns=[name for name in table.columns if name != "*"])
+            table.update(found if len(found) else empty, folder, order, replaced=runs)
+        tables.RUN_TABLE.update(runs, folder, order)  # the last one: a run that is in it is in all
 
 
-def _numbers(content: Mapping[str, Any], path: Path, where: str) -> dict[str, float]:
-    return {key: _number(value, path, f"{where}.{key}") for key, value in content.items()}
+def records_in(folder: Path) -> list[RunRecord]:
+    """The records of one setting, in the order of its table.
+
+    Raises:
+        FileNotFoundError: if a table is missing.
+        ValueError: for a missing or unknown column or key, or a run without its curves; names the file.
+    """
+    runs = tables.RUN_TABLE.read(folder)
+    facts = shared.read(folder)
+    metrics = [str(name) for name in runs.columns if name not in tables.RUN_TABLE.columns]
+    curves, attributions, sanity = (
+        dict(iter(table.read(folder).groupby(list(RUN))))
+        for table in (tables.CURVE_TABLE, tables.ATTRIBUTION_TABLE, tables.SANITY_TABLE)
+    )
+    records = []
+    for row in runs.to_dict("records"):
+        method, seed = row["method"], row["seed"]
+        for name, known in ((shared.NAME, method in facts), (tables.CURVE_TABLE.name, (method, seed) in curves)):
+            if not known:
+                raise ValueError(f"{folder / name} has no {method}, seed {seed}, which {tables.RUN_TABLE.name} has")
+        config = facts[method].config
+        records.append(
+            RunRecord(
+                profile=config["profile"],
+                dataset=config["dataset"]["name"],
+                backbone=config["backbone"]["name"],
+                method=method,
+                seed=seed,
+                config={**config, "seed": seed},
+                metrics={name: row[name] for name in metrics},
+                curves=_curves(curves[method, seed], folder),
+                summary={name: row[name] for name in SUMMARY},
+                code=facts[method].code,
+                packages=facts[method].packages,
+                data=facts[method].data,
+                attributions=_attributions(attributions.get((method, seed))),
+                sanity=_sanity(sanity.get((method, seed)), folder),
+            )
+        )
+    return records
 
 
-def _number(value: Any, path: Path, where: str) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{path}: {where} is {value!r}: expected a number or null")
-    return value
+def _methods_left(folder: Path, replaced: pd.DataFrame) -> list[str]:
+    """The methods of the runs that stay in a folder when some are replaced."""
+    if not (folder / tables.RUN_TABLE.name).exists():
+        return []
+    runs = tables.RUN_TABLE.read(folder)
+    return runs["method"][~tables.present(runs, replaced, RUN)].unique().tolist()
 
 
-def _check_curves(curves: Curves, path: Path) -> None:
-    points = len(curves.get("fraction", ()))
-    if not points:
-        raise ValueError(f"{path}: key curves.fraction is missing or empty")
-    for fill in sorted(set(curves) - {"fraction"}):
-        files.check_keys(curves[fill], set(CURVES), path, f"curves.{fill}.")
-        for name in CURVES:
-            if len(curves[fill][name]) != points:
-                found = len(curves[fill][name])
-                raise ValueError(f"{path}: curves.{fill}.{name} has {found} points: expected {points}")
+def _run(record: RunRecord) -> dict[str, Any]:
+    return {"method": record.method, "seed": record.seed}
 
 
-def _cascades(sanity: Sanity, path: Path) -> dict[str, Any]:
-    """The sanity part with NaN for null, if every cascade has one number a layer."""
-    layers = sanity.get("layers", [])
-    read: dict[str, Any] = {"layers": layers} if sanity else {}
-    for name in sorted(set(sanity) - {"layers"}):
-        files.check_keys(sanity[name], set(CASCADES), path, f"sanity.{name}.")
-        for key, values in sanity[name].items():
-            where = f"sanity.{name}.{key}"
-            if len(values) != len(layers):
-                raise ValueError(f"{path}: {where} has {len(values)} numbers: expected {len(layers)}")
-            read.setdefault(name, {})[key] = [_number(value, path, where) for value in values]
-    return read
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Every float as it is written; pandas rounds a number that ends in a five otherwise."""
+    return {key: round(float(value), files.DIGITS) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def _curve_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for fill in record.fills:
+        points = zip(record.curves["fraction"], *(record.curves[fill][name] for name in CURVES), strict=True)
+        for fraction, *scores in points:
+            yield {"fill": fill, "fraction": fraction} | dict(zip(CURVES, scores, strict=True))
+
+
+def _curves(rows: pd.DataFrame, folder: Path) -> Curves:
+    curves: dict[str, Any] = {}
+    for fill, points in rows.groupby("fill"):
+        fractions = points["fraction"].tolist()
+        if fractions != curves.setdefault("fraction", fractions):
+            method, seed = points[list(RUN)].iloc[0]
+            raise ValueError(f"{folder / 'curves.csv'}: {method}, seed {seed}: fills differ in their fractions")
+        curves[str(fill)] = {name: points[name].tolist() for name in CURVES}
+    return curves
+
+
+def _attribution_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for name in sorted(record.attributions):
+        yield {"attribution": name} | dict(record.attributions[name])
+
+
+def _attributions(rows: pd.DataFrame | None) -> dict[str, dict[str, float]]:
+    if rows is None:
+        return {}
+    measured = rows.drop(columns=list(RUN)).set_index("attribution").to_dict("index")
+    return {str(name): {str(key): value for key, value in metrics.items()} for name, metrics in measured.items()}
+
+
+def _sanity_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
+    for name in sorted(set(record.sanity) - {"layers"}):
+        cascade = record.sanity[name]
+        for layer, *values in zip(record.sanity["layers"], *(cascade[key] for key in CASCADES), strict=True):
+            yield {"attribution": name, "layer": layer} | dict(zip(CASCADES, values, strict=True))
+
+
+def _sanity(rows: pd.DataFrame | None, folder: Path) -> Sanity:
+    sanity: dict[str, Any] = {}
+    if rows is None:
+        return sanity
+    for name, cascade in rows.groupby("attribution"):
+        layers = cascade["layer"].tolist()
+        if layers != sanity.setdefault("layers", layers):
+            method, seed = cascade[list(RUN)].iloc[0]
+            raise ValueError(f"{folder / 'sanity.csv'}: {method}, seed {seed}: attributions differ in their layers")
+        sanity[str(name)] = {key: cascade[key].tolist() for key in CASCADES}
+    return sanity
+
+
+# -- a whole grid
 
 
 def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
@@ -162,17 +254,19 @@ def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
 
     Raises:
         FileNotFoundError: if one is missing; names it and the command that makes it.
-        ValueError: if one is not what its place says, or has other metrics than the first.
+        ValueError: if a folder holds another setting, or other metrics than the first.
     """
     records: list[RunRecord] = []
-    for cell, seed in product(grid_cells(grid), grid.seeds):
-        path = required(cell.record_path(seed), cell, "evaluate")
-        record = read_record(path)
-        if (record.cell, record.seed) != (cell, seed):
-            raise ValueError(f"{path} is the record of {record.cell}, seed {record.seed}: in the wrong place")
-        if records:
-            files.check_keys(record.metrics, set(records[0].metrics), path, "metrics.")
-        records.append(record)
+    for setting in grid_settings(grid):
+        path = required(setting.runs, setting.made_by("evaluate"))
+        found = records_in(setting.folder)
+        for record in found[:1]:
+            if SettingPaths(record.profile, record.dataset, record.backbone) != setting:
+                held = f"{record.profile}, {record.dataset}, {record.backbone}"
+                raise ValueError(f"{setting.config} is of {held}: in the wrong place")
+        by_run = {(record.method, record.seed): record for record in found}
+        records += [_run_of(by_run, run, path, setting, "evaluate") for run in product(grid.methods, grid.seeds)]
+        files.check_keys(records[-1].metrics, set(records[0].metrics), path, "column ")
     return tuple(records)
 
 
@@ -186,13 +280,7 @@ def attributions_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 
     Records without attributions have no rows; without any row the frame is empty.
     """
-    return pd.DataFrame(
-        [
-            record.keys | {"attribution": name} | dict(metrics)
-            for record in records
-            for name, metrics in record.attributions.items()
-        ]
-    )
+    return pd.DataFrame([record.keys | row for record in records for row in _attribution_rows(record)])
 
 
 def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -206,45 +294,80 @@ def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_records(grid: GridLike) -> pd.DataFrame:
-    """`metrics_frame` of all records of a grid."""
-    return metrics_frame(load_records(grid))
-
-
-def read_curves(grid: GridLike) -> pd.DataFrame:
-    """`curves_frame` of all records of a grid."""
-    return curves_frame(load_records(grid))
-
-
 def read_histories(grid: GridLike) -> pd.DataFrame:
-    """One row per epoch of every run of a grid: dataset, backbone, method, seed, then the history's columns.
+    """One row per epoch of every run of a grid: dataset, backbone, method, seed, then `tables.EPOCH_COLUMNS`.
 
     Raises:
         FileNotFoundError: if one is missing; names it and the command that makes it.
+        ValueError: for unknown or missing columns.
     """
-    frames = []
-    for cell, seed in product(grid_cells(grid), grid.seeds):
-        history = files.read_history(required(cell.history_path(seed), cell, "train"))
-        history.insert(0, "dataset", cell.dataset)
-        history.insert(1, "backbone", cell.backbone)
-        history.insert(2, "method", cell.method)
-        history.insert(3, "seed", seed)
-        frames.append(history)
-    return pd.concat(frames, ignore_index=True)
+    return _of_grid(tables.EPOCH_TABLE, grid, grid_settings(grid), "train")
 
 
-def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, files.Samples]:
+def read_retraining(grid: GridLike, settings: Sequence[str]) -> pd.DataFrame:
+    """DiffROAR of every run of some settings of a grid: dataset, backbone, method, seed, level, top, bottom, diffroar.
+
+    Args:
+        grid: of the profile.
+        settings: names ``DATASET-BACKBONE``; without any, the frame has no rows.
+
+    Raises:
+        FileNotFoundError: if one is missing; names it and the command that makes it.
+        ValueError: for unknown or missing columns.
+    """
+    chosen = [setting for setting in grid_settings(grid) if setting.name in settings]
+    return _of_grid(tables.RETRAINING_TABLE, grid, chosen, "retrain")
+
+
+def read_judges(grid: GridLike) -> pd.DataFrame:
+    """One row per data set of a grid: the columns `tables.JUDGE`.
+
+    Raises:
+        FileNotFoundError: if one is missing; names it and the command that makes it.
+        ValueError: for unknown or missing columns.
+    """
+    command = f"`dvc repro {pipeline(grid.profile)}judge`"
+    path = required(ProfilePaths(grid.profile).judges, command)
+    judges = tables.JUDGE_TABLE.read(path.parent).set_index("dataset", drop=False)
+    for dataset in grid.datasets:
+        if dataset not in judges.index:
+            raise FileNotFoundError(f"{path} has no judge of {dataset}: {command} makes it")
+    return judges.loc[list(grid.datasets)].reset_index(drop=True)
+
+
+def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, Samples]:
     """The samples of every method on one data set and backbone.
 
     Raises:
         FileNotFoundError: if one is missing; names it and the command that makes it.
         ValueError: if the methods do not show the same images.
     """
-    samples: dict[str, files.Samples] = {}
+    setting = SettingPaths(grid.profile, dataset, backbone)
+    found = samples_in(required(setting.samples, setting.made_by("evaluate")).parent)
     for method in grid.methods:
-        cell = Cell(grid.profile, dataset, backbone, method)
-        path = required(cell.samples_path, cell, "evaluate")
-        samples[method] = files.read_samples(path)
-        if not np.array_equal(samples[method].images, samples[grid.methods[0]].images):
-            raise ValueError(f"{path} shows other images than those of {grid.methods[0]}")
-    return samples
+        if method not in found:
+            raise FileNotFoundError(f"{setting.samples} has no {method}: {setting.made_by('evaluate')} makes it")
+        if not np.array_equal(found[method].images, found[grid.methods[0]].images):
+            raise ValueError(f"{setting.samples}: {method} shows other images than {grid.methods[0]}")
+    return {method: found[method] for method in grid.methods}
+
+
+def _of_grid(table: Table, grid: GridLike, settings: Iterable[SettingPaths], stage: str) -> pd.DataFrame:
+    """The rows of a grid's runs on some settings, in the grid's order."""
+    parts = []
+    for setting in settings:
+        path = required(setting.folder / table.name, setting.made_by(stage))
+        by_run = dict(iter(table.read(setting.folder).groupby(list(RUN))))
+        runs = [_run_of(by_run, run, path, setting, stage) for run in product(grid.methods, grid.seeds)]
+        part = pd.concat(runs)
+        part.insert(0, "dataset", setting.dataset)
+        part.insert(1, "backbone", setting.backbone)
+        parts.append(part)
+    empty = pd.DataFrame(columns=["dataset", "backbone", *table.columns])
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def _run_of(by_run: Mapping[Any, T], run: tuple[str, int], path: Path, setting: SettingPaths, stage: str) -> T:
+    if run not in by_run:
+        raise FileNotFoundError(f"{path} has no {run[0]}, seed {run[1]}: {setting.made_by(stage)} makes it")
+    return by_run[run]

@@ -84,7 +84,7 @@ def _own(configs: Sequence[Mapping[str, Any]], block: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for config in configs:
         found = config[block] | found
-    for config in configs:
+    for config in reversed(configs):
         found |= _without(config[block], *config["method"][block])
     return found
 

@@ -1,7 +1,8 @@
 """Comparisons paired over seeds.
 
 Two methods that share a seed share initialisation, subset, validation split and order of the data, so the
-differences are taken seed by seed. Degenerate cases have defined answers and give no warnings:
+differences are taken seed by seed. Tests and intervals are SciPy's; degenerate cases, which it leaves undefined or
+warns of, have defined answers here:
 
 - one seed: no spread, so sd, interval, effect size and both p-values are NaN;
 - all differences equal and not zero: the interval is that one value, the t-test's p is 0 and the effect
@@ -121,17 +122,17 @@ def shifted(
     better: Literal["higher", "lower"] = "higher",
     margin: float = 0.0,
 ) -> PairedComparison:
-    """Compare a method with a reference that it may be worse than by less than a margin.
+    """Compare a method with a reference, where being worse by less than a margin still counts as not worse.
 
     Args:
         values, reference: one of each per seed.
         better: whether a higher or a lower value is an improvement.
-        margin: how much worse still counts as not worse, in the values' own unit; 0 or more.
+        margin: in the values' own unit; 0 or more.
 
     Returns:
         ``difference``, ``low`` and ``high`` are of the improvement d (positive where the method is better);
-        both p-values and the effect size are of d + margin against zero. A small p says that d is not
-        -margin; on which side of it the method is, ``difference`` says.
+        both p-values and the effect size are of d + margin against zero. A small p says that d differs from
+        -margin; compare ``difference`` with it to see in which direction.
 
     Raises:
         ValueError: as `compare`; also for a negative margin.
@@ -153,9 +154,9 @@ def _t_statistics(difference: npt.NDArray[np.float64]) -> tuple[float, float, fl
     if sd < EQUAL:
         same = abs(mean) < EQUAL
         return mean, mean, float(same), 0.0 if same else math.copysign(math.inf, mean)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
-    p_value = 2 * float(stats.t.sf(abs(mean) / sd * math.sqrt(n), n - 1))
-    return mean - half, mean + half, p_value, mean / sd
+    test = stats.ttest_1samp(difference, 0.0)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return float(low), float(high), float(test.pvalue), mean / sd
 
 
 def _wilcoxon(difference: npt.NDArray[np.float64]) -> float:
@@ -177,9 +178,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def pairs(methods: Sequence[str], references: Sequence[str] | None = None) -> Iterator[Pair]:
-    """Every pair of a method and a reference, each once: of two references the later is the method.
+    """Every pair of a method and a reference once; of two references, the later one in ``methods`` is the method.
 
-    Every method is a reference if ``references`` is None.
+    With ``references`` None, every method is a reference.
     """
     references = methods if references is None else references
     for index, method in enumerate(methods):
@@ -225,7 +226,7 @@ def comparisons_frame(compared: dict[Pair, PairedComparison]) -> pd.DataFrame:
 
 
 def measured(frame: pd.DataFrame, metric: str) -> bool:
-    """Whether a metric is there and defined in every row."""
+    """Whether the frame has a metric, defined in every row."""
     return metric in frame and not frame[metric].isna().any()
 
 

@@ -97,7 +97,7 @@ class Table:
             if frame[name].dtype == bool or not pd.api.types.is_numeric_dtype(frame[name]):
                 numbers = pd.to_numeric(frame[name], errors="coerce")
                 wrong = frame[name][numbers.isna() & frame[name].notna()]
-                shown = repr(wrong.iloc[0]) if len(wrong) else f"of type {frame[name].dtype}"
+                shown = repr(wrong.iloc[0]) if len(wrong) else f"values of type {frame[name].dtype}"
                 raise ValueError(f"{path}: column {name} holds {shown}: expected numbers")
             if np.isinf(frame[name]).any():
                 raise ValueError(f"{path}: column {name} holds an infinite number: expected finite ones, or NaN")

@@ -1,4 +1,4 @@
-"""Compares regenerated tables with the committed ones: the same study on another machine.
+"""Compare regenerated results with the committed ones: the same study on another machine.
 
 On one machine the tables are equal byte for byte. Across machines and versions the last bits of arithmetic
 differ, training amplifies them, and a network differs as if it had another seed. So a mean over seeds is held
@@ -21,25 +21,26 @@ from workbench.config.profile import load_grid
 from workbench.results import records as results
 
 TOLERANCE = 4.0
-FLOOR = 0.01  # differences of means below one point (or 0.01 nats) are never an alarm
-CELL = ["dataset", "backbone", "method"]
+FLOOR = 0.01  # differences of means below one percentage point (or 0.01 nats) are accepted
+METHOD = ["dataset", "backbone", "method"]
 
 
 def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """Every metric of every cell whose mean moved further than its spread explains.
+    """Every mean over seeds that moved further than its spread explains.
 
     Args:
-        ours, theirs: one row a run: dataset, backbone, method, seed and metrics, as ``results.metrics_frame``.
+        ours, theirs: one row per run: dataset, backbone, method, seed and metrics, as from `metrics_frame`.
 
     Returns:
-        One row a deviation: cell, metric, both means, and the difference in standard errors; empty if none.
+        One row per deviation: dataset, backbone, method, metric, both means, and their difference in standard
+        errors; empty if none.
 
     Raises:
-        ValueError: if the two do not hold the same cells and metrics.
+        ValueError: if the two do not hold the same settings, methods and metrics.
     """
     both = _means(ours).add_suffix("_ours").join(_means(theirs).add_suffix("_committed"), how="outer")
     if both["count_ours"].isna().any() or both["count_committed"].isna().any():
-        raise ValueError("the two sets of records hold other cells or metrics: compare runs of the same parameters")
+        raise ValueError("the two hold other settings, methods or metrics: compare runs of the same parameters")
     difference = (both["mean_ours"] - both["mean_committed"]).abs()
     error = (both["error_ours"] ** 2 + both["error_committed"] ** 2) ** 0.5
     undefined = both["mean_ours"].isna() != both["mean_committed"].isna()
@@ -53,46 +54,44 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every cell."""
-    long = frame.drop(columns="seed").melt(id_vars=CELL, var_name="metric")
-    means = long.groupby([*CELL, "metric"])["value"].agg(["mean", "sem", "count"])
+    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every method."""
+    long = frame.drop(columns="seed").melt(id_vars=METHOD, var_name="metric")
+    means = long.groupby([*METHOD, "metric"])["value"].agg(["mean", "sem", "count"])
     return means.rename(columns={"sem": "error"}).fillna({"error": 0.0})
 
 
-def committed_records(profile: str, revision: str) -> pd.DataFrame:
-    """The metrics of a profile's records at a revision of this repository.
+def committed_metrics(profile: str, revision: str) -> pd.DataFrame:
+    """The metrics of a profile's runs at a revision of this repository.
 
     Raises:
-        ValueError: if the revision or the records in it do not exist.
+        ValueError: if the revision does not exist or has no results of the profile.
     """
-    folder = paths.ProfilePaths(profile).records.relative_to(paths.ROOT).as_posix()
+    folder = paths.ProfilePaths(profile).results.relative_to(paths.ROOT).as_posix()
     command = ["git", "-C", str(paths.ROOT), "archive", "--format=zip", revision, folder]
     archive = subprocess.run(command, capture_output=True, check=False)
     if archive.returncode:
-        raise ValueError(f"no records of {profile!r} at {revision!r}: {archive.stderr.decode().strip()}")
-    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(io.BytesIO(archive.stdout)) as files:
-        files.extractall(scratch)
-        found = sorted(Path(scratch, folder).glob("*/*/*/*.json"))
-        return results.metrics_frame([results.read_record(path) for path in found])
+        raise ValueError(f"no results of {profile!r} at {revision!r}: {archive.stderr.decode().strip()}")
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(io.BytesIO(archive.stdout)) as content:
+        content.extractall(scratch)
+        settings = [path.parent for path in sorted(Path(scratch, folder).glob("*/runs.csv"))]
+        return results.metrics_frame([record for setting in settings for record in results.records_in(setting)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints what moved; the exit code is 1 if anything did, 2 if there is nothing to compare."""
-    parser = argparse.ArgumentParser(description="Compare this machine's records with the committed ones.")
+    """Print what moved; the exit code is 1 if anything did, 2 if there is nothing to compare."""
+    parser = argparse.ArgumentParser(description="Compare the results of this machine with the committed ones.")
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--revision", default="HEAD", help="commit to compare with")
     asked = parser.parse_args(arguments)
     try:
-        ours = results.read_records(load_grid(asked.profile))
-        moved = compare(ours, committed_records(asked.profile, asked.revision))
+        ours = results.metrics_frame(results.load_records(load_grid(asked.profile)))
+        moved = compare(ours, committed_metrics(asked.profile, asked.revision))
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    metrics = len(ours.columns) - len(CELL) - 1
-    print(
-        f"{metrics} metrics in {len(ours.groupby(CELL))} cells, {asked.profile} against {asked.revision}: ",
-        end="",
-    )
+    metrics, settings = len(ours.columns) - len(METHOD) - 1, len(ours.groupby(METHOD[:2]))
+    counted = f"{metrics} metrics of {ours['method'].nunique()} methods in {settings} settings"
+    print(f"{counted}, {asked.profile} against {asked.revision}: ", end="")
     if moved.empty:
         print(f"all means within {TOLERANCE:g} standard errors (or {FLOOR:g}).")
         return 0

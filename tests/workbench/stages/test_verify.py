@@ -1,4 +1,4 @@
-"""Comparing records with committed ones: by their spread over seeds, through a repository of their own."""
+"""Comparing results with committed ones: by their spread over seeds, through a repository of their own."""
 
 import itertools
 import math
@@ -10,19 +10,18 @@ import pytest
 import synthetic
 
 from workbench.config import paths
-from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import Grid
 from workbench.results import records as results
 from workbench.stages import verify
 
 
 def runs(accuracy: dict[str, list[float]], **other: list[float]) -> pd.DataFrame:
-    """Records of one network; accuracy (and other metrics) by method and seed."""
+    """Runs of one setting; accuracy (and other metrics) by method and seed."""
     rows = []
     for method, values in accuracy.items():
         for seed, value in enumerate(values):
-            cell = {"dataset": "mnist", "backbone": "net", "method": method, "seed": seed, "accuracy": value}
-            rows.append(cell | {name: numbers[seed] for name, numbers in other.items()})
+            run = {"dataset": "mnist", "backbone": "net", "method": method, "seed": seed, "accuracy": value}
+            rows.append(run | {name: numbers[seed] for name, numbers in other.items()})
     return pd.DataFrame(rows)
 
 
@@ -39,7 +38,7 @@ def moved_by(plain: float = 0.0, sgt: float = 0.0) -> pd.DataFrame:
     return verify.compare(runs(ours), runs(THEIRS))
 
 
-def test_equal_records_have_not_moved() -> None:
+def test_equal_results_have_not_moved() -> None:
     assert moved_by().empty
 
 
@@ -75,7 +74,7 @@ def test_a_single_seed_has_no_spread_of_its_own() -> None:
         assert len(verify.compare(ours, runs(THEIRS))) == count
 
 
-def test_every_metric_of_every_cell_is_compared() -> None:
+def test_every_metric_of_every_method_is_compared() -> None:
     theirs, ours = runs(THEIRS, nll=[0.5, 0.6, 0.5, 0.6]), runs(THEIRS, nll=[1.5, 1.6, 1.5, 1.6])
     moved = verify.compare(ours, theirs)
     assert list(zip(moved["method"], moved["metric"], strict=True)) == [("plain", "nll"), ("sgt", "nll")]
@@ -98,11 +97,13 @@ def test_an_undefined_metric_has_moved_if_it_was_defined() -> None:
         runs(THEIRS, nll=[0.1] * 4),
         runs({"plain": THEIRS["plain"], "sgt_improved": THEIRS["sgt"]}),
     ],
-    ids=["a cell less", "a cell more", "a metric more", "another method"],
+    ids=["a method less", "a method more", "a metric more", "another method"],
 )
-def test_other_cells_or_metrics_cannot_be_compared(other: pd.DataFrame) -> None:
+def test_other_methods_or_metrics_cannot_be_compared(other: pd.DataFrame) -> None:
     for ours, theirs in itertools.permutations([other, runs(THEIRS)]):
-        with pytest.raises(ValueError, match="hold other cells or metrics: compare runs of the same parameters"):
+        with pytest.raises(
+            ValueError, match="hold other settings, methods or metrics: compare"
+        ):
             verify.compare(ours, theirs)
 
 
@@ -119,56 +120,62 @@ AXES = synthetic.Axes(methods=("plain", "sgt"))
 
 @pytest.fixture
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
-    """A repository with the records of two methods and three seeds committed, and nothing else."""
+    """A repository with the results of two methods and three seeds committed, and nothing else."""
     root = tmp_path / "repository"
     grid = synthetic.lay_out(root, monkeypatch, AXES)
     write(grid)
     git(root, "init", "-q")
+    (root / ".gitignore").write_text("/scratch/\n")
     git(root, "add", ".")
     git(root, "commit", "-q", "-m", "first")
     return grid
 
 
 def write(grid: Grid, **metrics: float) -> None:
-    for cell in grid_cells(grid):
-        for seed in grid.seeds:
-            results.write_record(synthetic.run_record(cell, seed, **metrics if cell.method == "sgt" else {}))
+    """The records of the grid, with some metrics of sgt as given."""
+    for setting in paths.grid_settings(grid):
+        names = (grid.profile, setting.dataset, setting.backbone)
+        records = [
+            synthetic.run_record(synthetic.Network(*names, method), seed, **metrics if method == "sgt" else {})
+            for method in grid.methods
+            for seed in grid.seeds
+        ]
+        results.write_records(records, setting.folder, grid.methods)
 
 
-def test_committed_records_are_those_of_the_revision_and_not_of_the_folder(grid: Grid) -> None:
-    committed = results.read_records(grid)
+def here(grid: Grid) -> pd.DataFrame:
+    return results.metrics_frame(results.load_records(grid))
+
+
+def test_committed_results_are_those_of_the_revision_and_not_of_the_folder(grid: Grid) -> None:
+    committed = here(grid)
     write(grid, accuracy=0.5)
-    (paths.ROOT / "results" / "laptop" / "records" / "stray").mkdir()
-    found = verify.committed_records("laptop", "HEAD")
-    keys = ["method", "seed"]
-    pd.testing.assert_frame_equal(
-        found.sort_values(keys, ignore_index=True), committed.sort_values(keys, ignore_index=True)
-    )
-    assert set(results.read_records(grid).query("method == 'sgt'")["accuracy"]) == {0.5}
+    pd.testing.assert_frame_equal(verify.committed_metrics("laptop", "HEAD"), committed)
+    assert set(here(grid).query("method == 'sgt'")["accuracy"]) == {0.5}
     git(paths.ROOT, "commit", "-aqm", "second")
-    assert set(verify.committed_records("laptop", "HEAD").query("method == 'sgt'")["accuracy"]) == {0.5}
-    pd.testing.assert_frame_equal(verify.committed_records("laptop", "HEAD~1"), found)
+    assert set(verify.committed_metrics("laptop", "HEAD").query("method == 'sgt'")["accuracy"]) == {0.5}
+    pd.testing.assert_frame_equal(verify.committed_metrics("laptop", "HEAD~1"), committed)
 
 
-@pytest.mark.parametrize(("profile", "revision"), [("laptop", "no-such-branch"), ("laptop", "HEAD~7")])
-def test_a_revision_that_does_not_exist_is_named(grid: Grid, profile: str, revision: str) -> None:
-    with pytest.raises(ValueError, match=f"no records of 'laptop' at '{revision}': "):
-        verify.committed_records(profile, revision)
+@pytest.mark.parametrize("revision", ["no-such-branch", "HEAD~7"])
+def test_a_revision_that_does_not_exist_is_named(grid: Grid, revision: str) -> None:
+    with pytest.raises(ValueError, match=f"no results of 'laptop' at '{revision}': "):
+        verify.committed_metrics("laptop", revision)
 
 
-def test_a_profile_without_committed_records_is_named(grid: Grid) -> None:
+def test_a_profile_without_committed_results_is_named(grid: Grid) -> None:
     folder = paths.ROOT / "paper"
     folder.mkdir()
     (folder / "params.yaml").write_text((paths.ROOT / "params.yaml").read_text())
-    with pytest.raises(ValueError, match="no records of 'paper' at 'HEAD': "):
-        verify.committed_records("paper", "HEAD")
+    with pytest.raises(ValueError, match="no results of 'paper' at 'HEAD': "):
+        verify.committed_metrics("paper", "HEAD")
 
 
 def test_the_command_says_that_nothing_moved(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main([]) == 0
-    metrics = len(synthetic.run_record(Cell("laptop", "mnist", "two_conv_small", "sgt"), 0).metrics)
+    metrics = len(results.load_records(grid)[0].metrics)
     told = capsys.readouterr().out
-    assert told.startswith(f"{metrics} metrics in 2 cells, laptop against HEAD: all means within 4 standard errors")
+    assert told.startswith(f"{metrics} metrics of 2 methods in 1 settings, laptop against HEAD: all means within 4")
 
 
 def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,8 +190,9 @@ def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[
     assert verify.main([]) == 0 and verify.main(["--revision", "HEAD~1"]) == 1
 
 
-def test_a_record_that_is_missing_here_is_named(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
-    lost = Cell("laptop", "fashion_mnist", "resnet10_narrow", "sgt").record_path(2)
-    lost.unlink()
+def test_a_run_that_is_missing_here_is_named(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    (setting,) = paths.grid_settings(grid)
+    lines = setting.runs.read_text().splitlines(keepends=True)
+    setting.runs.write_text("".join(lines[:-1]))
     assert verify.main([]) == 2
-    assert "2.json is missing: `dvc repro evaluate@" in capsys.readouterr().err
+    assert "runs.csv has no sgt, seed 2: `dvc repro evaluate@" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""Samples: one file per setting, method by method."""
+
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic import Network, samples
+
+from workbench.config import paths
+from workbench.results.samples import Samples, samples_in, write_samples
+
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    return tmp_path
+
+
+def same(one: Samples, other: Samples) -> bool:
+    pairs = [(getattr(one, part.name), getattr(other, part.name)) for part in fields(Samples)]
+    return all(np.array_equal(first, second) and first.dtype == second.dtype for first, second in pairs)
+
+
+def test_samples_come_back_method_by_method_and_have_the_same_bytes_seconds_later(root: Path) -> None:
+    made = {method: samples(replace(NETWORK, method=method)) for method in ("sgt", "smoot", "other")}
+    first = write_samples(made, root, ("smoot", "sgt")).read_bytes()
+    time.sleep(2.1)  # a zip's time stamps count in steps of two seconds
+
+    assert write_samples({"sgt": made["sgt"]}, root, ("smoot", "sgt")).read_bytes() == first
+    found = samples_in(root)
+    assert list(found) == ["smoot", "sgt", "other"]
+    assert all(same(found[method], made[method]) for method in made)
+    changed = replace(made["sgt"], saliency=2 * made["sgt"].saliency)
+    write_samples({"sgt": changed}, root, ("smoot", "sgt"))
+    assert same(samples_in(root)["sgt"], changed) and same(samples_in(root)["smoot"], made["smoot"])
+
+
+def test_samples_with_other_arrays_are_an_error(root: Path) -> None:
+    np.savez(root / "samples.npz", **{"plain/images": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"samples\.npz: key array plain/attribution_names is missing"):
+        samples_in(root)
+
+
+@pytest.mark.parametrize("name", ["labels", "predictions", "saliency", "gradient_edges"])
+def test_samples_must_fit_each_other(name: str) -> None:
+    made = samples(NETWORK)
+    with pytest.raises(ValueError, match=f"{name} has shape"):
+        replace(made, **{name: getattr(made, name)[:-1]})
+
+
+def test_saliency_must_be_magnitudes() -> None:
+    made = samples(NETWORK)
+    with pytest.raises(ValueError, match="saliency has negative or undefined values"):
+        replace(made, saliency=-made.saliency)
