@@ -171,5 +171,5 @@ def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
 def in_this_process(
     function: Callable[[Any, Any], Any], tasks: Sequence[Any], *, workers: int, describe: str, steps: int
 ) -> list[Any]:
-    """Stands for `run_seeds` where nothing depends on the worker processes."""
+    """Stands for `run_tasks` where nothing depends on the worker processes."""
     return [function(task, silent) for task in tasks]

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from workbench.runner import ledger
-from workbench.runner.pool import Report, run_seeds
+from workbench.runner.pool import Report, run_tasks
 
 STEPS = 6
 
@@ -78,14 +78,14 @@ def resumable(task: Path, report: Report) -> str:
         return state.read_text()
 
 
-PATIENCE = 120  # seconds that a busy machine may take for anything
+TIMEOUT = 120  # seconds that a busy machine may take for anything
 
 
 def await_file(file: Path, length: int = 1) -> str:
     """The file's content, once it is that long."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not (file.exists() and len(file.read_text()) >= length):
-        assert time.monotonic() < end, f"no {file} after {PATIENCE} s"
+        assert time.monotonic() < end, f"no {file} after {TIMEOUT} s"
         time.sleep(0.01)
     return file.read_text()
 
@@ -100,7 +100,7 @@ def running(pid: int) -> bool:
 
 def ends(pid: int) -> bool:
     """Whether the process ends soon."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while running(pid) and time.monotonic() < end:
         time.sleep(0.05)
     return not running(pid)
@@ -146,7 +146,7 @@ def main(name: str, *texts: str) -> None:
         claim(Path(texts[0]), *texts[1:])
     else:
         tasks = [Path(text) for text in texts]
-        print(run_seeds(getattr(working, name), tasks, workers=2, describe="d", steps=STEPS))
+        print(run_tasks(getattr(working, name), tasks, workers=2, describe="d", steps=STEPS))
 
 
 if __name__ == "__main__":

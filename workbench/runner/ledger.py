@@ -1,10 +1,10 @@
-"""Resumable work: finished seeds are found again, unfinished ones go on, two processes never share one.
+"""Resumable work: finished jobs are found again, unfinished ones go on, two processes never share one.
 
-An entry of the ledger is the folder ``scratch/ledger/STAGE/CELL/SEED-KEY``; the key says what the result
-depends on (configuration, source code, torch, device type, threads), so an entry never goes stale. A work
-function claims its entry inside the worker process, so that the lock is held by the process that writes::
+An entry of the ledger is the folder ``scratch/ledger/STAGE/PLACE/SEED-KEY``; the key says what the result depends on
+(parameters, code, torch, device type, threads, data), so an entry never goes stale. A worker process claims its entry
+itself, so that the lock is held by the process that writes::
 
-    with claim("train", "mnist/two_conv_small/sgt", seed, key) as entry:
+    with claim("train", "laptop/mnist-two_conv_small/sgt", seed, key) as entry:
         if not entry.finished:
             ...  # go on from what is in entry.folder; write files with files.replacing
             entry.finish()
@@ -12,39 +12,39 @@ function claims its entry inside the worker process, so that the lock is held by
 ``SMOOT_LEDGER=off`` empties a folder when it is claimed: the work starts afresh.
 """
 
-import fcntl
 import hashlib
 import json
 import os
+import platform
+import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from workbench.config import files, paths
-from workbench.runner.closure import code_hash, source_files
-from workbench.runner.pool import run_seeds
-
-__all__ = ["Entry", "claim", "code_hash", "entry_key", "run_seeds", "source_files"]
 
 
-def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, extra: str = "") -> str:
+def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, data: str = "") -> str:
     """A short name for everything that a result depends on, the installed torch included.
 
     Args:
         stage: name of the stage.
         config: the parameters, as plain numbers, texts, lists and mappings.
-        code: :func:`code_hash` of the modules that do the work.
+        code: the fingerprint of the rooms that do the work.
         device: the device's type, not its number.
         threads: threads of one process; another number gives other weights.
-        extra: anything else, such as the hash of the data.
+        data: hashes of the data and of the files that the work starts from.
     """
-    facts = {"stage": stage, "config": config, "code": code, "device": device, "threads": threads}
-    text = json.dumps(facts | {"extra": extra, "torch": version("torch")}, sort_keys=True, allow_nan=False)
+    facts = {"stage": stage, "config": config, "code": code, "device": device, "threads": threads, "data": data}
+    text = json.dumps(facts | {"torch": version("torch")}, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -68,25 +68,24 @@ class Entry:
 
 
 @contextmanager
-def claim(stage: str, cell: str, seed: int, key: str) -> Iterator[Entry]:
-    """The entry of one seed, for this process alone; another claimant waits until the block ends.
+def claim(stage: str, place: str, seed: int, key: str) -> Iterator[Entry]:
+    """The entry of one job, for this process alone; another claimant waits until the block ends.
 
     The lock goes with the process, however it ends, so nothing has to be cleaned up after a crash. Parts
     of files that a killed process left are removed.
 
     Raises:
-        ValueError: if stage or cell lead out of the ledger, or ``SMOOT_LEDGER`` is neither on nor off.
+        ValueError: if stage or place lead out of the ledger, or ``SMOOT_LEDGER`` is neither on nor off.
     """
     mode = os.environ.get("SMOOT_LEDGER") or "on"
     if mode not in ("on", "off"):
         raise ValueError(f"SMOOT_LEDGER is {mode!r}: expected on or off")
-    place = Path(stage, cell)
-    if place.is_absolute() or ".." in place.parts:
-        raise ValueError(f"{stage!r}, {cell!r} lead out of the ledger: expected names as in DATASET/BACKBONE")
-    folder = paths.LEDGER / place / f"{seed}-{key}"
+    inside = Path(stage, place)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ValueError(f"{stage!r}, {place!r} lead out of the ledger: expected names as in PROFILE/SETTING/METHOD")
+    folder = paths.LEDGER / inside / f"{seed}-{key}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(folder.with_name(f".{folder.name}.lock"))
-    with lock:
+    with _locked(folder):
         if mode == "off":
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
@@ -95,19 +94,19 @@ def claim(stage: str, cell: str, seed: int, key: str) -> Iterator[Entry]:
         yield Entry(folder)
 
 
-def _lock(file: Path) -> TextIO:
-    """The opened lock file, locked; closing it, or the end of the process, releases the lock."""
-    while True:
-        lock = file.open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process works on {file.parent.name}/{file.stem[1:]}: waiting", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        # `make clean` may have removed the file meanwhile: then the lock is on a file that nobody else opens.
-        if file.exists() and os.path.samestat(file.stat(), os.fstat(lock.fileno())):
-            return lock
-        lock.close()
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock beside a folder; say so where another process holds it, and wait."""
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process works on {folder.parent.name}/{folder.name}: waiting", file=sys.stderr, flush=True)
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -117,3 +116,55 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def provenance(key: str, *, seconds: float) -> dict[str, Any]:
+    """Where and at what cost this process made a result: facts that differ from run to run and are never an input.
+
+    Args:
+        key: the ledger key of the work; equal keys mean equal results.
+        seconds: wall time of the work in this process; less than the whole if it was taken up again.
+
+    Returns:
+        key, seconds, peak_memory_mb (MiB: of the accelerator if one was used, else resident), device, cores, system,
+        python, commit (None outside a git checkout).
+    """
+    import torch
+
+    cuda = torch.cuda.is_initialized()  # it was used, not only there
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _resident_mb()
+    return {
+        "key": key,
+        "seconds": round(seconds, 2),
+        "peak_memory_mb": round(peak, 1),
+        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "commit": _commit(),
+    }
+
+
+def _resident_mb() -> float:
+    """Peak resident memory of this process in MiB (Linux counts in KiB, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The checked-out commit, or None outside a git checkout."""
+    command = ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,30 +1,31 @@
 """One function over many tasks, in processes of one thread each, with progress and an end for every error.
 
-Every task runs in a spawned process, also with one worker, so that results never depend on the number of
-workers; what a process did before must not matter to the function. Ctrl-C ends the workers; when this
-process dies in whatever way, they end by themselves.
+The standard library's process pool does the work. Every task runs in a spawned process, also with one worker, so
+that results never depend on the number of workers. Added to it: one thread per process, progress, the name of the
+task whose process died, and that no worker outlives an error, Ctrl-C or the death of this process.
 """
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import pickle
+import shutil
 import signal
+import sys
 import textwrap
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol, TypeVar
-
-from workbench.runner.progress import Progress
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Report = Callable[..., None]  # called as report(step, **numbers): steps done of a task so far, and numbers to show
 SPAWN = multiprocessing.get_context("spawn")
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -32,34 +33,22 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-
-
-class Report(Protocol):
-    """How a function tells its progress: steps done of this task so far, and numbers to show."""
-
-    def __call__(self, step: int, **numbers: float) -> None: ...
+# The numbers before the bar, so that a narrow terminal cuts the bar and not them.
+BAR = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}"
 
 
 class WorkerDied(RuntimeError):
     """A worker process ended without a result: killed, out of memory, or crashed."""
 
 
-class WorkerTraceback(Exception):
-    """Where in the worker an error came from; the cause of the error that is raised here."""
-
-
-def run_seeds(
-    function: Callable[[Task, Report], Result],
-    tasks: Sequence[Task],
-    *,
-    workers: int,
-    describe: str,
-    steps: int,
+def run_tasks(
+    function: Callable[[Task, Report], Result], tasks: Sequence[Task], *, workers: int, describe: str, steps: int
 ) -> list[Result]:
     """Calls ``function(task, report)`` for every task in worker processes.
 
     Args:
-        function: a module-level function; ``report(step, **numbers)`` says how many steps are done.
+        function: a module-level function; ``report(step, **numbers)`` says how many steps are done. What its
+            process did before must not matter to it.
         tasks: its arguments; they and the results must be picklable.
         workers: number of processes at the same time.
         describe: what is being done, for the progress and for errors.
@@ -69,116 +58,100 @@ def run_seeds(
         The results in the order of the tasks.
 
     Raises:
-        WorkerDied: if a worker ended without a result.
+        WorkerDied: if a worker ended without a result; names the task.
         ValueError: if ``workers`` or ``steps`` is below 1.
         Exception: whatever the function raised, with the worker's traceback as its cause.
     """
     for name, value in {"workers": workers, "steps": steps}.items():
         if value < 1:
             raise ValueError(f"{name} is {value}: expected at least 1")
-    waiting = deque(range(len(tasks)))
+    if not tasks:
+        return []
+    names = [f"{describe}, task {n} of {len(tasks)} ({textwrap.shorten(repr(t), 120)})" for n, t in enumerate(tasks, 1)]
     progress = Progress(describe, len(tasks), steps)
-    crew: list[_Worker] = []
-    results: dict[int, Result] = {}
+    crew = _Workers(min(workers, len(tasks)))
     try:
-        crew += [_Worker() for _ in range(min(workers, len(tasks)))]
-        for worker in crew:
-            worker.start()
-            worker.begin(function, tasks[index := waiting.popleft()], index)
-        while len(results) < len(tasks):
-            for worker, (kind, content) in _messages(crew, f"{describe}, task %d of {len(tasks)} (%s)"):
-                if kind == "step":
-                    progress.show(worker.index, *content)
-                    continue
-                results[worker.index] = content
-                progress.finish(worker.index)
-                worker.rest()
-                if waiting:
-                    worker.begin(function, tasks[index := waiting.popleft()], index)
-        for worker in crew:
-            worker.dismiss()
+        futures = crew.submit(function, tasks)
+        for index in _finished(futures, crew, progress):
+            _check(futures[index], names[index])
+        return [future.result() for future in futures]
+    except BrokenProcessPool:
+        raise WorkerDied(crew.death(names) or f"{describe}: a process did not start") from None
     finally:
+        crew.close()
         progress.close()
-        for worker in crew:
-            worker.stop()
-    return [results[index] for index in range(len(tasks))]
 
 
-class _Worker:
-    """The parent's side of one process: what it works on and the pipe to it."""
+def _finished(futures: Sequence["Future[Any]"], workers: "_Workers", progress: "Progress") -> Iterator[int]:
+    """The numbers of the tasks as they end, while progress is shown."""
+    numbers = {future: index for index, future in enumerate(futures)}
+    waiting = set(futures)
+    while waiting:
+        ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        for index, step, shown in workers.told():
+            progress.show(index, step, shown)
+        for future in ended:
+            yield numbers[future]
+            progress.finish(numbers[future])
 
-    def __init__(self) -> None:
-        self.connection, self.theirs = SPAWN.Pipe()
-        self.process: SpawnProcess = SPAWN.Process(target=_work, args=(self.theirs,))
-        self.rest()
 
-    def start(self) -> None:
+def _check(future: "Future[Any]", name: str) -> None:
+    """Raise what a task raised, with the task's name."""
+    error = future.exception()
+    if error is not None and not isinstance(error, BrokenProcessPool):
+        error.add_note(name)
+    future.result()
+
+
+class _Workers:
+    """The standard library's pool of processes, with a way for their progress and one to end them all at once."""
+
+    def __init__(self, count: int) -> None:
+        self.messages = SPAWN.SimpleQueue()
+        self.child_end, self.life = SPAWN.Pipe(duplex=False)  # every worker ends as soon as `life` is closed
+        self.pool = ProcessPoolExecutor(count, SPAWN, _start_worker, (self.messages, self.child_end))
+        self.processes: list[BaseProcess] = []
+        self.started: dict[int, int] = {}  # the task that each process began last
+
+    def submit(self, function: Callable[[Task, Report], Result], tasks: Sequence[Task]) -> list["Future[Result]"]:
+        """Start the processes and hand out the tasks."""
+        others = multiprocessing.active_children()
         with _environment(ONE_THREAD):
-            self.process.start()
-        self.theirs.close()
+            futures = [self.pool.submit(_call, function, index, task) for index, task in enumerate(tasks)]
+        self.processes = [process for process in multiprocessing.active_children() if process not in others]
+        return futures
 
-    def begin(self, function: Callable[..., Any], task: Any, index: int) -> None:
-        self.index, self.task, self.busy = index, textwrap.shorten(repr(task), 120), True
-        work = pickle.dumps((function, task))
-        with suppress(OSError):  # it is dead, and reading will say so
-            self.connection.send_bytes(work)
+    def told(self) -> Iterator[tuple[int, int, dict[str, float]]]:
+        """What came from the workers since the last time: task, steps done, numbers."""
+        while not self.messages.empty():
+            process, index, step, shown = self.messages.get()
+            self.started[process] = index
+            yield index, step, shown
 
-    def rest(self) -> None:
-        self.index, self.task, self.busy = -1, "", False
-
-    def receive(self) -> tuple[str, Any]:
-        """The next message; an error of the function, or the death of the process, is raised."""
-        try:
-            kind, content = self.connection.recv()
-        except (EOFError, ConnectionError):
-            self.process.join(10)
-            code = self.process.exitcode
-            name = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
+    def death(self, names: Sequence[str]) -> str:
+        """Which task's process died, and how; empty if it died before a task."""
+        self.pool.shutdown()
+        deque(self.told(), maxlen=0)
+        codes = {process.pid: process.exitcode for process in self.processes if process.pid in self.started}
+        # After one death the pool itself ends the others by SIGTERM.
+        dead = [pid for pid, code in codes.items() if code not in (0, None, -signal.SIGTERM)] or list(codes)
+        for pid in dead:
+            code = codes[pid]
+            how = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
             hint = ": out of memory?" if code == -signal.SIGKILL else ""
-            raise WorkerDied(f"its process ended {name}{hint}") from None
-        if kind == "error":
-            error, text = content
-            raise error from WorkerTraceback(f"\n{text}")
-        return kind, content
+            return f"{names[self.started[pid]]}: its process ended {how}{hint}"
+        return ""
 
-    def dismiss(self) -> None:
-        """Let an idle process come to its own end."""
-        self.connection.close()
-        self.process.join(10)
-
-    def stop(self) -> None:
-        """End the process, whatever it does; nothing is left of it."""
-        self.connection.close()
-        self.theirs.close()
-        if self.process.is_alive():
-            self.process.terminate()
-            self.process.join(5)
-            self.process.kill()
-        if self.process.pid is not None:
-            self.process.join()
-        self.process.close()
-
-
-def _messages(crew: Sequence[_Worker], label: str) -> Iterator[tuple[_Worker, tuple[str, Any]]]:
-    """What the busy workers sent; waits for it up to a second, and raises if one has died."""
-    busy = [worker for worker in crew if worker.busy]
-    ready = multiprocessing.connection.wait([worker.connection for worker in busy], timeout=1.0)
-    for worker in busy:
-        # A process may die without closing its pipe, if a child of its own still holds it.
-        if worker.connection in ready or not worker.process.is_alive():
-            try:
-                message = worker.receive()
-            except WorkerDied as error:
-                raise WorkerDied(f"{label % (worker.index + 1, worker.task)}: {error}") from None
-            except Exception as error:
-                error.add_note(label % (worker.index + 1, worker.task))
-                raise
-            yield worker, message
+    def close(self) -> None:
+        """End the processes, whatever they do; nothing is left of them."""
+        self.life.close()
+        self.pool.shutdown()  # it finds that a process has ended and terminates all others
+        self.child_end.close()
 
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a process that is started inside the block."""
+    """Environment variables for the processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -191,41 +164,50 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(connection: Connection) -> None:
-    """The life of a worker process: tasks in, messages out, until the parent closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        try:
-            work = connection.recv_bytes()
-        except EOFError:
-            return
-        try:
-            function, task = pickle.loads(work)
-            message = ("result", function(task, _Reporter(connection)))
-            connection.send(message)
-        except Exception as error:
-            connection.send(("error", (_portable(error), traceback.format_exc())))
+_messages: Any = None  # in a worker: the way to the parent
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+def _start_worker(messages: Any, child_end: Connection) -> None:
+    """Prepare a worker process: it leaves Ctrl-C to the parent, and ends when the parent says so or dies."""
+    global _messages  # noqa: PLW0603 -- what the pool's initialiser leaves for its tasks
+    _messages = messages
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(child_end,), daemon=True).start()
+
+
+def _end_with(child_end: Connection) -> None:
+    try:
+        child_end.recv_bytes()
+    except (EOFError, OSError):
         os._exit(1)
 
 
-class _Reporter:
-    """Sends progress, at most five times a second so that short steps cost nothing."""
+def _call(function: Callable[..., Result], index: int, task: Any) -> Result:
+    """One task in a worker process."""
+    report = _Reporter(index)
+    try:
+        return function(task, report)
+    except Exception as error:
+        portable = _portable(error)
+        if portable is error:
+            raise
+        raise portable from error
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection, self.last = connection, 0.0
+
+class _Reporter:
+    """Tells the parent that a task has begun, then its progress, at most five times a second."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        _messages.put((os.getpid(), index, 0, {}))
+        self.last = time.monotonic()
 
     def __call__(self, step: int, **numbers: float) -> None:
         now = time.monotonic()
         if now - self.last > 0.2:
             self.last = now
-            self.connection.send(("step", (step, {name: float(value) for name, value in numbers.items()})))
+            shown = {name: float(value) for name, value in numbers.items()}
+            _messages.put((os.getpid(), self.index, step, shown))
 
 
 def _portable(error: Exception) -> Exception:
@@ -235,3 +217,47 @@ def _portable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+class Progress:
+    """One bar over all steps of all tasks if ``SMOOT_PROGRESS`` is 1, else a line per finished task; both with an ETA.
+
+    Both go to standard output, where notebooks expect them.
+    """
+
+    def __init__(self, describe: str, tasks: int, steps: int) -> None:
+        self.describe, self.steps, self.done = describe, steps, [0] * tasks
+        self.finished, self.start = 0, time.monotonic()
+        self.bar: Any = None
+        if os.environ.get("SMOOT_PROGRESS") == "1":
+            from tqdm import tqdm
+
+            # A terminal that says it has no columns or rows would hide the bar: tqdm must not ask it.
+            size = {"ncols": shutil.get_terminal_size((100, 24)).columns, "nrows": 24}
+            style = {"bar_format": BAR, "mininterval": 0.5}
+            self.bar = tqdm(total=steps * tasks, desc=describe, file=sys.stdout, **size, **style)
+
+    def show(self, task: int, step: int, numbers: Mapping[str, float]) -> None:
+        """Note that ``step`` steps of a task are done."""
+        step = min(step, self.steps)
+        if self.bar is not None:
+            if numbers:
+                texts = {name: f"{value:.3g}" for name, value in numbers.items()}
+                self.bar.set_postfix(texts, refresh=False)
+            self.bar.update(step - self.done[task])
+        self.done[task] = step
+
+    def finish(self, task: int) -> None:
+        """Note that a task is finished."""
+        self.show(task, self.steps, {})
+        self.finished += 1
+        if self.bar is None:
+            seconds = time.monotonic() - self.start
+            left = seconds * (self.steps * len(self.done) / sum(self.done) - 1)
+            count = f"{self.finished} of {len(self.done)}"
+            print(f"{self.describe}: {count} after {seconds:.0f} s, {left:.0f} s left", flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()

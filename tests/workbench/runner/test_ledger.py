@@ -67,8 +67,8 @@ def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path,
     with working.process("claim", tmp_path / "first", 2, "") as first:
         working.await_file(tmp_path / "first")
         with working.process("claim", tmp_path / "second", 0, "") as second:
-            assert first.communicate(timeout=working.PATIENCE) == ("False\n", "")
-            out, told = second.communicate(timeout=working.PATIENCE)
+            assert first.communicate(timeout=working.TIMEOUT) == ("False\n", "")
+            out, told = second.communicate(timeout=working.TIMEOUT)
     assert out == "True\n"
     assert told == "another process works on b/0-k: waiting\n"
     assert (own_ledger / "train/a/b/0-k/work").read_text() == "x"
@@ -109,7 +109,7 @@ def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kil
     counts = []
     for _ in range(2):
         with working.process("resumable", counter) as process:
-            out, _ = process.communicate(timeout=working.PATIENCE)
+            out, _ = process.communicate(timeout=working.TIMEOUT)
         assert out.splitlines()[-1] == "['abcdef']"
         counts.append(len(counter.read_text()))
     assert working.STEPS <= counts[0] <= working.STEPS + len(kills)
@@ -118,7 +118,7 @@ def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kil
 
 def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
     with working.process("claim", tmp_path / "sign", 0, "killed") as process:
-        process.communicate(timeout=working.PATIENCE)
+        process.communicate(timeout=working.TIMEOUT)
     assert process.returncode == -signal.SIGKILL
     assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]
 
@@ -129,7 +129,7 @@ BASE: dict[str, Any] = {
     "code": "c0de",
     "device": "cpu",
     "threads": 1,
-    "extra": "data",
+    "data": "data",
 }
 
 
@@ -149,7 +149,7 @@ def test_a_key_does_not_depend_on_the_order_of_the_configuration() -> None:
         {"code": "c1de"},
         {"device": "cuda"},
         {"threads": 2},
-        {"extra": "other"},
+        {"data": "other"},
     ],
 )
 def test_a_key_depends_on_everything(change: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from workbench.config import paths
-from workbench.runner import provenance
+from workbench.runner import ledger
 
 
 def committed(folder: Path) -> str:
@@ -30,7 +30,7 @@ def test_facts_of_work_on_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     commit = committed(tmp_path)
-    facts = provenance.facts("abc", seconds=1.23456)
+    facts = ledger.provenance("abc", seconds=1.23456)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
     assert 0.9 * memory < facts.pop("peak_memory_mb") <= memory + 0.1
     assert facts.pop("device")
@@ -45,7 +45,7 @@ def test_facts_of_work_on_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_facts_are_plain_json() -> None:
-    facts = provenance.facts("abc", seconds=2.0)
+    facts = ledger.provenance("abc", seconds=2.0)
     assert json.loads(json.dumps(facts)) == facts
 
 
@@ -53,7 +53,7 @@ def test_facts_of_work_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**20 + 2**19)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
-    facts = provenance.facts("abc", seconds=1.0)
+    facts = ledger.provenance("abc", seconds=1.0)
     assert (facts["device"], facts["peak_memory_mb"]) == ("Some GPU", 3.5)
 
 
@@ -67,7 +67,7 @@ def test_linux_counts_memory_in_kib_and_macos_in_bytes(
     monkeypatch.setattr(resource, "getrusage", lambda who: Usage)
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    assert provenance.facts("abc", seconds=1.0)["peak_memory_mb"] == megabytes
+    assert ledger.provenance("abc", seconds=1.0)["peak_memory_mb"] == megabytes
 
 
 def test_the_processor_is_named_by_linux_or_else_by_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -81,18 +81,18 @@ def test_the_processor_is_named_by_linux_or_else_by_python(monkeypatch: pytest.M
         return real(listing if file == "/proc/cpuinfo" else file, *arguments, **named)
 
     monkeypatch.setattr(builtins, "open", redirected)
-    assert provenance.facts("abc", seconds=1.0)["device"] == "Some CPU: 3 GHz"
+    assert ledger.provenance("abc", seconds=1.0)["device"] == "Some CPU: 3 GHz"
     listing.write_text("processor\t: 0\n")
-    assert provenance.facts("abc", seconds=1.0)["device"] == "by python"
+    assert ledger.provenance("abc", seconds=1.0)["device"] == "by python"
     listing.unlink()
-    assert provenance.facts("abc", seconds=1.0)["device"] == "by python"
+    assert ledger.provenance("abc", seconds=1.0)["device"] == "by python"
     monkeypatch.setattr(platform, "processor", lambda: "")
-    assert provenance.facts("abc", seconds=1.0)["device"] == platform.machine()
+    assert ledger.provenance("abc", seconds=1.0)["device"] == platform.machine()
 
 
 def test_outside_a_repository_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.facts("abc", seconds=1.0)["commit"] is None
+    assert ledger.provenance("abc", seconds=1.0)["commit"] is None
     monkeypatch.setenv("PATH", str(tmp_path))  # and without git
-    assert provenance.facts("abc", seconds=1.0)["commit"] is None
+    assert ledger.provenance("abc", seconds=1.0)["commit"] is None

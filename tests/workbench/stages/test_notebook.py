@@ -177,14 +177,14 @@ def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:
         assert process.stdout.readline() == "first\n"
         assert process.poll() is None
         (tmp_path / "go").touch()
-        assert process.communicate(timeout=working.PATIENCE) == ("last\n", "")
+        assert process.communicate(timeout=working.TIMEOUT) == ("last\n", "")
     assert process.returncode == 0
 
 
 WORKERS = """import os, pathlib, working
 pathlib.Path('kernel').write_text(str(os.getpid()))
 tasks = [pathlib.Path('one').resolve(), pathlib.Path('two').resolve()]
-working.run_seeds(working.stay, tasks, workers=2, describe='d', steps=1)"""
+working.run_tasks(working.stay, tasks, workers=2, describe='d', steps=1)"""
 CHILDREN = """import os, pathlib, subprocess
 children = [subprocess.Popen(['sleep', '300']) for _ in range(2)]
 for name, pid in zip(['kernel', 'one', 'two'], [os.getpid(), *(child.pid for child in children)]):
@@ -201,7 +201,7 @@ def test_kernel_and_children_end_with_the_wrapper(tmp_path: Path, number: signal
         pids = [int(working.await_file(tmp_path / name)) for name in ("kernel", "one", "two")]
         assert all(map(working.running, pids))
         process.send_signal(number)
-        _, told = process.communicate(timeout=working.PATIENCE)
+        _, told = process.communicate(timeout=working.TIMEOUT)
     assert process.returncode == code
     assert "Traceback" not in told
     assert all(map(working.ends, pids))

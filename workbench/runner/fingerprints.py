@@ -1,0 +1,119 @@
+"""Fingerprints of code: SHA-256 over syntax trees, so that only a change of meaning changes them.
+
+A result depends on the code that computed it, yet not on its comments, docstrings and line breaks. A *room* is
+``smoot`` or a folder of ``workbench``. The fingerprints of rooms and notebooks are committed in ``fingerprints/``,
+one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same text.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from workbench.config import files, paths
+
+SOURCES = Path(__file__).parents[2]
+NOTEBOOKS = ("01_train", "02_evaluate", "03_tables", "04_figures")
+# Where files come from and where they lie decides no number: their content is checked by its own hash.
+LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py")
+
+
+def rooms() -> dict[str, Path]:
+    """The folder of each room by its name."""
+    folders = sorted(file.parent for file in (SOURCES / "workbench").glob("*/__init__.py"))
+    return {folder.name: folder for folder in (SOURCES / "smoot", *folders)}
+
+
+@cache
+def fingerprint(*names: str) -> str:
+    """SHA-256 over the fingerprints of rooms, in the given order.
+
+    Raises:
+        ValueError: if there is no such room.
+    """
+    known = rooms()
+    for name in names:
+        if name not in known:
+            raise ValueError(f"no room {name!r}: expected one of {', '.join(known)}")
+    return _sha256("".join(room_text(known[name]) for name in names))
+
+
+def room_text(folder: Path) -> str:
+    """One line ``SHA-256  FILE`` for each source file of a room, in the order of their names."""
+    found = sorted(file for file in folder.rglob("*.py") if file.relative_to(SOURCES).as_posix() not in LEFT_OUT)
+    lines = (f"{_sha256(meaning(file.read_text('utf-8')))}  {file.relative_to(folder).as_posix()}\n" for file in found)
+    return "".join(lines)
+
+
+def notebook_text(file: Path) -> str:
+    """One line ``SHA-256  FILE``: the code cells of a notebook, whatever its prose, outputs and metadata."""
+    code = "".join(f"{meaning(source)}\n" for source in code_cells(file))
+    return f"{_sha256(code)}  {file.name}\n"
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """The sources of a notebook's code cells, without the one in which papermill injects parameters."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    kept = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    return ["".join(cell["source"]) for cell in kept]
+
+
+def write_fingerprints() -> list[Path]:
+    """Write the fingerprint of every room and stage notebook to ``fingerprints/``; returns the files.
+
+    A file whose text would stay the same is not touched, and one of a room that is gone is removed.
+    """
+    texts = {name: room_text(folder) for name, folder in rooms().items()}
+    texts |= {stem: notebook_text(SOURCES / "notebooks" / f"{stem}.ipynb") for stem in NOTEBOOKS}
+    folder = paths.FINGERPRINTS
+    for stale in set(folder.glob("*.txt")) - {folder / f"{name}.txt" for name in texts}:
+        stale.unlink()
+    for name, text in texts.items():
+        target = folder / f"{name}.txt"
+        if not target.is_file() or target.read_text("utf-8") != text:
+            files.write_text(text, target)
+    return [folder / f"{name}.txt" for name in texts]
+
+
+def meaning(source: str) -> str:
+    """The syntax tree of Python source as text, the same in every version of Python.
+
+    Left out: positions and comments, which a tree does not hold; statements that are a mere text, which is what
+    docstrings are; and empty fields, which versions of Python have more or fewer of.
+    """
+    return "".join(_shown(ast.parse(source)))
+
+
+def _shown(node: Any) -> Iterator[str]:
+    if isinstance(node, ast.Constant):
+        yield repr(node.value)
+    elif isinstance(node, ast.AST):
+        yield f"{type(node).__name__}("
+        for name, value in ast.iter_fields(node):
+            if value is not None and value != []:
+                yield f"{name}="
+                yield from _shown(value)
+                yield " "
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            if not _is_text(item):
+                yield from _shown(item)
+                yield " "
+        yield "]"
+    else:
+        yield repr(node)
+
+
+def _is_text(node: Any) -> bool:
+    """Whether a statement is a text and nothing else."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
