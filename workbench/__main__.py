@@ -23,10 +23,10 @@ def _judge(profile: str) -> None:
         print(f"judge of {row.dataset}: test accuracy {row.accuracy:.4f}")
 
 
-def _retrain(profile: str) -> None:
+def _retrain(profile: str, dataset: str, backbone: str) -> None:
     from workbench.stages.runs import retrain
 
-    found = retrain(profile)
+    found = retrain(dataset, backbone, profile)
     print(f"{len(found.drop_duplicates(['method', 'seed']))} runs measured by retraining")
 
 
@@ -40,7 +40,6 @@ def _grid(profile: str) -> None:
 PROFILE_STAGES: dict[str, tuple[Command, str, str]] = {
     "methods": (_methods, "write the resolved parameters of the grid's methods", "laptop"),
     "judge": (_judge, "train the judge of every data set", "laptop"),
-    "retrain": (_retrain, "measure maps by retraining (DiffROAR)", "laptop"),
     "grid": (_grid, "train and measure a whole profile without the pipeline", "paper"),
 }
 OWN = ("data", "notebook", "verify", "readme")  # stages with arguments of their own
@@ -79,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stages.add_parser("code", help="write the fingerprints of rooms and notebooks")
     for name, (_, does, default) in PROFILE_STAGES.items():
         stages.add_parser(name, help=does).add_argument("--profile", default=default)
+    retraining = stages.add_parser("retrain", help="measure the maps of a setting by retraining (DiffROAR)")
+    for name in ("dataset", "backbone"):
+        retraining.add_argument(name)
+    retraining.add_argument("--profile", default="laptop")
     for name, does in {
         "data": "fetch data sets, or describe them for a profile",
         "notebook": "run or refresh a notebook",
@@ -90,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.stage == "code":
             _code()
+        elif chosen.stage == "retrain":
+            _retrain(chosen.profile, chosen.dataset, chosen.backbone)
         else:
             PROFILE_STAGES[chosen.stage][0](chosen.profile)
     except (FileNotFoundError, ValueError) as error:

@@ -3,8 +3,6 @@
 ``run SOURCE TARGET -p NAME VALUE`` executes with papermill. Unlike papermill's own command it reads the
 values as YAML, refuses a parameter that the notebook does not have, runs in the notebook's folder, streams
 what the kernel prints, and puts TARGET in place only when every cell succeeded.
-``code NOTEBOOK... --into FOLDER`` writes the code cells as ``STEM.py``: what a stage depends on, so that
-saving a notebook without changing its code makes nothing stale.
 ``refresh NOTEBOOK...`` executes notebooks that are committed with their outputs, in place and byte-stably.
 """
 
@@ -32,11 +30,11 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-# A busy machine may start a kernel and deliver a finished cell's output late; a bar is stored as its end; the
-# kernel ends at once with whatever it started, because a stage's results are on disk by then.
-PATIENCE = {"start_timeout": 300, "iopub_timeout": 60}
-STABLE = {"progress_bar": False, "coalesce_streams": True}
-ENDING = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
+# A busy machine may start a kernel, and deliver a finished cell's output, late. Of a progress bar only its end is
+# stored. The kernel ends at once with whatever it started: a stage's results are on disk by then.
+TIMEOUTS = {"start_timeout": 300, "iopub_timeout": 60}
+DETERMINISTIC_OUTPUT = {"progress_bar": False, "coalesce_streams": True}
+SHUTDOWN = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
 # Optional for jsonschema, which nbformat and papermill validate with: a grammar of internationalised addresses
 # that takes as long to build as all else they import. No notebook's schema asks for such an address.
@@ -125,7 +123,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
             names = ", ".join(known) or "none, for it has no cell tagged `parameters`"
             raise ValueError(f"{source} has no parameter {', '.join(unknown)}: expected one of {names}")
         try:
-            options = PATIENCE | STABLE | ENDING | streams
+            options = TIMEOUTS | DETERMINISTIC_OUTPUT | SHUTDOWN | streams
             book = papermill.execute_notebook(before, after, dict(parameters), **options)
         except (papermill.PapermillExecutionError, RuntimeError) as error:
             _keep_failed(source, target, after, error)
@@ -173,34 +171,16 @@ def refresh(notebook: Path, parameters: Mapping[str, Any]) -> None:
     write(book, notebook)
 
 
-def code(notebook: Path) -> str:
-    """The notebook's code cells as one text, whatever its outputs, counts and metadata."""
-    cells = [cell.source for cell in read(notebook).cells if cell.cell_type == "code" and cell.source.strip()]
-    lines = "\n\n".join(f"# %%\n{source}" for source in cells).splitlines()
-    return "\n".join([f"# The code cells of {notebook.name}", "", *(line.rstrip() for line in lines), ""])
-
-
-def write_code(notebook: Path, folder: Path) -> None:
-    """Write the notebook's code to ``folder``; an identical file is left alone."""
-    target, text = folder / f"{notebook.stem}.py", code(notebook)
-    if not target.is_file() or target.read_text(encoding="utf-8") != text:
-        with replacing(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m workbench.stages.notebook", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench notebook", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in ("run", "code", "refresh"):
+    for command in ("run", "refresh"):
         sub = commands.add_parser(command)
         sub.add_argument("notebooks", type=Path, nargs=1 if command == "run" else "+", metavar="NOTEBOOK")
         if command == "run":
             sub.add_argument("target", type=Path, metavar="TARGET")
-        if command == "code":
-            sub.add_argument("--into", type=Path, required=True, metavar="FOLDER")
-        else:
-            sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+        sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     return parser.parse_args(arguments)
 
 
@@ -212,9 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, lambda n, _: sys.exit(128 + n))
     try:
         for notebook in given.notebooks:
-            if given.command == "code":
-                write_code(notebook, given.into)
-            elif given.command == "run":
+            if given.command == "run":
                 run(notebook, given.target, parse_parameters(given.p))
             else:
                 refresh(notebook, parse_parameters(given.p))

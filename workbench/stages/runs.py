@@ -388,32 +388,30 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     return found
 
 
-def retrain(profile: str) -> pd.DataFrame:
-    """Measure, by retraining, every run of the settings that the profile's block ``retraining`` lists.
+def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
+    """Measure every run of a setting by retraining, if the profile's block ``retraining`` lists the setting.
 
     Returns:
-        Method, seed and one row per level; empty if no setting is listed.
+        Method, seed and one row per level; empty, as the table is, if the setting is not listed.
 
     Raises:
         FileNotFoundError: if a run is not trained; names the command that trains it.
         ValueError: for an unknown name or a bad parameter.
     """
-    grid, retraining = load_grid(profile), load_retraining(profile)
-    backbone = load_backbone(retraining.backbone, profile)
-    found = [pd.DataFrame(columns=list(tables.RETRAINING_TABLE.columns))]
-    for pair in grid.settings:
-        setting = SettingPaths(profile, *pair)
-        if setting.name not in retraining.settings:
-            continue
-        jobs = []
-        for run in load_runs(*pair, None, profile):
+    grid, setting, retraining = load_grid(profile), SettingPaths(profile, dataset, backbone), load_retraining(profile)
+    jobs = []
+    if setting.name in retraining.settings:
+        network = load_backbone(retraining.backbone, profile)
+        for run in load_runs(dataset, backbone, None, profile):
             weights = required(setting.weights(run.method.name, run.seed), setting.made_by("train"))
-            jobs.append(Retrain(run, weights, retraining, backbone))
-        folders = _complete_all(jobs, grid.workers, f"retrain {setting.name}", 2 * len(retraining.levels))
-        found.append(pd.concat([tables.RETRAINING_TABLE.read(folder) for folder in folders], ignore_index=True))
-        tables.RETRAINING_TABLE.update(found[-1], setting.folder, order=grid.methods)
-        _note(jobs, folders, setting, grid.methods)
-    return pd.concat(found[1:], ignore_index=True) if found[1:] else found[0]
+            jobs.append(Retrain(run, weights, retraining, network))
+    folders = _complete_all(jobs, grid.workers, f"retrain {setting.name}", 2 * len(retraining.levels))
+    empty = pd.DataFrame(columns=list(tables.RETRAINING_TABLE.columns))
+    found = [tables.RETRAINING_TABLE.read(folder) for folder in folders]
+    levels = pd.concat(found, ignore_index=True) if found else empty
+    tables.RETRAINING_TABLE.update(levels, setting.folder, order=grid.methods)
+    _note(jobs, folders, setting, grid.methods)
+    return levels
 
 
 def run_grid(profile: str) -> None:
@@ -432,7 +430,7 @@ def run_grid(profile: str) -> None:
         train(*setting, None, profile)
         for method, own in evaluate(*setting, None, profile).groupby("method", sort=False):
             print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
-    retrain(profile)
+        retrain(*setting, profile)
 
 
 def _complete_all(jobs: Sequence[Job], workers: int, describe: str, steps: int) -> list[Path]:
