@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from smoot.checks import check_between
 from workbench.config.profile import block_name, check_settings, load_grid, read_profile
 from workbench.config.schema import build
 from workbench.results.records import RunRecord
@@ -44,8 +43,10 @@ class Claim:
     settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_between("margin", self.margin, 0.0, float("inf"))
-        check_between("p", self.p)
+        if not self.margin >= 0:
+            raise ValueError(f"margin is {self.margin}: expected a number in [0, inf], in the metric's unit")
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p is {self.p}: expected a probability in [0, 1]")
 
 
 @dataclass(frozen=True)
