@@ -52,11 +52,10 @@ repository:
 	@git rev-parse --git-dir >/dev/null || { echo "DVC works in a git repository, and this folder is none (a downloaded archive?). Clone the project, or run: git init" >&2; exit 1; }
 
 repro: environment repository ## data, training, evaluation, tables, figures, notebooks, README
-	$(RUN) -m workbench.data.sets fetch $(DATASETS)
+	$(RUN) -m workbench data fetch $(DATASETS)
 	$(FIXED) $(RUN) -m dvc repro
-	$(FIXED) $(RUN) -m workbench.stages.notebook refresh $(REPORTS)
-	$(FIXED) $(RUN) -m dvc repro code
-	$(RUN) -m workbench.stages.readme
+	$(FIXED) $(RUN) -m workbench notebook refresh $(REPORTS)
+	$(RUN) -m workbench readme
 	@echo "Tables:  figures/laptop/tables/"
 	@echo "Figures: figures/laptop/plots/   Report: figures/laptop/report.html"
 
@@ -70,24 +69,23 @@ test: environment ## lint, types, tests, notebooks
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(FIXED) $(RUN) -m dvc repro
-	$(RUN) -m workbench.stages.verify
+	$(RUN) -m workbench verify
 
-notebooks: environment repository ## run the report notebooks in place, refresh the extracted code
-	$(FIXED) $(RUN) -m workbench.stages.notebook refresh $(REPORTS)
-	$(FIXED) $(RUN) -m dvc repro code
+notebooks: environment repository ## run the report notebooks in place
+	$(FIXED) $(RUN) -m workbench notebook refresh $(REPORTS)
 
 bench: environment ## measure what a training step costs and how it grows, on an idle machine
 	$(FIXED) $(RUN) benchmarks/step_cost.py
 	$(FIXED) $(RUN) benchmarks/growth.py
 
 studies: environment repository ## run the studies behind the default and its confirmation (hours on a CPU; finished runs are kept)
-	$(RUN) -m workbench.data.sets fetch $(DATASETS)
+	$(RUN) -m workbench data fetch $(DATASETS)
 	@test -d data/raw/cifar10_jpeg || echo "Left out without data/raw/cifar10_jpeg (data/README.md): $(COLOUR)"
 	$(FIXED) sh -c 'for study in $(STUDIES) $(if $(wildcard data/raw/cifar10_jpeg),$(COLOUR)); do $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
-	$(RUN) -m workbench.stages.readme
+	$(RUN) -m workbench readme
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
-	$(ACTIVE) $(RUN) -m workbench.stages.grid --profile paper
+	$(ACTIVE) $(RUN) -m workbench grid --profile paper
 
 lock: environment ## pin what .venv holds, with hashes, for every platform and Python
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock
@@ -97,4 +95,4 @@ lock: environment ## pin what .venv holds, with hashes, for every platform and P
 	mv .venv/requirements.lock requirements.lock
 
 clean: ## delete weights, logs, checkpoints and finished seeds (not .venv, not data/raw)
-	rm -rf runs build scratch logs
+	rm -rf runs scratch logs

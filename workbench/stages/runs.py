@@ -8,11 +8,11 @@ and put weights and rows of tables in their places. Whatever decides a number is
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
@@ -37,8 +37,8 @@ MEASURING_ROOMS = (*TRAINING_ROOMS, "measuring")
 class Job(ABC):
     """One network to train or to measure; a subclass says what decides its result and how it is made."""
 
-    stage = ""
-    rooms = MEASURING_ROOMS  # the rooms whose code decides the result
+    stage: ClassVar[str]
+    rooms: ClassVar[tuple[str, ...]] = MEASURING_ROOMS  # those whose code decides the result
 
     @property
     @abstractmethod
@@ -136,8 +136,8 @@ class RunJob(Job):
 class Train(RunJob):
     """Train the network of a run: ``weights.safetensors`` and ``epochs.csv``."""
 
-    stage = "train"
-    rooms = TRAINING_ROOMS
+    stage: ClassVar[str] = "train"
+    rooms: ClassVar[tuple[str, ...]] = TRAINING_ROOMS
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class Evaluate(RunJob):
     judge: JudgeConfig
     judge_backbone: ModelConfig
     judge_weights: Path
-    stage = "evaluate"
+    stage: ClassVar[str] = "evaluate"
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -203,7 +203,7 @@ class Judge(Job):
     backbone: ModelConfig
     fills: tuple[str, ...]
     on: str
-    stage = "judge"
+    stage: ClassVar[str] = "judge"
 
     @property
     def dataset(self) -> str:
@@ -223,8 +223,8 @@ class Judge(Job):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        named = {"dataset": self.data, "judge": self.judge, "backbone": self.backbone}
-        return {name: asdict(value) for name, value in named.items()} | {"fills": list(self.fills)}
+        blocks = {"dataset": asdict(self.data), "judge": asdict(self.judge), "backbone": asdict(self.backbone)}
+        return blocks | {"fills": list(self.fills)}
 
     def work(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.measuring.judge import train_judge
@@ -258,7 +258,7 @@ class Retrain(RunJob):
     weights: Path
     retraining: RetrainingConfig
     backbone: ModelConfig
-    stage = "retrain"
+    stage: ClassVar[str] = "retrain"
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -442,7 +442,7 @@ def _named(setting: SettingPaths, method: str | None) -> str:
     return setting.name + (f"/{method}" if method else "")
 
 
-def _facts(folder: Path) -> Mapping[str, Any]:
+def _facts(folder: Path) -> dict[str, Any]:
     return files.read_json(folder / "provenance.json")
 
 
