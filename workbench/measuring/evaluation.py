@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -107,29 +106,6 @@ def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, j
     curves = {"fraction": list(curve_fractions(config.evaluation.curve_steps)), **quality.curves}
     samples = _samples(subject, gradient, saliency, images.num_classes, attributed=listed)
     return Evaluation(metrics, curves, samples, attributions, sanity)
-
-
-def summarise_history(history: pd.DataFrame) -> dict[str, float]:
-    """A run's training in seven numbers.
-
-    Args:
-        history: one row per epoch, as it was stored: rounded to six decimals.
-
-    Returns:
-        ``epochs``; ``best_epoch`` (1-based, the earliest of equals) and its ``validation_accuracy``; of the last
-        epoch ``train_accuracy``, ``final_masked_share`` and ``information_loss`` (nats); and the mean
-        ``masked_share``.
-    """
-    best, last = history.iloc[int(history["validation_accuracy"].argmax())], history.iloc[-1]
-    return {
-        "epochs": len(history),
-        "best_epoch": int(best["epoch"]),
-        "validation_accuracy": float(best["validation_accuracy"]),
-        "train_accuracy": float(last["accuracy"]),
-        "masked_share": float(history["masked_share"].mean()),
-        "final_masked_share": float(last["masked_share"]),
-        "information_loss": float(last["information_loss"]),
-    }
 
 
 def _classification(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:

@@ -236,7 +236,7 @@ class Judge(Job):
             images,
             fills=self.fills,
             device=pick_device(self.device),
-            report=lambda epoch, loss: report(epoch, loss=loss),
+            report=report,
         )
         save_weights(trained.network.state_dict(), folder / "weights.safetensors")
         row = {

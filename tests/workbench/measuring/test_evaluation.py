@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from tiny_runs import digits, fresh, run, same, trained_network, weights
@@ -19,7 +18,7 @@ from smoot.saliency import input_gradient
 from workbench.config.run import RunConfig
 from workbench.data import sets as data
 from workbench.data.sets import ImageData
-from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network, evaluate_run, summarise_history
+from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network, evaluate_run
 from workbench.measuring.localisation import grid_pointing, region_scores
 from workbench.measuring.map_quality import Subject, attribution_metrics, map_function, map_quality
 from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
@@ -103,27 +102,6 @@ def test_development_images_stand_in_for_the_test_split(trained: nn.Module, judg
     index = data.split(digits(), **config.split_arguments()).development_index
     images, labels = digits().train_images[index], digits().train_labels[index]
     assert len(index) == 90 and found.metrics["accuracy"] == accuracy(trained, images, labels, batch_size=64)
-
-
-def test_the_summary_of_a_history_by_hand() -> None:
-    history = pd.DataFrame(
-        {
-            "epoch": [1, 2, 3],
-            "validation_accuracy": [0.5, 0.75, 0.75],
-            "accuracy": [0.25, 0.5, 1.0],
-            "masked_share": [0.0, 0.5, 1.0],
-            "information_loss": [math.nan, 0.1, 0.2],
-        }
-    )
-    assert summarise_history(history) == {
-        "epochs": 3,
-        "best_epoch": 2,
-        "validation_accuracy": 0.75,
-        "train_accuracy": 1.0,
-        "masked_share": 0.5,
-        "final_masked_share": 1.0,
-        "information_loss": 0.2,
-    }
 
 
 # -- accuracy, likelihood, calibration
