@@ -1,7 +1,7 @@
 """A checkout in a temporary folder with made-up results of every kind, for tests of tables and figures."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from workbench.config import files, paths
-from workbench.config.paths import grid_settings
+from workbench.config.paths import SettingPaths, grid_settings
 from workbench.config.profile import Grid, load_grid, load_retraining, load_run
 from workbench.reporting.captions import Measurement, Setting
 from workbench.results import records as results
@@ -61,7 +61,6 @@ SETTING = Setting(
     test_images=10000,
     epochs=10,
     seeds=5,
-    code_versions=1,
     source="results/laptop/fashion_mnist-resnet10_narrow",
     measured=Measurement(
         curve_images=500,
@@ -230,7 +229,7 @@ def cascade(name: str, draw: np.random.Generator) -> dict[str, list[float]]:
     return {"spearman": fallen.tolist(), "ssim": (0.9 * fallen + 0.1 * kept).tolist()}
 
 
-def history(network: Network, seed: int, epochs: int = 10) -> pd.DataFrame:
+def history(network: Network | results.RunRecord, seed: int, epochs: int = 10) -> pd.DataFrame:
     """A training that learns; plain masks nothing, smoot masks more with competence, the others all."""
     draw = np.random.default_rng([*network.method.encode(), seed])
     epoch = np.arange(1, epochs + 1)
@@ -366,21 +365,32 @@ def retraining(method: str, seed: int, levels: tuple[float, ...]) -> pd.DataFram
     return pd.DataFrame({"method": method, "seed": seed} | found)
 
 
+def networks(grid: Grid, setting: SettingPaths) -> list[Network]:
+    """What is trained in one setting of a grid."""
+    return [Network(grid.profile, setting.dataset, setting.backbone, method) for method in grid.methods]
+
+
+def rewrite(grid: Grid, changed: Callable[[results.RunRecord], results.RunRecord]) -> None:
+    """Write every record of a grid with a change."""
+    for setting in grid_settings(grid):
+        made = [run_record(network, seed) for network, seed in product(networks(grid, setting), grid.seeds)]
+        results.write_records([changed(record) for record in made], setting.folder, grid.methods)
+
+
 def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: bool = True) -> None:
     """Everything that tables and (with ``pictures``) figures read, for every run of the grid."""
     write_manifests(grid)
     write_studies(grid)
     files.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     files.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
+    rewrite(grid, lambda record: record)
     for setting in grid_settings(grid):
-        networks = [Network(grid.profile, setting.dataset, setting.backbone, method) for method in grid.methods]
         if pictures:
-            shown = {network.method: samples(network, images) for network in networks}
+            shown = {network.method: samples(network, images) for network in networks(grid, setting)}
             write_samples(shown, setting.folder, grid.methods)
-        records = [run_record(network, seed) for network, seed in product(networks, grid.seeds)]
-        results.write_records(records, setting.folder, grid.methods)
         histories = [
-            history(network, seed, record.config["training"]["epochs"]).assign(method=network.method, seed=seed)
-            for record, (network, seed) in zip(records, product(networks, grid.seeds), strict=True)
+            history(record, record.seed, record.config["training"]["epochs"]).assign(**record.keys)
+            for record in results.records_in(setting.folder)
         ]
-        tables.EPOCH_TABLE.update(pd.concat(histories), setting.folder, grid.methods)
+        epochs = pd.concat(histories).drop(columns=["dataset", "backbone"])
+        tables.EPOCH_TABLE.update(epochs, setting.folder, grid.methods)

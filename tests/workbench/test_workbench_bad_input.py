@@ -13,7 +13,7 @@ import torch._dynamo  # an optimiser imports it, and it must find the functions 
 from clear_errors import Row, assert_clear
 from tiny_runs import fresh, own_checkout, run, silent, split
 
-from workbench.config.cells import Cell
+from workbench.config.paths import SettingPaths
 from workbench.config.profile import load_grid
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
@@ -140,12 +140,11 @@ COMPOSED = [
 
 
 def lost(kind: str) -> Any:
-    """The history or the record of a cell that nothing was made for."""
+    """The histories or the records of a grid that nothing was made for."""
     read = {"records": results.load_records, "history": results.read_histories}[kind]
     return read(synthetic.Axes("smoke", ("digits",), ("two_conv_small",), ("sgt",), (3,)))
 
 
-CELL = Cell("smoke", "digits", "two_conv_small", "sgt")
 LOST = [
     Row(
         "weights",
@@ -162,34 +161,34 @@ LOST = [
     Row(
         "records",
         lambda: lost("records"),
-        ("records/digits/two_conv_small/sgt/3.json is missing", "the evaluate notebook"),
+        ("results/digits-two_conv_small/runs.csv is missing", "the evaluate notebook"),
         FileNotFoundError,
     ),
     Row(
         "histories",
         lambda: lost("history"),
-        ("history/digits/two_conv_small/sgt/3.csv is missing", "the train notebook"),
+        ("results/digits-two_conv_small/epochs.csv is missing", "the train notebook"),
         FileNotFoundError,
     ),
     Row(
         "samples",
         lambda: results.read_samples(load_grid("smoke"), "digits", "two_conv_small"),
-        ("digits/two_conv_small/plain/samples.npz is missing", "the evaluate notebook"),
+        ("digits-two_conv_small/samples.npz is missing", "the evaluate notebook"),
         FileNotFoundError,
     ),
     Row(
-        "a record in pieces",
-        lambda: results.read_record(half_a_record()),
-        ("3.json is not JSON", "delete it and make it again"),
+        "records in pieces",
+        lambda: results.records_in(half_a_table()),
+        ("runs.csv is not a table", "delete it and make it again"),
     ),
 ]
 
 
-def half_a_record() -> Path:
-    path = CELL.record_path(3)
+def half_a_table() -> Path:
+    path = SettingPaths("smoke", "digits", "two_conv_small").runs
     path.parent.mkdir(parents=True)
-    path.write_text('{"schema": 1, "cell"')
-    return path
+    path.write_text('method,seed\nsgt,"3')
+    return path.parent
 
 
 CALLS = MODELS + DATA + COMPOSED + LOST

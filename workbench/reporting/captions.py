@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import files, paths
-from workbench.config.cells import Cell
 from workbench.config.profile import load_dataset, read_profile
 from workbench.reporting.questions import Study, remarks
 from workbench.reporting.words import display_name
@@ -56,7 +55,6 @@ class Setting:
     test_images: int
     epochs: int
     seeds: int
-    code_versions: int
     source: str
     measured: Measurement
     measured_on: str = "test"
@@ -89,9 +87,8 @@ class Setting:
 
     @property
     def origin(self) -> str:
-        """Where the numbers come from, and whether one version of the code made them."""
-        mixed = f"; they come from {self.code_versions} versions of the code" if self.code_versions > 1 else ""
-        return f"Source: run records in `{self.source}`{mixed}."
+        """Where the numbers come from."""
+        return f"Source: run records in `{self.source}`."
 
 
 def all_facts(settings: Sequence[Setting]) -> str:
@@ -115,22 +112,21 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         ValueError: if the records do not share their setting, lack a part of it, or were made with other data
             than the manifest's.
     """
-    cell = records[0].cell
     own = [record for record in records if not _deviates(record)]
-    first = _facts(own[0]) if own else _facts(records[0]) | _of_profile(cell)
+    first = _facts(own[0]) if own else _facts(records[0]) | _of_profile(records[0])
     for record in records:
         found = _facts(record)
         found |= {key: first[key] for key in OWN if _deviates(record)}
         if found != first:
             raise ValueError(f"record {record.keys} was run with {found}: expected {first} as the others")
-    folders = paths.ProfilePaths(cell.profile)
+    named = paths.SettingPaths(records[0].profile, records[0].dataset, records[0].backbone)
     manifest = _manifest(records[0])
     shared = dict(first)
     train_images = shared.pop("train_images")
     del shared["data"]
     return Setting(
-        dataset=cell.dataset,
-        backbone=cell.backbone,
+        dataset=named.dataset,
+        backbone=named.backbone,
         region=manifest["region"],
         train_images=manifest["train_images"] if train_images is None else train_images,
         train_total=manifest["train_images"],
@@ -138,8 +134,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         measured_on="development" if first["development"] else "test",
         deviations=len(own) < len(records),
         seeds=len({record.seed for record in records}),
-        code_versions=len({record.code for record in records}),
-        source=(folders.records / cell.dataset / cell.backbone).relative_to(paths.ROOT).as_posix(),
+        source=named.folder.relative_to(paths.ROOT).as_posix(),
         **shared,
     )
 
@@ -166,7 +161,7 @@ def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunReco
     """The records of each data set and backbone with their setting, in the records' order."""
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
-        groups.setdefault((record.cell.dataset, record.cell.backbone), []).append(record)
+        groups.setdefault((record.dataset, record.backbone), []).append(record)
     return [(setting(group), group) for group in groups.values()]
 
 
@@ -176,10 +171,10 @@ def _deviates(record: RunRecord) -> bool:
     return bool(method.get("training") or method.get("dataset"))
 
 
-def _of_profile(cell: Cell) -> dict[str, Any]:
+def _of_profile(record: RunRecord) -> dict[str, Any]:
     """What the profile says of `OWN`."""
-    epochs = read_profile(cell.profile)["training"]["epochs"]
-    return dict(zip(OWN, (load_dataset(cell.dataset, cell.profile).train_images, epochs), strict=True))
+    epochs = read_profile(record.profile)["training"]["epochs"]
+    return dict(zip(OWN, (load_dataset(record.dataset, record.profile).train_images, epochs), strict=True))
 
 
 def _facts(record: RunRecord) -> dict[str, Any]:
@@ -213,9 +208,8 @@ def _measurement(evaluation: Mapping[str, Any]) -> Measurement:
 
 def _manifest(record: RunRecord) -> dict[str, Any]:
     """The data set's manifest, if it is of the data that the record was made with."""
-    cell = record.cell
-    path = paths.ProfilePaths(cell.profile).manifest / f"{cell.dataset}.json"
-    command = f"`python -m workbench data manifest {cell.dataset} --profile {cell.profile}`"
+    path = paths.ProfilePaths(record.profile).manifest / f"{record.dataset}.json"
+    command = f"`python -m workbench data manifest {record.dataset} --profile {record.profile}`"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {command} makes it")
     manifest = files.read_json(path)
@@ -224,6 +218,6 @@ def _manifest(record: RunRecord) -> dict[str, Any]:
     if manifest["sha256"] != record.data:
         raise ValueError(
             f"record {record.keys} was made with data {record.data}, "
-            f"but {path} describes {manifest['sha256']}: run the cell again"
+            f"but {path} describes {manifest['sha256']}: make all runs of the setting again"
         )
     return manifest

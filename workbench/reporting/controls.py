@@ -135,7 +135,7 @@ def judges_table(judges: pd.DataFrame) -> Table:
     """The judge of every data set.
 
     Args:
-        judges: one row per data set, as from `index.read_judges`.
+        judges: one row per data set, as from `records.read_judges`.
     """
     rows: list[Row] = []
     for judge in judges.to_dict("records"):
@@ -162,7 +162,7 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
     """DiffROAR: accuracy of networks trained afresh on the most and on the least salient pixels.
 
     Args:
-        frame: one row per run and level, as from `index.read_retraining`.
+        frame: one row per run and level, as from `records.read_retraining`.
         methods: rows within each data set and backbone.
         baseline: the method that differences are taken to at the middle level, if it is one of them.
         settings: the data sets and backbones that were retrained, in order.

@@ -107,7 +107,7 @@ def run_costs(records: Sequence[RunRecord], histories: pd.DataFrame, reference: 
         One row per run: its mean share of masked images, and the passes of its whole training, counted image by
         image, over those of plain training for the reference's epochs.
     """
-    first = {record.cell.method: record for record in reversed(records)}
+    first = {record.method: record for record in reversed(records)}
     epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
     plain = epochs * _epoch_images(first[reference], setting)
     rows = []

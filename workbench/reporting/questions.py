@@ -176,7 +176,7 @@ def remarks(study: Study, records: Sequence[RunRecord], train_total: int | None 
     """
     said = [study.note.strip()]
     if any(record.config["dataset"].get("development_images") for record in records):
-        said += [DEVELOPMENT, _seen_by_judge(records[0].cell.profile, train_total)]
+        said += [DEVELOPMENT, _seen_by_judge(records[0].profile, train_total)]
     return " ".join(part for part in said if part)
 
 

@@ -12,9 +12,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from workbench.config.files import Samples
 from workbench.reporting.style import INK, WIDTH, Looks, finish, legend, panels, styled
 from workbench.reporting.words import display_name, in_order
+from workbench.results.samples import Samples
 
 FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
 SLANTED = 0.8  # inches for names above narrower columns

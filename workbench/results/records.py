@@ -31,6 +31,7 @@ import pandas as pd
 
 from workbench.config import files
 from workbench.config.paths import GridLike, ProfilePaths, SettingPaths, grid_settings, pipeline, required
+from workbench.config.run import RetrainingConfig
 from workbench.results import shared, tables
 from workbench.results.samples import Samples, samples_in
 from workbench.results.shared import Facts
@@ -304,19 +305,25 @@ def read_histories(grid: GridLike) -> pd.DataFrame:
     return _of_grid(tables.EPOCH_TABLE, grid, grid_settings(grid), "train")
 
 
-def read_retraining(grid: GridLike, settings: Sequence[str]) -> pd.DataFrame:
-    """DiffROAR of every run of some settings of a grid: dataset, backbone, method, seed, level, top, bottom, diffroar.
+def read_retraining(grid: GridLike, asked: RetrainingConfig) -> pd.DataFrame:
+    """DiffROAR of every run of the retrained settings: dataset, backbone, method, seed, level, top, bottom, diffroar.
 
     Args:
         grid: of the profile.
-        settings: names ``DATASET-BACKBONE``; without any, the frame has no rows.
+        asked: its block ``retraining``; without settings, the frame has no rows.
 
     Raises:
         FileNotFoundError: if one is missing; names it and the command that makes it.
-        ValueError: for unknown or missing columns.
+        ValueError: for unknown or missing columns, or other levels than those asked for.
     """
-    chosen = [setting for setting in grid_settings(grid) if setting.name in settings]
-    return _of_grid(tables.RETRAINING_TABLE, grid, chosen, "retrain")
+    chosen = [setting for setting in grid_settings(grid) if setting.name in asked.settings]
+    found = _of_grid(tables.RETRAINING_TABLE, grid, chosen, "retrain")
+    for (dataset, backbone, method, seed), rows in found.groupby(["dataset", "backbone", "method", "seed"]):
+        if rows["level"].tolist() != list(asked.levels):
+            path = SettingPaths(grid.profile, str(dataset), str(backbone)).retraining
+            levels = f"{rows['level'].tolist()}: expected {list(asked.levels)}"
+            raise ValueError(f"{path}: levels of {method}, seed {seed} are {levels}; retrain again")
+    return found
 
 
 def read_judges(grid: GridLike) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from workbench.reporting.words import display_name, fixed
 from workbench.results import costs
 from workbench.results import records as results
 from workbench.results.records import RunRecord
+from workbench.results.samples import Samples
 from workbench.results.statistics import compared_frame
 from workbench.stages import pages
 from workbench.studies import compare, conditions, number
@@ -75,7 +76,7 @@ def draw_all(profile: str) -> Iterator[Chart]:
     yield _growth(looks)
 
 
-def _of_samples(samples: dict[str, files.Samples], setting: Setting, seed: int, looks: Looks) -> Iterator[Chart]:
+def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks: Looks) -> Iterator[Chart]:
     yield Chart(
         f"saliency_maps_{setting.place}",
         f"Saliency of the predicted class, {setting.name}: in each row the first test image of a class, in "
@@ -143,7 +144,7 @@ def _sanity(groups: Groups, looks: Looks) -> Iterator[Chart]:
     cascades = {}
     for setting, record in explained:
         seed = f", seed {record.seed}" if len(seeds) > 1 else ""
-        cascades[f"{setting.name}, {looks[record.cell.method].title}{seed}"] = record.sanity
+        cascades[f"{setting.name}, {looks[record.method].title}{seed}"] = record.sanity
     settings = dict.fromkeys(setting for setting, _ in explained)
     caption = (
         "Sanity: mean Spearman correlation of each attribution's maps with those of the trained network while its "

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import files, paths
-from workbench.config.profile import load_grid, method_entries
+from workbench.config.profile import load_grid, load_retraining, method_entries
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
@@ -22,7 +22,7 @@ from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import compared_frame
-from workbench.studies import compare, conditions, index, number
+from workbench.studies import compare, conditions, number
 
 SUBJECT = "smoot"  # the method that the verdict is on
 BASELINE = "plain"
@@ -120,8 +120,8 @@ def load(profile: str) -> Results:
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
         costs=read_costs(),
-        judges=index.read_judges(grid),
-        retraining=index.read_retraining(profile),
+        judges=results.read_judges(grid),
+        retraining=results.read_retraining(grid, load_retraining(profile)),
         claims=load_claims(profile),
     )
 
@@ -133,7 +133,7 @@ def method_titles(profile: str) -> Titles:
 
 def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     """The records' metrics, and the validation accuracy that their networks were chosen by."""
-    chosen = [record.history["validation_accuracy"] for record in records]
+    chosen = [record.summary["validation_accuracy"] for record in records]
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
 
 

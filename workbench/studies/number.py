@@ -45,7 +45,7 @@ HALO = patheffects.withStroke(linewidth=2.5, foreground="white")
 
 def method_configs(records: Sequence[RunRecord]) -> dict[str, Config]:
     """Each method's configuration, in the records' order."""
-    return {record.cell.method: record.config["method"] for record in records}
+    return {record.method: record.config["method"] for record in records}
 
 
 def scheduled_methods(configs: Mapping[str, Config]) -> list[str]:

@@ -8,27 +8,26 @@ from drawing import LOOKS, legend_texts, solid, unlabelled
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from scipy import stats
-from synthetic import history, run_record
+from synthetic import Network, history, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting import charts
 from workbench.reporting.charts import Differences
 from workbench.results import records as results
 
 SEEDS = (0, 1, 2)
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 GAPS = {"gap_mean": "Mean fill", "gap_black": "Black fill", "judge_gap_mean": "Judge, mean fill"}
 
 
 @pytest.fixture(scope="module")
 def records() -> list[results.RunRecord]:
-    return [run_record(replace(CELL, method=method), seed) for method in LOOKS for seed in SEEDS]
+    return [run_record(replace(NETWORK, method=method), seed) for method in LOOKS for seed in SEEDS]
 
 
 @pytest.fixture(scope="module")
 def histories() -> pd.DataFrame:
     made = [
-        history(replace(CELL, method=method), seed).assign(method=method, seed=seed)
+        history(replace(NETWORK, method=method), seed).assign(method=method, seed=seed)
         for method in LOOKS
         for seed in SEEDS
     ]

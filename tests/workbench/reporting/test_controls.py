@@ -3,24 +3,23 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import ATTRIBUTIONS, SETTING, TITLES, run_record
+from synthetic import ATTRIBUTIONS, SETTING, TITLES, Network, run_record
 
-from workbench.config.cells import Cell
 from workbench.config.profile import load_run
 from workbench.reporting import controls
 from workbench.results.records import attributions_frame
 
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # explained in every way by the parameters
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # explained in every way by the parameters
 METHODS = {name: TITLES[name] for name in ("plain", "smoot")}
 PLACES = [SETTING, replace(SETTING, dataset="shortcut_mnist", region="shortcut")]
-ON_SHORTCUT = replace(CELL, dataset="shortcut_mnist", backbone="two_conv_small")
+ON_SHORTCUT = replace(NETWORK, dataset="shortcut_mnist", backbone="two_conv_small")
 (SEED,) = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop").evaluation.attributions.seeds
 
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
     """Two settings, the grid's second one first; on the first one also the plain method."""
-    records = [run_record(cell, SEED) for cell in (ON_SHORTCUT, replace(CELL, method="plain"), CELL)]
+    records = [run_record(network, SEED) for network in (ON_SHORTCUT, replace(NETWORK, method="plain"), NETWORK)]
     made = attributions_frame(records)
     assert len(made) == 3 * len(ATTRIBUTIONS)
     made.loc[made["dataset"] == "shortcut_mnist", "backbone"] = "resnet10_narrow"
@@ -52,7 +51,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
 def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
     table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
-    own = run_record(CELL, SEED).attributions["edges"]
+    own = run_record(NETWORK, SEED).attributions["edges"]
     assert found["gap_mean_mean"] == pytest.approx(100 * own["gap_mean"])
     assert found["stability_mean"] == pytest.approx(own["stability"])
     assert math.isnan(found["gap_mean_sd"]) and found["n"] == 1

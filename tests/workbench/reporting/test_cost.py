@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawing import LOOKS, legend_texts, solid, unlabelled
-from synthetic import SETTING, TITLES, growth, history, run_record
+from synthetic import SETTING, TITLES, Network, growth, history, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting import cost
 from workbench.results.costs import COSTS
 from workbench.results.records import RunRecord
 
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 EPOCHS = [1, 2, 3]
 
 
@@ -76,16 +75,16 @@ def test_growth_shows_the_axes_that_were_measured() -> None:
     ],
 )
 def test_passes_of_a_step_are_counted(method: str, saliency_pass: str, passes: float) -> None:
-    config = dict(run_record(replace(CELL, method=method), 0).config["method"])
+    config = dict(run_record(replace(NETWORK, method=method), 0).config["method"])
     config["guidance"] = dict(config["guidance"]) | {"saliency_pass": saliency_pass}
     assert cost.counted_cost(config, [0.0, 0.5, 1.0]) == pytest.approx([1, passes / 3, (passes + 1.5) / 3])
 
 
 def trained(name: str, method: str = "sgt_improved", **blocks: dict[str, Any]) -> RunRecord:
     """A run of a method under another name, with other training or data."""
-    record = run_record(replace(CELL, method=method), 0)
+    record = run_record(replace(NETWORK, method=method), 0)
     values = {block: dict(record.config[block]) | changed for block, changed in blocks.items()}
-    return replace(record, cell=replace(CELL, method=name), config={**record.config, **values})
+    return replace(record, method=name, config={**record.config, **values})
 
 
 def test_a_run_costs_its_passes_over_those_of_the_references_epochs() -> None:
@@ -93,7 +92,7 @@ def test_a_run_costs_its_passes_over_those_of_the_references_epochs() -> None:
     records = [trained("plain", "plain"), trained("long"), trained("smoot", "smoot")]
     epochs = {"plain": ("plain", 3), "long": ("sgt_improved", 6), "smoot": ("smoot", 3)}
     histories = pd.concat(
-        [history(replace(CELL, method=base), 0, count).assign(method=name, seed=0)
+        [history(replace(NETWORK, method=base), 0, count).assign(method=name, seed=0)
          for name, (base, count) in epochs.items()]
     )  # fmt: skip
     found = cost.run_costs(records, histories, "plain", SETTING).set_index("method")
@@ -107,8 +106,8 @@ def test_the_cost_of_a_run_counts_its_images_whatever_its_batches_are() -> None:
     records = [trained("plain", "plain"), trained("usual"), trained("large", training={"batch_size": 256})]
     records += [trained("few", dataset={"train_images": 500}), trained("one", dataset={"train_images": 50})]
     records += [trained("all", dataset={"train_images": None})]
-    made = history(replace(CELL, method="sgt"), 0, 3)
-    histories = pd.concat([made.assign(method=record.cell.method, seed=0) for record in records])
+    made = history(replace(NETWORK, method="sgt"), 0, 3)
+    histories = pd.concat([made.assign(method=record.method, seed=0) for record in records])
     histories.loc[histories["method"] == "plain", "image_fraction"] = 0.0
     found = cost.run_costs(records, histories, "plain", SETTING).set_index("method")["passes"]
     images = {"usual": 31 * 64, "large": 7 * 256, "few": 7 * 64, "one": 50, "all": 921 * 64}

@@ -2,9 +2,8 @@ import re
 from pathlib import Path
 
 import pytest
-from synthetic import run_record
+from synthetic import Network, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting.metrics import (
     ACCURACY,
     REGISTRY,
@@ -58,7 +57,7 @@ def test_fills_and_levels_stand_in_names_and_labels() -> None:
 
 
 def test_every_metric_of_a_record_is_shown_somewhere() -> None:
-    metrics = set(run_record(Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot"), 0).metrics)
+    metrics = set(run_record(Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot"), 0).metrics)
     shown = set(quality(("mean", "black"), ["foreground"]))
     hidden = {f"judge_{curve}_auc_{fill}" for curve in ("deletion", "insertion") for fill in ("mean", "black")}
     controls = {f"random_{name}" for name in ("relevance_mass", "relevance_rank", "pointing_game", "gini")}

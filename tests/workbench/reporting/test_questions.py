@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 from synthetic import Axes, lay_out, run_record
-from test_charts import CELL
+from test_charts import NETWORK
 
 from workbench.reporting.questions import Condition, Study, load_study, remarks
 from workbench.results.records import RunRecord
@@ -99,7 +99,7 @@ def test_a_missing_key_is_named(root: Path, key: str) -> None:
 
 def test_remarks_say_on_which_images_was_measured() -> None:
     study = Study("t", ("comparison",), "plain", note="Ten seeds. ")
-    record = run_record(CELL, 0)
+    record = run_record(NETWORK, 0)
     assert remarks(study, [record]) == "Ten seeds."
     said = remarks(study, [record, measured_on_development(record)])
     assert said.startswith("Ten seeds. Measured on development images, drawn from the rest of the training split")
@@ -115,5 +115,5 @@ def test_remarks_say_how_many_of_them_the_judge_knows(root: Path, judged: int, p
     params = yaml.safe_load(file.read_text())
     params["judge"]["train_images"] = judged
     file.write_text(yaml.safe_dump(params, sort_keys=False))
-    said = remarks(Study("t", ("comparison",), "plain"), [measured_on_development(run_record(CELL, 0))], 60_000)
+    said = remarks(Study("t", ("comparison",), "plain"), [measured_on_development(run_record(NETWORK, 0))], 60_000)
     assert said.endswith(f" About {part} of them were among the judge's training images.")

@@ -4,16 +4,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from drawing import LOOKS
-from synthetic import samples
+from synthetic import Network, samples
 
-from workbench.config.cells import Cell
-from workbench.config.files import Samples
 from workbench.reporting import saliency_maps
+from workbench.results.samples import Samples
 
 
 @pytest.fixture
 def of_methods() -> dict[str, Samples]:
-    return {m: samples(Cell("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in LOOKS}
+    return {m: samples(Network("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in LOOKS}
 
 
 def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
@@ -70,7 +69,7 @@ def test_colour_images_and_few_samples(of_methods: dict[str, Samples]) -> None:
 
 def test_tall_images_get_fewer_rows(of_methods: dict[str, Samples]) -> None:
     images = np.random.default_rng(0).random((10, 1, 56, 28))
-    tall = {m: samples(Cell("laptop", "block_mnist", "two_conv_small", m), images) for m in LOOKS}
+    tall = {m: samples(Network("laptop", "block_mnist", "two_conv_small", m), images) for m in LOOKS}
     figure = saliency_maps.saliency_maps(tall, LOOKS)
     assert [axes.get_xlabel() for axes in figure.axes[:12:4]] == ["class 0", "class 4", "class 9"]
     assert len(figure.axes) == 3 * 4 + 1

@@ -13,7 +13,7 @@ import pytest
 from synthetic import Axes, Network, history, lay_out, run_record, samples, write_results
 
 from workbench.config.paths import ProfilePaths, SettingPaths
-from workbench.config.profile import Grid
+from workbench.config.profile import Grid, load_retraining
 from workbench.results import records as results
 from workbench.results import shared, tables
 from workbench.results.samples import write_samples
@@ -21,6 +21,7 @@ from workbench.results.samples import write_samples
 SETTING = SettingPaths("laptop", "fashion_mnist", "resnet10_narrow")
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
 METHODS = ("plain", "sgt", "smoot")
+ASKED = replace(load_retraining("laptop"), settings=(SETTING.name,))
 
 
 @pytest.fixture
@@ -166,12 +167,14 @@ def test_histories_keep_undefined_values(written: Grid) -> None:
 
 
 def test_retraining_of_the_settings_asked_for(written: Grid) -> None:
-    found = results.read_retraining(written, [SETTING.name])
+    found = results.read_retraining(written, ASKED)
     assert list(found.columns) == ["dataset", "backbone", "method", "seed", "level", "top", "bottom", "diffroar"]
     assert len(found) == 3 * 2 * 2 and found["method"].unique().tolist() == list(METHODS)
     assert (found["diffroar"] - (found["top"] - found["bottom"])).abs().max() < 2e-6
-    nothing = results.read_retraining(written, [])
+    nothing = results.read_retraining(written, replace(ASKED, settings=()))
     assert nothing.empty and list(nothing.columns) == list(found.columns)
+    with pytest.raises(ValueError, match=r"levels of plain, seed 3 are \[0\.1, 0\.3\]: expected \[0\.2\]; retrain"):
+        results.read_retraining(written, replace(ASKED, levels=(0.2,)))
 
 
 def test_judges_in_the_grids_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +204,7 @@ def test_samples_of_all_methods_must_show_the_same_images(written: Grid) -> None
 READERS: dict[str, tuple[str, Callable[[Grid], object]]] = {
     "runs.csv": ("evaluate@fashion_mnist-resnet10_narrow", results.load_records),
     "epochs.csv": ("train@fashion_mnist-resnet10_narrow", results.read_histories),
-    "retraining.csv": ("retrain", lambda grid: results.read_retraining(grid, [SETTING.name])),
+    "retraining.csv": ("retrain", lambda grid: results.read_retraining(grid, ASKED)),
     "samples.npz": ("evaluate@", lambda grid: results.read_samples(grid, "fashion_mnist", "resnet10_narrow")),
     "../judges.csv": ("judge", results.read_judges),
 }

@@ -4,12 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from synthetic import Axes, lay_out, run_record, step_costs, write_results
+from synthetic import Axes, lay_out, rewrite, step_costs, write_results
 
 from workbench.config import files, paths
-from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import load_grid
-from workbench.results import records as results
 from workbench.stages import figures
 
 PLACE = "fashion_mnist_resnet10_narrow"
@@ -79,8 +77,7 @@ def test_networks_whose_steps_were_not_measured_have_no_cost_of_a_run(plots: Pat
 
 
 def test_missing_samples_are_named(plots: Path) -> None:
-    path = Cell("laptop", "fashion_mnist", "resnet10_narrow", "smoot").samples_path
-    path.unlink()
+    paths.SettingPaths("laptop", "fashion_mnist", "resnet10_narrow").samples.unlink()
     with pytest.raises(FileNotFoundError, match="dvc repro evaluate@fashion_mnist-resnet10_narrow`"):
         list(figures.draw_all("laptop"))
 
@@ -93,10 +90,10 @@ def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: py
 
 
 def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
-    grid = load_grid("laptop")
-    for cell in grid_cells(grid):
-        for seed in grid.seeds:
-            record = run_record(cell, seed, accuracy_pgd=math.nan)
-            results.write_record(replace(record, sanity={}, attributions={}))
+    unknown = {"accuracy_pgd": math.nan}
+    rewrite(
+        load_grid("laptop"),
+        lambda record: replace(record, metrics={**record.metrics, **unknown}, sanity={}, attributions={}),
+    )
     names = [drawn.name for drawn in figures.draw_all("laptop")]
     assert "accuracy_differences" in names and not {"sanity", "robustness_differences"} & {*names}

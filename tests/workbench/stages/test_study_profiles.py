@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic import run_record
+from synthetic import Network, run_record
 from synthetic_studies import MASKS, PLANS, write_study
 
 from workbench.config import files, paths
-from workbench.config.cells import Cell
 from workbench.config.paths import pipeline
 from workbench.config.profile import Grid
 from workbench.stages import figures, pages, tables
@@ -44,8 +43,8 @@ def test_a_study_has_the_tables_of_its_exhibits_and_no_others(of_masks: Grid) ->
 def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
     written = tables.write_all("masks")
     for dataset, name, images in zip(MASKS["datasets"], OF_MASKS, ("1,000", "2,000"), strict=True):
-        cell = Cell("masks", dataset, "two_conv_small", "mean_fill")
-        expected = [100 * run_record(cell, seed).metrics["accuracy"] for seed in of_masks.seeds]
+        network = Network("masks", dataset, "two_conv_small", "mean_fill")
+        expected = [100 * run_record(network, seed).metrics["accuracy"] for seed in of_masks.seeds]
         numbers = pd.read_csv(paths.ROOT / f"figures/masks/tables/{name}.csv").set_index("method")
         assert numbers.loc["mean_fill", "accuracy_mean"] == pytest.approx(sum(expected) / 2, abs=1e-4)
         assert numbers.loc["mean_fill", "n"] == 2
@@ -85,8 +84,12 @@ def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> N
     assert passes["plain"] == 1 and passes["smoot_long"] > 2.5 * 4 / 3  # 25 epochs, saliency in each, and masks
     gains = built[f"conditions_{PLACE}"].data.query("metric == 'accuracy' and method == 'smoot'").set_index("level")
     for level, suffix in {"500": "_few", "2,000": ""}.items():
-        cells = [Cell("plans", "fashion_mnist", "resnet10_narrow", f"{name}{suffix}") for name in ("smoot", "plain")]
-        smoot, plain = ([run_record(cell, seed).metrics["accuracy"] for seed in of_plans.seeds] for cell in cells)
+        networks = [
+            Network("plans", "fashion_mnist", "resnet10_narrow", f"{name}{suffix}") for name in ("smoot", "plain")
+        ]
+        smoot, plain = (
+            [run_record(network, seed).metrics["accuracy"] for seed in of_plans.seeds] for network in networks
+        )
         expected = 100 * (sum(smoot) - sum(plain)) / 2
         assert gains.loc[level, "difference"] == pytest.approx(expected, abs=1e-4)
     assert set(built[f"oracle_{PLACE}"].data["method"].dropna()) >= {"i50_k30", "i100_k70", "smoot"}

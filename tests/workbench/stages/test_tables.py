@@ -5,13 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from synthetic import TITLES, Axes, lay_out, run_record, write_results
+from synthetic import TITLES, Axes, Network, lay_out, rewrite, run_record, write_results
 
 from workbench.config import files, paths
-from workbench.config.cells import Cell, grid_cells
 from workbench.config.profile import Grid
 from workbench.reporting.metrics import ACCURACY
-from workbench.results import records as results
+from workbench.results.records import RunRecord
 from workbench.results.statistics import comparisons_frame
 from workbench.stages import tables
 
@@ -52,8 +51,8 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
 def test_numbers_in_the_files_are_those_of_the_records(grid: Grid) -> None:
     tables.write_all("laptop")
     written = pd.read_csv(paths.ROOT / "figures/laptop/tables/accuracy_mnist_two_conv_small.csv")
-    cell = Cell("laptop", "mnist", "two_conv_small", "smoot")
-    scores = [100 * run_record(cell, seed).metrics["accuracy"] for seed in grid.seeds]
+    network = Network("laptop", "mnist", "two_conv_small", "smoot")
+    scores = [100 * run_record(network, seed).metrics["accuracy"] for seed in grid.seeds]
     found = written.set_index("method").loc["smoot", "accuracy_mean"]
     assert found == pytest.approx(sum(scores) / 2, abs=1e-4)
 
@@ -89,18 +88,6 @@ def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
         tables.build_all("laptop")
 
 
-def test_records_of_other_data_or_another_setting_are_an_error(grid: Grid) -> None:
-    cell = Cell("laptop", "mnist", "two_conv_small", "sgt")
-    record = run_record(cell, 1)
-    results.write_record(replace(record, data="other"))
-    with pytest.raises(ValueError, match=r"'seed': 1.* was run with \{'data': 'other'"):
-        tables.build_all("laptop")
-    longer = {**record.config, "training": {**record.config["training"], "epochs": 99}}
-    results.write_record(replace(record, config=longer))
-    with pytest.raises(ValueError, match="'epochs': 99"):
-        tables.build_all("laptop")
-
-
 def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
     files.write_json(files.read_json(path) | {"sha256": "other"}, path)
@@ -116,11 +103,11 @@ def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
 
 
 def test_a_configuration_without_what_captions_need_is_an_error(grid: Grid) -> None:
-    for cell in grid_cells(grid):
-        for seed in grid.seeds:
-            record = run_record(cell, seed)
-            evaluation = {key: value for key, value in record.config["evaluation"].items() if key != "robustness"}
-            results.write_record(replace(record, config={**record.config, "evaluation": evaluation}))
+    def without(record: RunRecord) -> RunRecord:
+        evaluation = {key: value for key, value in record.config["evaluation"].items() if key != "robustness"}
+        return replace(record, config={**record.config, "evaluation": evaluation})
+
+    rewrite(grid, without)
     with pytest.raises(ValueError, match="its configuration has no 'robustness'; captions need it"):
         tables.build_all("laptop")
 
@@ -130,30 +117,20 @@ def test_a_shortcut_has_a_table_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     write_results(lay_out(tmp_path / "shortcut", monkeypatch, axes), pictures=False)
     built = tables.build_all("laptop")
     assert set(built["shortcut"].data["dataset"]) == {"shortcut_mnist"}
-    cell = Cell("laptop", "shortcut_mnist", "two_conv_small", "sgt")
-    chosen = [100 * run_record(cell, seed).history["validation_accuracy"] for seed in axes.seeds]
+    network = Network("laptop", "shortcut_mnist", "two_conv_small", "sgt")
+    chosen = [100 * run_record(network, seed).summary["validation_accuracy"] for seed in axes.seeds]
     found = built["shortcut"].data.set_index("method").loc["sgt", "validation_accuracy_mean"]
     assert found == pytest.approx(sum(chosen) / 2, abs=1e-4)
     assert "Relevance mass, shortcut (%) ↓" in built["localisation_shortcut_mnist_two_conv_small"].display
 
 
 def test_what_no_run_was_asked_for_has_no_table(grid: Grid) -> None:
-    for cell in grid_cells(grid):
-        for seed in grid.seeds:
-            results.write_record(replace(run_record(cell, seed), attributions={}, sanity={}))
+    rewrite(grid, lambda record: replace(record, attributions={}, sanity={}))
     params = paths.ROOT / "params.yaml"
     content = yaml.safe_load(params.read_text())
     content["retraining"]["settings"], content["claims"] = [], []
     params.write_text(yaml.safe_dump(content))
     assert not {"attributions", "sanity", "retraining", "claims", "shortcut"} & set(tables.build_all("laptop"))
-
-
-def test_mixed_versions_of_the_code_are_told(grid: Grid) -> None:
-    cell = Cell("laptop", "mnist", "two_conv_small", "sgt")
-    results.write_record(replace(run_record(cell, 1), code="d" * 64))
-    built = tables.build_all("laptop")
-    assert "2 versions of the code" in built["accuracy_mnist_two_conv_small"].caption
-    assert "versions of the code" not in built["accuracy_fashion_mnist_two_conv_small"].caption
 
 
 def pair(reference: str, difference: float, half: float, p_holm: float, n: int = 5) -> list[object]:
@@ -180,13 +157,15 @@ def test_the_verdict_says_no_more_than_the_interval() -> None:
     assert judged() == "- Accuracy: no runs of smoot beside a reference."
 
 
-def test_the_verdict_judges_every_cell_and_measure(grid: Grid) -> None:
-    for cell in grid_cells(grid):  # smoot: accuracy the same as plain's, gap twenty points above it
-        for seed in grid.seeds:
-            plain = run_record(Cell(cell.profile, cell.dataset, cell.backbone, "plain"), seed).metrics
-            if cell.method == "smoot":
-                gap = plain["gap_mean"] + 0.2 + seed / 500
-                results.write_record(run_record(cell, seed, accuracy=plain["accuracy"], gap_mean=gap))
+def test_the_verdict_judges_every_setting_and_metric(grid: Grid) -> None:
+    def as_accurate_with_a_gap_twenty_points_higher(record: RunRecord) -> RunRecord:
+        if record.method != "smoot":
+            return record
+        plain = run_record(Network(record.profile, record.dataset, record.backbone, "plain"), record.seed).metrics
+        moved = {"accuracy": plain["accuracy"], "gap_mean": plain["gap_mean"] + 0.2 + record.seed / 500}
+        return replace(record, metrics={**record.metrics, **moved})
+
+    rewrite(grid, as_accurate_with_a_gap_twenty_points_higher)
     text = tables.verdict("laptop")
 
     assert text.count("- Accuracy: SMOOT is not distinguishable from Plain (+0.00 [+0.00, +0.00], p = 1.000)") == 2

@@ -101,9 +101,7 @@ def test_an_undefined_metric_has_moved_if_it_was_defined() -> None:
 )
 def test_other_methods_or_metrics_cannot_be_compared(other: pd.DataFrame) -> None:
     for ours, theirs in itertools.permutations([other, runs(THEIRS)]):
-        with pytest.raises(
-            ValueError, match="hold other settings, methods or metrics: compare"
-        ):
+        with pytest.raises(ValueError, match="hold other settings, methods or metrics: compare"):
             verify.compare(ours, theirs)
 
 

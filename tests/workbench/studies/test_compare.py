@@ -5,21 +5,20 @@ import pandas as pd
 import pytest
 from drawing import LOOKS, unlabelled
 from scipy import stats
-from synthetic import SETTING, TITLES, history, run_record
+from synthetic import SETTING, TITLES, Network, history, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting.questions import Study
 from workbench.reporting.table import Table
 from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import compared_frame, holm
 from workbench.studies import compare
 
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 
 
 @pytest.fixture(scope="module")
 def records() -> list[RunRecord]:
-    return [run_record(replace(CELL, method=method), seed) for method in LOOKS for seed in (0, 1, 2)]
+    return [run_record(replace(NETWORK, method=method), seed) for method in LOOKS for seed in (0, 1, 2)]
 
 
 def test_a_missing_metric_is_named_with_its_run() -> None:
@@ -63,7 +62,7 @@ def test_the_forest_shows_the_compared_methods_against_the_reference(
 def comparison(records: list[RunRecord], compared: tuple[str, ...] = ()) -> Table:
     """The table of these records; histories of another setting stand beside theirs."""
     study = Study("What matters", ("comparison",), "plain", "Three seeds.", compared)
-    own = pd.concat([history(record.cell, record.seed, 3).assign(**record.keys) for record in records])
+    own = pd.concat([history(record, record.seed, 3).assign(**record.keys) for record in records])
     elsewhere = own.assign(backbone="two_conv_small", masked_share=0.123)
     (table,) = compare.tables(study, records, pd.concat([elsewhere, own]), SETTING, TITLES)
     return table
@@ -71,7 +70,7 @@ def comparison(records: list[RunRecord], compared: tuple[str, ...] = ()) -> Tabl
 
 def test_the_table_shows_what_methods_reach_gain_mask_and_cost(records: list[RunRecord]) -> None:
     lost = {"plain": 0.0, "sgt": 0.01, "smoot": 0.0}  # per seed and one: SGT is 1, 2 and 3 points less accurate
-    values = [0.5 + record.seed / 100 - lost[record.cell.method] * (1 + record.seed) for record in records]
+    values = [0.5 + record.seed / 100 - lost[record.method] * (1 + record.seed) for record in records]
     moved = [replace(r, metrics={**r.metrics, "accuracy": a}) for r, a in zip(records, values, strict=True)]
     table = comparison(moved)
     shown, data = table.display.set_index("Method"), table.data.set_index("method")
@@ -82,7 +81,7 @@ def test_the_table_shows_what_methods_reach_gain_mask_and_cost(records: list[Run
     text = f"−2.00 [−{2 + half:.2f}, +{half - 2:.2f}], p = {holm([p, 1.0])[0]:.3f}"  # SMOOT is as accurate as Plain
     assert shown["Accuracy (minus Plain)"].tolist() == ["–", text, "+0.00 [+0.00, +0.00], p = 1.000"]
     assert data.loc["sgt", ["accuracy_difference", "accuracy_p_holm"]].tolist() == pytest.approx([-2, 2 * p])
-    share = history(replace(CELL, method="smoot"), 0, 3)["masked_share"].mean()  # the same for every seed, about
+    share = history(replace(NETWORK, method="smoot"), 0, 3)["masked_share"].mean()  # the same for every seed, about
     assert data.loc["smoot", "masked_share_mean"] == pytest.approx(100 * share, abs=5)
     assert shown.loc["Plain", ["Images masked (%)", "Cost of the run (×) ↓"]].tolist() == ["0.0 ± 0.0", "1.00 ± 0.00"]
     assert "Three seeds. Judge's gap, right answers: on each method's own right answers" in table.caption

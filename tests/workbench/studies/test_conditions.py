@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from drawing import LOOKS, legend_texts, lines, unlabelled
 from matplotlib.figure import Figure
-from synthetic import SETTING, run_record
+from synthetic import SETTING, Network, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting import captions
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Condition, Study
@@ -18,7 +17,7 @@ from workbench.studies import conditions
 
 TITLES = {method: look.title for method, look in LOOKS.items()}
 METRICS = {"accuracy": Metric("Accuracy", digits=2), "nll": Metric("NLL", "nats", 3, "lower")}
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 ASKED = (
     Condition("Training images", "500", {"plain": "plain", "smoot": "smoot"}),
     Condition("Training images", "2,000", {"plain": "plain", "smoot": "sgt"}),
@@ -33,7 +32,7 @@ ACCURACY = {  # by seed: SMOOT certainly better, SGT certainly worse, the last o
     "same": (0.81, 0.80, 0.82),
 }
 RECORDS = [
-    replace(run_record(CELL, seed, accuracy=value), cell=replace(CELL, method=method))
+    replace(run_record(NETWORK, seed, accuracy=value), method=method)
     for method, values in ACCURACY.items()
     for seed, value in enumerate(values)
 ]

@@ -11,9 +11,8 @@ import pytest
 from drawing import LOOKS, legend_texts, lines, unlabelled
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from synthetic import SETTING, history, run_record
+from synthetic import SETTING, Network, history, run_record
 
-from workbench.config.cells import Cell
 from workbench.reporting import captions
 from workbench.reporting.charts import Chart
 from workbench.reporting.cost import Config
@@ -25,7 +24,7 @@ from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import compare, mean_interval
 from workbench.studies import number
 
-CELL = Cell("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -53,7 +52,7 @@ def changed(config: Config, **values: Any) -> dict[str, Any]:
 
 def config_of(method: str) -> dict[str, Any]:
     """A method of the laptop profile as records have it."""
-    return dict(run_record(replace(CELL, method=method), 0).config["method"])
+    return dict(run_record(replace(NETWORK, method=method), 0).config["method"])
 
 
 def plan_of(images: float, pixels: float, base: str = "sgt_improved", **values: Any) -> dict[str, Any]:
@@ -69,9 +68,9 @@ def records_of(configs: Mapping[str, Config], values: Mapping[str, Iterable[tupl
     found = []
     for method, config in configs.items():
         for seed, (accuracy, gap) in enumerate(values[method]):
-            record = run_record(CELL, seed, accuracy=accuracy, judge_gap_right_mean=gap)
+            record = run_record(NETWORK, seed, accuracy=accuracy, judge_gap_right_mean=gap)
             whole = dict(record.config) | {"method": changed(config, name=method)}
-            found.append(replace(record, cell=replace(CELL, method=method), config=whole))
+            found.append(replace(record, method=method, config=whole))
     return found
 
 
@@ -90,12 +89,12 @@ def made() -> Made:
     level |= {f"sgt_k{100 * k:.0f}": (0.81 - 0.06 * k**2, 0.1 + 0.06 * k) for k in FRACTIONS}
     noise = {name: draw.normal(0, (0.002, 0.008), (len(SEEDS), 2)) for name in configs}
     histories = [
-        history(replace(CELL, method="smoot" if name == "smoot" else "plain"), seed).assign(method=name, seed=seed)
+        history(replace(NETWORK, method="smoot" if name == "smoot" else "plain"), seed).assign(method=name, seed=seed)
         for name in configs
         for seed in SEEDS
     ]
     records = records_of(configs, {name: (np.array(level[name]) + noise[name]).tolist() for name in configs})
-    return records, pd.concat(histories).assign(dataset=CELL.dataset, backbone=CELL.backbone)
+    return records, pd.concat(histories).assign(dataset=NETWORK.dataset, backbone=NETWORK.backbone)
 
 
 @pytest.fixture(scope="module")
