@@ -1,11 +1,30 @@
 """What tests want to know of processes that they start and end."""
 
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
+
+
+def start(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+    """A process in a session of its own, which heeds Ctrl-C and its like even if the tests run under ``nohup``."""
+    with _heeded(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        return subprocess.Popen(command, start_new_session=True, **options)
+
+
+@contextmanager
+def _heeded(*signals: signal.Signals) -> Iterator[None]:
+    """Signals have a handler: a process that is started meanwhile has the default action, as after any ``exec``."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def until(condition: Callable[[], Any], seconds: float) -> bool:

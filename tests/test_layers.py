@@ -1,132 +1,133 @@
-"""Two rooms and the floors inside them: what a module may import, read from the source."""
+"""The rooms and their floors: what a module may import, read from the source."""
 
 import ast
-import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from workbench.runner import closure
+import workbench
 
-# A module imports only from lower floors (rows further up). The core is named as it is, the workbench's
-# modules by their last name.
+SOURCES = Path(workbench.__file__).parents[1]
+# A room imports from lower floors and from itself; the core stands below all of them.
 FLOORS = (
-    ("smoot.checks", "smoot.modes", "smoot.delivery", "closure", "devices", "measures", "paths", "progress"),
-    ("randomness", "schema"),
-    ("smoot.masking", "smoot.saliency", "answers", "plain_fit", "composites", "catalogue"),
-    ("cells", "notebook", "statistics", "storage", "workers"),
-    ("smoot.metrics", "smoot.perturbation", "smoot.scheduler", "attribution", "erasing", "robustness"),
-    ("decoding", "ledger", "provenance", "results", "style", "transfer", "typesetting"),
-    ("smoot.curves", "smoot.selection", "localisation", "sanity", "stability", "sources"),
-    ("smoot.guidance", "smoot.sequence", "data"),
-    ("smoot.objective", "parameters"),
-    ("smoot.step", "smoot.probe", "schedules"),
-    ("smoot.criterion",),
-    ("config", "faithfulness"),
-    ("models", "protocol", "study"),
-    ("training", "judge", "retraining"),
-    ("map_quality",),
-    ("attribution_quality",),
-    ("evaluation",),
-    ("training_cells", "judge_cells", "retraining_cells"),
-    ("evaluation_cells",),
-    ("captions", "charts", "claims", "costs", "grid", "pictures", "studies", "tabulation", "verify"),
-    ("attribution_tables", "comparison_charts", "cost_charts", "pipeline_tables", "quality_tables", "study_tables"),
-    ("training_tables", "oracle", "condition_charts"),
-    ("choice", "effects", "prices"),
-    ("effect_tables", "choice_tables"),
-    ("effect_charts", "schedule_tables", "schedule_charts"),
-    ("tables", "figures"),
-    ("report", "readme", "metric_docs"),
+    ("smoot",),
+    ("config",),
+    ("data", "results", "runner"),
+    ("training",),
+    ("measuring",),
+    ("reporting",),
+    ("studies",),
+    ("stages",),
 )
-# What makes training and measuring heavy; drawing and reporting work without it.
-HEAVY = {"torch", "timm", "torchvision", "torchmetrics", "safetensors", "captum"}
-SOURCES = Path(closure.__file__).parents[2]
-
-
-def full(name: str) -> str:
-    return name if name.startswith("smoot.") else f"workbench.{name}"
-
-
-FLOOR = {full(name): floor for floor, names in enumerate(FLOORS) for name in names}
-CORE = {module for module in FLOOR if not module.startswith("workbench.")}
-
-
-def file_of(module: str) -> Path:
-    return SOURCES.joinpath(*module.split(".")).with_suffix(".py")
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+HEAVY = {"torch", "timm", "torchvision", "torchmetrics", "safetensors", "captum", "smoot"}
+MAX_LINES = 450
 
 
 def module_of(file: Path) -> str:
     return ".".join(file.relative_to(SOURCES).with_suffix("").parts)
 
 
-def libraries(code: str, module: str) -> set[str]:
-    """The packages that a source imports, other than its own and the standard library."""
-    top = {name.partition(".")[0] for name in closure.imported_modules(code, module)}
-    return top - {"smoot"} - sys.stdlib_module_names
+FILES = {module_of(file): file for room in ("smoot", "workbench") for file in sorted((SOURCES / room).rglob("*.py"))}
 
 
-def too_high(code: str, module: str) -> set[str]:
-    """The modules of its own or a higher floor, or of the other room's, that a source imports."""
-    imported = {name for name in closure.imported_modules(code, module) if name.startswith("smoot.")}
-    upstairs = {name for name in imported if FLOOR[name] >= FLOOR[module]}
-    return upstairs | (imported - CORE if module in CORE else set())
+def room_of(module: str) -> str:
+    """``smoot``, the folder in ``workbench``, or empty for the command line above the rooms."""
+    first, *rest = module.split(".")
+    return first if first == "smoot" else rest[0] if len(rest) > 1 else ""
 
 
-def test_the_table_names_every_module_once() -> None:
-    files = [file for file in (SOURCES / "smoot").rglob("*.py") if file.name != "__init__.py"]
-    assert sorted(map(module_of, files)) == sorted(full(name) for names in FLOORS for name in names)
+def imported(code: str) -> Iterator[str]:
+    """Every module that a source imports, wherever it does so: a known one by its full name."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative import: name the room"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in FILES else str(node.module)
 
 
-@pytest.mark.parametrize("module", FLOOR)
-def test_a_module_imports_only_from_lower_floors(module: str) -> None:
-    assert too_high(file_of(module).read_text(), module) == set()
+def own(code: str) -> set[str]:
+    """The project's modules among the imported ones."""
+    return {name for name in imported(code) if name.partition(".")[0] in ("smoot", "workbench")}
 
 
-def test_the_check_sees_each_kind_of_wrong_import() -> None:
-    masking, tables = "smoot.masking", full("tables")
-    assert too_high("def f():\n    from smoot.objective import guided_loss", masking) == {"smoot.objective"}
-    assert too_high("from smoot import saliency", masking) == {"smoot.saliency"}
-    assert too_high("from workbench import figures, paths", tables) == {full("figures")}
-    assert too_high("import workbench.config.paths", "smoot.objective") == {full("paths")}
-    assert too_high("from workbench import paths, results\nimport torch", tables) == set()
-    with pytest.raises(ValueError, match="imports from the package smoot"):
-        too_high("from smoot import guided_loss", tables)
+def libraries(code: str) -> set[str]:
+    """The packages among the imported ones, other than the project's and the standard library."""
+    return {name.partition(".")[0] for name in imported(code)} - {"smoot", "workbench"} - sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("module", sorted(CORE))
-def test_the_core_needs_torch_and_nothing_else(module: str) -> None:
-    assert libraries(file_of(module).read_text(), module) <= {"torch"}
+def too_high(code: str, room: str) -> set[str]:
+    """The modules of the same or a higher floor, other than the room's own, that a source imports."""
+    others = {name for name in own(code) if room_of(name) != room}
+    return {name for name in others if FLOOR.get(room_of(name), len(FLOORS)) >= FLOOR[room]}
 
 
-@pytest.mark.parametrize("module", ["tables", "figures", "report", "readme"])
-def test_drawing_and_reporting_import_nothing_heavy_however_indirectly(module: str) -> None:
-    files = {module_of(file): file for file in closure.source_files(full(module))}
-    heavy = {name: libraries(file.read_text(), name) & HEAVY for name, file in files.items() if name not in CORE}
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another in a circle; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_every_folder_of_the_workbench_is_a_room_with_its_job_in_one_line() -> None:
+    found = {file.parent.name: file for file in (SOURCES / "workbench").glob("*/__init__.py")}
+    assert set(found) == set(FLOOR) - {"smoot"}
+    for file in found.values():
+        (only,) = ast.parse(file.read_text()).body
+        assert isinstance(only, ast.Expr) and "\n" not in ast.get_docstring(ast.parse(file.read_text()), clean=False)
+
+
+def test_few_modules_stand_outside_the_rooms() -> None:
+    assert len(list((SOURCES / "workbench").glob("*.py"))) <= 4
+
+
+@pytest.mark.parametrize("module", sorted(name for name in FILES if room_of(name)))
+def test_a_module_imports_only_from_lower_floors_and_its_own_room(module: str) -> None:
+    assert too_high(FILES[module].read_text(), room_of(module)) == set()
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_no_circle_inside_a_room(room: str) -> None:
+    inside = {name: file for name, file in FILES.items() if room_of(name) == room}
+    assert circle({name: own(file.read_text()) & set(inside) for name, file in inside.items()}) == []
+
+
+def test_the_core_needs_torch_and_nothing_else() -> None:
+    core = {name: file.read_text() for name, file in FILES.items() if room_of(name) == "smoot"}
+    assert {name: libraries(code) - {"torch"} for name, code in core.items() if libraries(code) - {"torch"}} == {}
+
+
+@pytest.mark.parametrize("room", ["reporting", "studies"])
+def test_drawing_and_reporting_compute_nothing(room: str) -> None:
+    inside = {name: set(imported(file.read_text())) for name, file in FILES.items() if room_of(name) == room}
+    heavy = {name: {top.partition(".")[0] for top in found} & HEAVY for name, found in inside.items()}
     assert {name: found for name, found in heavy.items() if found} == {}
-    assert libraries(file_of(full("models")).read_text(), full("models")) & HEAVY
 
 
-def test_the_notebook_command_starts_with_little() -> None:
-    module = full("notebook")
-    body = ast.parse(file_of(module).read_text()).body
-    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert libraries(ast.unparse(ast.Module(imports, [])), module) == {"yaml"}
-    assert libraries(file_of(module).read_text(), module) == {"yaml", "papermill", "nbformat"}
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_can_be_read_in_one_sitting(module: str) -> None:
+    assert len(FILES[module].read_text().splitlines()) <= MAX_LINES
 
 
-def test_importing_the_core_or_the_drawing_modules_loads_nothing_they_do_not_need() -> None:
-    code = (
-        "import sys, smoot\n"
-        "print(*{'timm', 'torchvision', 'pandas', 'matplotlib', 'seaborn', 'yaml', 'papermill'} & {*sys.modules})\n"
-        "from workbench import tables, figures, report, readme\n"
-        "print(*{'timm', 'torchvision', 'torchmetrics', 'safetensors'} & {*sys.modules})\n"
-        "print(*{'torch', 'pandas'} & {*sys.modules})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=SOURCES, capture_output=True, text=True, check=True, timeout=120
-    )
-    core, drawing, control = done.stdout.splitlines()
-    assert (core, drawing) == ("", "")
-    assert set(control.split()) == {"torch", "pandas"}
+def test_the_checks_see_each_kind_of_wrong_import() -> None:
+    up = "def f():\n    from workbench.stages.runs import train\n"
+    assert too_high(up, "config") == {"workbench.stages.runs"}
+    assert too_high("from workbench.stages import runs, tables", "studies") == {
+        "workbench.stages.runs",
+        "workbench.stages.tables",
+    }
+    assert too_high("from workbench.data.sets import load", "runner") == {"workbench.data.sets"}  # the same floor
+    assert too_high("import workbench.config.paths", "smoot") == {"workbench.config.paths"}
+    assert too_high("import workbench.__main__", "stages") == {"workbench.__main__"}
+    assert too_high("from smoot import checks\nfrom workbench.config import paths\nimport torch", "training") == set()
+    assert libraries("import numpy as np, os\nfrom scipy import stats") == {"numpy", "scipy"}
+    assert set(circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})) == {"a", "b", "c"}
+    assert circle({"a": {"b"}, "b": set()}) == []

@@ -1,81 +1,95 @@
-"""The package's own names: imported when they are first used, and the same as those of the modules."""
+"""The package as it is shipped, its names, and the command line's start."""
 
-import ast
 import json
+import os
 import pickle
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
 import smoot
 
-SOURCE = Path(smoot.__file__)
+ROOT = Path(smoot.__file__).parents[1]
 
 
-def said(code: str) -> list[str]:
+def said(code: str, **environment: str) -> list[str]:
     """What Python prints for this code, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=SOURCE.parents[1], capture_output=True, text=True, check=True, timeout=300
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def for_type_checkers() -> dict[str, str]:
-    """Every name that the source imports for type checkers, with its module."""
-    blocks = [node for node in ast.parse(SOURCE.read_text()).body if isinstance(node, ast.If)]
-    imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
-
-
-def test_type_checkers_and_users_see_the_same_names() -> None:
-    assert sorted(for_type_checkers()) == smoot.__all__ == sorted(set(smoot.__all__))
-    for name, module in for_type_checkers().items():
-        assert getattr(smoot, name) is getattr(import_module(module), name)
-        assert getattr(smoot, name).__module__ == module, f"{name} is defined elsewhere"
-
-
-def test_the_package_lists_its_names_and_refuses_others() -> None:
-    assert {*smoot.__all__, "__version__", "metrics", "scheduler"} <= set(dir(smoot))
-    assert dir(smoot) == sorted(set(dir(smoot)))
-    assert not hasattr(smoot, "guided_los")
-    with pytest.raises(AttributeError, match=r"^module 'smoot' has no attribute 'guided_los'$"):
-        _ = smoot.guided_los
-    with pytest.raises(ImportError, match="cannot import name 'guided_los' from 'smoot'"):
-        exec("from smoot import guided_los")
-
-
-def test_importing_the_package_imports_nothing_until_a_name_is_used() -> None:
-    code = (
-        "import sys, smoot\n"
-        "print([name for name in sys.modules if name.startswith('smoot.') or name == 'torch'])\n"
-        "dir(smoot), smoot.__version__\n"
-        "print('torch' in sys.modules)\n"
-        "print(smoot.metrics.gini_sparseness is smoot.gini_sparseness, 'smoot.step' in sys.modules)\n"
-        "print('torch' in sys.modules, 'gini_sparseness' in vars(smoot))"
-    )
-    assert said(code) == ["[]", "False", "True False", "True True"]
-
-
-def test_a_star_import_brings_every_name() -> None:
+def test_the_package_lists_its_names_and_has_them_all() -> None:
+    assert smoot.__all__ == sorted(set(smoot.__all__))
+    for name in smoot.__all__:
+        found = getattr(smoot, name)
+        assert getattr(import_module(found.__module__), name) is found
+        assert found.__module__.startswith("smoot."), name
     code = "import json\nfrom smoot import *\nprint(json.dumps(sorted(name for name in dir() if name[0] != '_')))"
     assert json.loads(said(code)[0]) == sorted([*smoot.__all__, "json"])
 
 
-def test_pickles_find_the_names_by_package_and_by_module() -> None:
+def test_a_plan_survives_pickling() -> None:
     plan = smoot.MaskPlan(image_fraction=0.25)
     assert pickle.loads(pickle.dumps(plan)) == plan
+
+
+def test_importing_the_core_loads_nothing_of_the_workbench() -> None:
+    heavy = "{'timm', 'torchvision', 'pandas', 'matplotlib', 'seaborn', 'yaml', 'papermill', 'workbench'}"
+    assert said(f"import sys, smoot\nprint(*{heavy} & {{*sys.modules}})") == [""]
+
+
+def test_the_wheel_contains_the_core_and_nothing_else(tmp_path: Path) -> None:
+    source = tmp_path / "source"  # setuptools writes beside what it builds
+    listed = subprocess.run(
+        ["git", "ls-files", "smoot", "workbench", "tests", "pyproject.toml", "README.md", "LICENSE"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    for name in listed:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    shipped = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
+    assert sorted(shipped) == sorted(name for name in listed if name.startswith("smoot/") and (ROOT / name).is_file())
+    assert "smoot/py.typed" in shipped
+
+
+def started(root: Path, *arguments: str) -> list[str]:
+    """What the command line prints; then its exit code and which heavy libraries it loaded."""
     code = (
-        "import pickle, sys\n"
-        "print(pickle.loads(b'csmoot\\nguided_loss\\n.').__module__)\n"
-        f"print(pickle.loads({pickle.dumps(plan)!r}).image_fraction)"
+        "import sys\nfrom workbench.__main__ import main\n"
+        f"try: code = main({list(arguments)})\nexcept SystemExit as end: code = end.code\n"
+        "print(code, *sorted({'torch', 'timm', 'torchvision', 'matplotlib'} & {*sys.modules}))"
     )
-    assert said(code) == ["smoot.objective", "0.25"]
+    return said(code, SMOOT_ROOT=str(root))
 
 
-@pytest.mark.parametrize("command", ["notebook", "readme", "metric_docs"])
-def test_a_command_that_computes_nothing_starts_without_torch(command: str) -> None:
-    code = f"import sys\nimport workbench.{command} as made\nprint('torch' in sys.modules, made.main.__name__)"
-    assert said(code) == ["False main"]
+@pytest.mark.parametrize("arguments", [("--help",), ("code",), ("notebook", "--help")])
+def test_a_command_that_computes_nothing_starts_without_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert started(tmp_path, *arguments)[-1] == "0"
+
+
+def test_the_help_names_every_stage(tmp_path: Path) -> None:
+    told = "\n".join(started(tmp_path, "--help"))
+    for stage in ("code", "data", "methods", "judge", "retrain", "grid", "verify", "notebook", "readme"):
+        assert f"\n    {stage} " in told, stage
+
+
+def test_an_unknown_stage_and_a_bad_profile_are_clear_errors(capfd: pytest.CaptureFixture[str]) -> None:
+    from workbench.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "invalid choice: 'train'" in capfd.readouterr().err
+    assert main(["methods", "--profile", "big"]) == 2
+    assert "unknown profile 'big': expected one of laptop" in capfd.readouterr().err

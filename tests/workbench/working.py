@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
+from processes import running, start
 
 from workbench.runner import ledger
 from workbench.runner.pool import Report, run_tasks
@@ -63,7 +63,7 @@ def stay(task: Path, report: Report) -> None:
 
 def resumable(task: Path, report: Report) -> str:
     """STEPS steps of 0.1 s with a checkpoint after each; ``task`` counts the steps that really ran."""
-    with ledger.claim("work", "some/cell", 0, "key") as entry:
+    with ledger.claim("work", "some/setting", 0, "key") as entry:
         state = entry.folder / "state"
         if not entry.finished:
             for _ in range(len(state.read_text()) if state.exists() else 0, STEPS):
@@ -88,14 +88,6 @@ def await_file(file: Path, length: int = 1) -> str:
         assert time.monotonic() < end, f"no {file} after {TIMEOUT} s"
         time.sleep(0.01)
     return file.read_text()
-
-
-def running(pid: int) -> bool:
-    """Whether the process still runs (a zombie does not)."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def ends(pid: int) -> bool:
@@ -126,7 +118,7 @@ def started(command: Sequence[object], **options: Any) -> "Iterator[subprocess.P
     """A process in a session of its own, with its outputs as pipes; nothing of it outlives the block."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     words = [str(word) for word in command]
-    with subprocess.Popen(words, text=True, start_new_session=True, **pipes, **options) as process:
+    with start(words, text=True, **pipes, **options) as process:
         try:
             yield process
         finally:
@@ -136,7 +128,10 @@ def started(command: Sequence[object], **options: Any) -> "Iterator[subprocess.P
 
 def process(function: str, *arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """A process that claims an entry, or runs a function of this file over tasks."""
-    return started([sys.executable, __file__, function, *arguments])
+    folders = os.pathsep.join(
+        str(folder) for folder in (*Path(__file__).parents[:2], *filter(None, [os.environ.get("PYTHONPATH")]))
+    )
+    return started([sys.executable, __file__, function, *arguments], env=os.environ | {"PYTHONPATH": folders})
 
 
 def main(name: str, *texts: str) -> None:

@@ -76,11 +76,7 @@ class Job(ABC):
 
 
 def complete(job: Job, report: Report) -> str:
-    """Do a job in its folder of the ledger, or find it done there.
-
-    Returns:
-        The folder, with ``provenance.json`` beside the results.
-    """
+    """Do a job in its folder of the ledger or find it done; returns the folder, with ``provenance.json`` in it."""
     images = load_once(job.dataset)
     key = ledger.entry_key(
         job.stage,

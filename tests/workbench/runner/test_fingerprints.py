@@ -1,75 +1,137 @@
-"""Import closures, on a package made for the test."""
+"""Fingerprints: they change with the meaning of code and with nothing else."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from workbench.runner import closure
+from workbench.config import paths
+from workbench.runner import fingerprints
+from workbench.runner.fingerprints import fingerprint, meaning, notebook_text, write_fingerprints
 
-FILES = {
-    "__init__": "from smoot.core import f\n",
-    "core": "import math\n",
-    "other": "import torch\n",
-    "lazy": "",
-    "workbench/__init__": "",
-    "workbench/plain": "import smoot.core\nfrom workbench import inner, deeper as d\n",
-    "workbench/inner": "def f():\n    from smoot.lazy import g\n    return g\n",
-    "workbench/deeper/__init__": "from . import leaf\nfrom ..inner import f\n",
-    "workbench/deeper/leaf": "from workbench.plain import something\n",
-    "workbench/box/__init__": "",
-    "workbench/box/item": "",
-    "workbench/whole": "import os\nfrom smoot import core, f\n",
-    "workbench/whole_too": "import smoot\n",
-}
+CODE = '''"""A module."""
+
+import math
+
+
+class Circle:
+    """A circle."""
+
+    radius: float = 2.0
+
+    def area(self) -> float:
+        """In square metres."""
+        return math.pi * self.radius**2  # Archimedes
+'''
+
+
+def notebook(*cells: tuple[str, str], **tags: str) -> str:
+    listed = [
+        {"cell_type": kind, "source": [source], "metadata": {"tags": [tags[source]]} if source in tags else {}}
+        for kind, source in cells
+    ]
+    return json.dumps({"cells": listed})
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, code in FILES.items():
-        file = tmp_path / "smoot" / f"{name}.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(code)
-    monkeypatch.setattr(closure, "SOURCES", tmp_path)
-    return tmp_path / "smoot"
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A core, two rooms and the notebooks, in a folder of their own."""
+    for name in ("smoot", "workbench/data", "workbench/training", "notebooks", "workbench/no_room"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("smoot/__init__", "workbench/data/__init__", "workbench/data/download", "workbench/training/__init__"):
+        (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "smoot" / "circle.py").write_text(CODE)
+    for stem in fingerprints.NOTEBOOKS:
+        (tmp_path / "notebooks" / f"{stem}.ipynb").write_text(notebook(("markdown", "# Title"), ("code", "x = 1")))
+    monkeypatch.setattr(fingerprints, "SOURCES", tmp_path)
+    monkeypatch.setattr(paths, "FINGERPRINTS", tmp_path / "fingerprints")
+    fingerprint.cache_clear()
+    yield tmp_path
+    fingerprint.cache_clear()
 
 
-def test_the_closure_follows_every_kind_of_import_and_no_package_file(package: Path) -> None:
-    expected = ("core", "lazy", "workbench/deeper/__init__", "workbench/deeper/leaf", "workbench/inner")
-    files = [package / f"{name}.py" for name in (*expected, "workbench/plain")]
-    assert list(closure.source_files("workbench.plain")) == sorted(files)
-    assert closure.source_files("smoot.core") == (package / "core.py",)
-    box = tuple(package / f"workbench/box/{name}.py" for name in ("__init__", "item"))
-    assert closure.source_files("workbench.box.item") == box
-    both = closure.source_files("smoot.other", "smoot.core")
-    assert both == (package / "core.py", package / "other.py")
+def of(*names: str) -> str:
+    """A fingerprint of the files as they are now."""
+    fingerprint.cache_clear()
+    return fingerprint(*names)
 
 
-def test_imported_modules_of_source() -> None:
-    code = "import numpy as np, os.path\nfrom workbench import inner\nfrom smoot.core import f\n"
-    assert closure.imported_modules(code) == {"numpy", "os.path", "workbench.inner", "smoot.core"}
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  # Archimedes", ""),
+        ('"""A circle."""', '"""A round thing.\n\n    Of any size.\n    """'),
+        ('        """In square metres."""\n', ""),
+        ("math.pi * self.radius**2", "(\n            math.pi\n            * self.radius ** 2\n        )"),
+        ("2.0", "2.00"),
+    ],
+)
+def test_comments_docstrings_and_layout_mean_nothing(sources: Path, old: str, new: str) -> None:
+    before = of("smoot")
+    assert old in CODE
+    (sources / "smoot" / "circle.py").write_text(CODE.replace(old, new))
+    assert of("smoot") == before
 
 
-@pytest.mark.parametrize(("module", "line"), [("whole", 2), ("whole_too", 1)])
-def test_importing_from_the_whole_package_is_an_error(module: str, line: int) -> None:
-    message = f"workbench.{module}, line {line}: imports from the package smoot: name the submodule"
-    with pytest.raises(ValueError, match=message):
-        closure.source_files(f"workbench.{module}")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("2.0", "2"), ("2.0", "2.5"), ("math.pi *", "math.pi /"), ("self.radius**2", "2**self.radius"), ("area", "Area")],
+)
+def test_constants_operators_order_and_names_do(sources: Path, old: str, new: str) -> None:
+    before, other = of("smoot"), of("data")
+    (sources / "smoot" / "circle.py").write_text(CODE.replace(old, new))
+    assert of("smoot") != before
+    assert of("data") == other
 
 
-@pytest.mark.parametrize("name", ["smoot.nothing", "numpy"])
-def test_a_module_that_does_not_exist_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=f"no module '{name}'"):
-        closure.source_files(name)
+def test_names_and_number_of_files_count(sources: Path) -> None:
+    seen = {of("smoot")}
+    (sources / "smoot" / "circle.py").rename(sources / "smoot" / "disc.py")
+    seen.add(of("smoot"))
+    (sources / "smoot" / "empty.py").write_text("")
+    seen.add(of("smoot"))
+    assert len(seen) == 3
 
 
-def test_the_hash_changes_with_what_is_imported_and_with_nothing_else(package: Path) -> None:
-    before = closure.code_hash("workbench.plain")
-    (package / "other.py").write_text("import torch  # edited\n")
-    (package / "__init__.py").write_text("")
-    assert closure.code_hash("workbench.plain") == before
-    (package / "lazy.py").write_text("g = 1\n")
-    edited = closure.code_hash("workbench.plain")
-    assert edited != before
-    (package / "lazy.py").rename(package / "moved.py")
-    (package / "workbench/inner.py").write_text(FILES["workbench/inner"].replace("lazy", "moved"))
-    assert closure.code_hash("workbench.plain") not in (before, edited)
+def test_where_data_come_from_decides_no_number(sources: Path) -> None:
+    before = of("data")
+    (sources / "workbench/data/download.py").write_text("ADDRESS = 'elsewhere'")
+    assert of("data") == before
+
+
+def test_several_rooms_together_and_one_that_there_is_not() -> None:
+    assert len({of("smoot"), of("data"), of("smoot", "data"), of("data", "smoot")}) == 4
+    with pytest.raises(ValueError, match="no room 'no_room': expected one of smoot, data, training"):
+        fingerprint("no_room")
+
+
+def test_an_annotation_without_value_and_a_string_that_is_used_count() -> None:
+    assert meaning("x: int") != meaning("x: float") != meaning("")
+    assert meaning("x = 'a'") != meaning("x = 'b'")
+    assert meaning("def f():\n    'a'\n    return 1") == meaning("def f():\n    return 1")
+
+
+def test_of_a_notebook_only_the_code_cells(tmp_path: Path) -> None:
+    file = tmp_path / "n.ipynb"
+
+    def text(*cells: tuple[str, str], **tags: str) -> str:
+        file.write_text(notebook(*cells, **tags))
+        return notebook_text(file)
+
+    plain = text(("markdown", "# A"), ("code", "x = 1"))
+    assert text(("markdown", "# B"), ("code", "x = 1  # one"), ("markdown", "The end.")) == plain
+    assert text(("code", "y"), ("code", "x = 1"), y="injected-parameters") == plain
+    assert text(("code", "x = 2")) != plain
+    assert plain.endswith("  n.ipynb\n")
+
+
+def test_writing_touches_only_what_changed_and_removes_what_is_gone(sources: Path) -> None:
+    written = {file.name: file.stat().st_mtime_ns for file in write_fingerprints()}
+    rooms = ("smoot", "data", "training")
+    assert sorted(written) == sorted(f"{name}.txt" for name in (*rooms, *fingerprints.NOTEBOOKS))
+    (sources / "fingerprints" / "attic.txt").write_text("old")
+    (sources / "smoot" / "circle.py").write_text(CODE.replace("2.0", "3.0"))
+    again = {file.name: file.stat().st_mtime_ns for file in write_fingerprints()}
+    assert {name for name in again if again[name] != written[name]} == {"smoot.txt"}
+    assert sorted(file.name for file in (sources / "fingerprints").iterdir()) == sorted(written)

@@ -1,0 +1,329 @@
+"""The jobs of a profile: done once, found again, put in their places; what decides a result and what does not."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny_runs import METHODS, digits, fitted, fresh, in_this_process, own_checkout, run, same, silent
+
+from workbench.config import files
+from workbench.config.paths import SettingPaths
+from workbench.config.profile import load_backbone, load_judge, load_run
+from workbench.measuring import evaluation, judge, retraining
+from workbench.results import records, samples, tables
+from workbench.runner import pool
+from workbench.runner.fingerprints import fingerprint
+from workbench.stages import runs
+from workbench.stages.runs import Evaluate, Train, complete, evaluate, retrain, train, train_judges
+from workbench.training import guided
+from workbench.training.inference import accuracy
+from workbench.training.networks import load_weights, save_weights
+
+SETTING = ("digits", "two_conv_small")
+PLACES = SettingPaths("smoke", *SETTING)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(pool, "run_tasks", in_this_process)
+    return own_checkout(tmp_path / "checkout", monkeypatch)
+
+
+@pytest.fixture
+def trained(root: Path) -> Path:
+    """A checkout with two runs of one method and the judge trained."""
+    train(*SETTING, "sgt", "smoke")
+    train_judges("smoke", ["digits"])
+    return root
+
+
+def once_more(*_: Any, **__: Any) -> None:
+    raise AssertionError("done once more")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """All results and weights."""
+    return {str(file): file.read_bytes() for file in sorted((root / "runs").rglob("*")) if file.is_file()}
+
+
+def change(root: Path, block: str, **values: Any) -> None:
+    """Set parameters of the smoke profile."""
+    file = root / "tests" / "smoke.yaml"
+    params = yaml.safe_load(file.read_text())
+    params[block] |= values
+    file.write_text(yaml.safe_dump(params))
+
+
+def entry(root: Path, stage: str, place: str, seed: int) -> Path:
+    """The only folder of a job in the ledger."""
+    (found,) = (root / "scratch" / "ledger" / stage / "smoke" / place).glob(f"{seed}-*")
+    return found
+
+
+# -- train
+
+
+def test_training_leaves_the_best_weights_the_history_and_the_provenance(root: Path, tmp_path: Path) -> None:
+    epochs = train(*SETTING, "sgt", "smoke")
+    assert epochs[["seed", "epoch"]].to_numpy().tolist() == [[seed, epoch] for seed in (0, 1) for epoch in (1, 2, 3)]
+    direct = fitted(load_run(*SETTING, "sgt", 0, "smoke"), tmp_path / "checkpoint")
+    found = load_file(PLACES.weights("sgt", 0))
+    assert same(dict(sorted(found.items())), dict(sorted(direct.best.items())))
+    initial = fresh(load_run(*SETTING, "sgt", 0, "smoke")).network.state_dict()
+    assert not any(torch.equal(found[name], initial[name]) for name in initial)
+    history = tables.EPOCH_TABLE.read(PLACES.folder)
+    pd.testing.assert_frame_equal(history, epochs, check_like=True)
+    for name in ("total", "consistency", "validation_accuracy", "information_loss", "masked_share"):
+        expected = [row[name] for row in direct.history]
+        assert history[history["seed"] == 0][name].tolist() == pytest.approx(expected, abs=1e-6)
+    folder = entry(root, "train", "digits-two_conv_small/sgt", 0)
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "done",
+        "epochs.csv",
+        "provenance.json",
+        "weights.safetensors",
+    ]
+    facts = tables.PROVENANCE_TABLE.read(PLACES.folder)
+    assert facts[["seed", "stage"]].to_numpy().tolist() == [[0, "train"], [1, "train"]]
+    assert facts["key"][0] == folder.name.removeprefix("0-") and (facts["seconds"] > 0).all()
+    assert sorted(path.name for path in root.iterdir()) == ["data", "methods.yaml", "runs", "scratch", "tests"]
+
+
+def test_a_finished_training_is_found_and_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = complete(Train(run("smoot")), silent)
+    monkeypatch.setattr(guided, "fit", once_more)
+    assert complete(Train(run("smoot")), silent) == folder
+    assert complete(Train(run("smoot", evaluation={"stability_std": 0.1})), silent) == folder
+    for other in (run("sgt"), run("smoot", seed=1), run("smoot", training={"epochs": 2})):
+        with pytest.raises(AssertionError, match="once more"):
+            complete(Train(other), silent)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(AssertionError, match="once more"):
+        patch.setattr(runs, "fingerprint", lambda *rooms: "of other code")
+        complete(Train(run("smoot")), silent)
+    monkeypatch.setenv("SMOOT_LEDGER", "off")
+    with pytest.raises(AssertionError, match="once more"):
+        complete(Train(run("smoot")), silent)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_a_training_that_was_stopped_goes_on_where_it_was(done: int, tmp_path: Path) -> None:
+    def stop(step: int, **numbers: float) -> None:
+        if step == done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        complete(Train(run("random_mask")), stop)
+    steps: list[int] = []
+    folder = Path(complete(Train(run("random_mask")), lambda step, **_: steps.append(step)))
+    assert steps == list(range(done + 1, 4))
+    assert not (folder / "checkpoint.pt").exists()
+    best = fitted(run("random_mask"), tmp_path / "checkpoint").best
+    found = load_file(folder / "weights.safetensors")
+    assert same(dict(sorted(found.items())), dict(sorted(best.items())))
+
+
+def test_portions_give_the_same_bytes_as_all_at_once(root: Path) -> None:
+    for method, seed in (("sgt", 1), ("plain", 0), ("sgt", 0)):
+        train(*SETTING, method, "smoke", [seed])
+        evaluate(*SETTING, method, "smoke", [seed])
+    assert records.records_in(PLACES.folder)[0].keys["method"] == "plain"  # the grid's order
+    portions = contents(root)
+    together = train(*SETTING, None, "smoke", [0, 1])
+    assert list(dict.fromkeys(together["method"])) == list(METHODS)
+    evaluate(*SETTING, "plain", "smoke", [0])
+    evaluate(*SETTING, "sgt", "smoke", [0, 1])
+    after = contents(root)
+    measured = [name for name in portions if Path(name).suffix != ".csv" or Path(name).stem in ("runs", "curves")]
+    assert len(measured) >= 7
+    assert [name for name in measured if after[name] != portions[name]] == []
+    kept = set(portions[str(PLACES.epochs)].splitlines())
+    assert kept <= set(after[str(PLACES.epochs)].splitlines())  # beside the new rows, the old ones as they were
+
+
+# -- evaluate
+
+
+def job(seed: int = 0, **changes: Any) -> Evaluate:
+    config = load_run(*SETTING, "sgt", seed, "smoke")
+    settings = load_judge("smoke")
+    history = tables.EPOCH_TABLE.read(PLACES.folder)
+    return replace(
+        Evaluate(
+            config,
+            PLACES.weights("sgt", seed),
+            history[history["seed"] == seed],
+            settings,
+            load_backbone(settings.backbone, "smoke"),
+            judge_file(),
+        ),
+        **changes,
+    )
+
+
+def judge_file() -> Path:
+    return PLACES.weights_folder.parents[1] / "judge" / "digits.safetensors"
+
+
+def network_of(weights: Path) -> torch.nn.Module:
+    """A network of the setting's backbone, which the judge's is too, from a file."""
+    network = fresh(run(seed=5)).network
+    load_weights(network, weights)
+    return network
+
+
+def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path) -> None:
+    frame = evaluate(*SETTING, "sgt", "smoke")
+    assert frame[["method", "seed"]].to_numpy().tolist() == [["sgt", 0], ["sgt", 1]]
+    for record in records.records_in(PLACES.folder):
+        config = load_run(*SETTING, "sgt", record.seed, "smoke")
+        network = network_of(PLACES.weights("sgt", record.seed))
+        direct = evaluation.evaluate_network(network, digits(), config, judge=network_of(judge_file()))
+        assert record.metrics == pytest.approx(dict(direct.metrics), abs=1e-6, nan_ok=True)
+        for fill in ("mean", "black"):
+            for kind, scores in direct.curves[fill].items():
+                assert record.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
+        shown = samples.samples_in(PLACES.folder)["sgt"]
+        assert (shown.saliency == direct.samples.saliency).all() == (record.seed == 0)  # the first seed's
+
+
+def test_a_record_says_what_it_depends_on(trained: Path) -> None:
+    evaluate(*SETTING, "sgt", "smoke", [1])
+    (record,) = records.records_in(PLACES.folder)
+    config = load_run(*SETTING, "sgt", 1, "smoke").as_dict()
+    assert record.config == files.simplified(config, "config", digits=None)
+    assert record.data == digits().sha256
+    assert record.packages["torch"] == version("torch") and record.packages["timm"] == version("timm")
+    assert record.code == {room: fingerprint(room) for room in ("smoot", "config", "data", "training", "measuring")}
+    history = tables.EPOCH_TABLE.read(PLACES.folder).query("seed == 1").reset_index(drop=True)
+    accuracies = history["validation_accuracy"].tolist()
+    assert record.summary == pytest.approx(
+        {
+            "epochs": 3,
+            "best_epoch": accuracies.index(max(accuracies)) + 1,
+            "validation_accuracy": max(accuracies),
+            "train_accuracy": history["accuracy"].iloc[-1],
+            "masked_share": 1.0,
+            "final_masked_share": 1.0,
+            "information_loss": history["information_loss"].iloc[-1],
+        }
+    )
+
+
+def test_made_again_nothing_changes_but_the_ledger(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(*SETTING, "sgt", "smoke")
+    before = contents(trained)
+    monkeypatch.setenv("SMOOT_LEDGER", "off")
+    torch.manual_seed(31)  # whatever was drawn before
+    train_judges("smoke", ["digits"])
+    train(*SETTING, "sgt", "smoke")
+    evaluate(*SETTING, "sgt", "smoke")
+    assert contents(trained) == before  # provenance too: the key is the same
+    keys = tables.PROVENANCE_TABLE.read(PLACES.folder)["key"]
+    assert len(keys) == len(set(keys)) == 4
+    monkeypatch.setenv("SMOOT_LEDGER", "on")
+    change(trained, "evaluation", stability_std=0.1)
+    evaluate(*SETTING, "sgt", "smoke")
+    other = tables.PROVENANCE_TABLE.read(PLACES.folder)
+    assert len(other) == 4
+    assert (other["key"] != keys).tolist() == (other["stage"] == "evaluate").tolist()
+
+
+def test_what_was_measured_is_found_until_weights_judge_or_settings_change(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = complete(job(), silent)
+    monkeypatch.setattr(evaluation, "evaluate_network", once_more)
+    assert complete(job(), silent) == folder
+    other = trained / "other.safetensors"
+    save_weights(fresh(run(seed=4)).network.state_dict(), other)
+    measured = replace(job().config.evaluation, stability_std=0.1)
+    for changes in (
+        {"judge_weights": other},
+        {"weights": other},
+        {"config": replace(job().config, evaluation=measured)},
+    ):
+        with pytest.raises(AssertionError, match="once more"):
+            complete(job(**changes), silent)
+
+
+def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> None:
+    made_by = "the train notebook with profile=smoke, dataset=digits, backbone=two_conv_small makes it"
+    lost: list[tuple[Path, Callable[[], Any]]] = [
+        (PLACES.weights("plain", 0), lambda: evaluate(*SETTING, None, "smoke")),
+        (PLACES.weights("plain", 0), lambda: retrain(*SETTING, "smoke")),
+        (PLACES.epochs, lambda: evaluate(*SETTING, "sgt", "smoke")),
+    ]
+    PLACES.epochs.unlink()
+    for file, call in lost:
+        with pytest.raises(FileNotFoundError) as caught:
+            call()
+        assert str(caught.value) == f"{file} is missing: {made_by}"
+    assert not PLACES.runs.exists() and not PLACES.retraining.exists()
+
+
+def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
+    content = judge_file().read_bytes()
+    judge_file().unlink()
+    assert len(evaluate(*SETTING, "sgt", "smoke", [0])) == 1
+    assert judge_file().read_bytes() == content
+
+
+# -- judge
+
+
+def test_the_facts_of_a_judge_are_those_of_the_weights_beside_them(root: Path) -> None:
+    found = train_judges("smoke", ["digits"]).iloc[0]
+    assert (found.dataset, found.backbone, found.epochs) == ("digits", "two_conv_small", 2)
+    network, images = network_of(judge_file()), digits()
+    measured = accuracy(network, images.test_images, images.test_labels, batch_size=64)
+    assert found.accuracy == pytest.approx(measured, abs=1e-6)
+    results = PLACES.folder.parent
+    assert tables.JUDGE_TABLE.read(results)["accuracy"].tolist() == [found.accuracy]
+    assert (tables.JUDGE_PROVENANCE_TABLE.read(results)["seconds"] > 0).all()
+
+
+def test_a_judge_is_found_until_its_training_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_judges("smoke", ["digits"])
+    monkeypatch.setattr(judge, "train_judge", once_more)
+    train_judges("smoke", ["digits"])
+    change(root, "judge", seed=1001)
+    with pytest.raises(AssertionError, match="once more"):
+        train_judges("smoke", ["digits"])
+
+
+def test_without_names_every_data_set_of_the_grid_gets_a_judge(root: Path) -> None:
+    train_judges("smoke", ["digits"])
+    names = ["digits", "block_digits", "shortcut_digits"]
+    assert train_judges("smoke")["dataset"].tolist() == names
+    assert tables.JUDGE_TABLE.read(PLACES.folder.parent)["dataset"].tolist() == names
+
+
+# -- retrain
+
+
+def test_every_run_of_a_listed_setting_is_retrained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"train_images": 80, "test_images": 40, "epochs": 1, "levels": [0.5]}
+    change(root, "retraining", **params)
+    train(*SETTING, None, "smoke")
+    levels = retrain(*SETTING, "smoke")
+    assert levels["method"].tolist() == [method for method in METHODS for _ in range(2)]
+    assert levels["diffroar"].tolist() == pytest.approx((levels["top"] - levels["bottom"]).tolist(), abs=2e-6)
+    pd.testing.assert_frame_equal(tables.RETRAINING_TABLE.read(PLACES.folder), levels, check_like=True)
+    assert set(tables.PROVENANCE_TABLE.read(PLACES.folder)["stage"]) == {"train", "retrain"}
+    monkeypatch.setattr(retraining, "diffroar", once_more)
+    pd.testing.assert_frame_equal(retrain(*SETTING, "smoke"), levels)
+    change(root, "retraining", settings=["digits-resnet10_narrow", "digits-two_conv_small"])
+    pd.testing.assert_frame_equal(retrain(*SETTING, "smoke"), levels)  # which settings are listed decides nothing
+
+
+def test_a_setting_that_is_not_listed_has_an_empty_table(root: Path) -> None:
+    change(root, "retraining", settings=[])
+    assert len(retrain(*SETTING, "smoke")) == 0
+    assert PLACES.retraining.read_text() == "method,seed,level,top,bottom,diffroar\n"
