@@ -9,18 +9,15 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
-import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from workbench.runner import closure
-from workbench.stages import notebook
+import workbench
 
-ROOT = Path(notebook.__file__).parents[2]
+ROOT = Path(workbench.__file__).parents[1]
 STAGES = ("01_train", "02_evaluate")  # stripped: their results are files
 REPORTS = ("00_method", "03_tables", "04_figures")  # committed with their outputs
 EVERY = sorted(STAGES + REPORTS)
 MAX_LINES, MAX_CELL_LINES = 45, 8
-OPTIONAL = {"seeds"}  # a stage leaves it to the profile's parameters
 
 
 def book_of(stem: str) -> Any:
@@ -175,11 +172,6 @@ def given(command: str) -> list[tuple[str, list[str]]]:
     return [(stem, names) for stem in books]
 
 
-def stage_commands() -> dict[str, str]:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    return {name: re.sub(r"\$\{[^}]*\}", "VALUE", stage.get("do", stage)["cmd"]) for name, stage in stages.items()}
-
-
 def documented_commands() -> list[str]:
     """The lines of Makefile and documentation that name a notebook, with the Makefile's variables filled in."""
     files = [ROOT / "Makefile", ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -187,16 +179,8 @@ def documented_commands() -> list[str]:
     variables = dict(re.findall(r"^(\w+) [:?]?= *(.*)$", text, re.MULTILINE))
     for name, value in variables.items():
         text = text.replace(f"$({name})", value)
-    commands = re.findall(r"[^\n`]*(?:papermill|workbench\.notebook)[^\n`]*\.ipynb[^\n`]*", text)
+    commands = re.findall(r"[^\n`]*(?:papermill|workbench notebook)[^\n`]*\.ipynb[^\n`]*", text)
     return [command.replace("'", " ").replace('"', " ") for command in commands]
-
-
-def test_a_stage_passes_each_parameter_of_its_notebook_and_no_other() -> None:
-    runs = {name: given(command) for name, command in stage_commands().items() if "notebook run" in command}
-    assert sorted(stem for run in runs.values() for stem, _ in run) == ["01_train", "02_evaluate", *REPORTS[1:]]
-    for run in runs.values():
-        for stem, names in run:
-            assert sorted(names) == sorted(set(parameters_of(stem)) - OPTIONAL), stem
 
 
 def test_documented_commands_pass_parameters_that_exist() -> None:
@@ -208,14 +192,5 @@ def test_documented_commands_pass_parameters_that_exist() -> None:
 
 
 def test_the_commands_are_read_as_the_shell_reads_them() -> None:
-    command = (
-        "pytest -p no:x; python -m workbench.stages.notebook run notebooks/01_train.ipynb t.ipynb -p a 1 -p b '[2]'"
-    )
+    command = "pytest -p no:x; python -m workbench notebook run notebooks/01_train.ipynb t.ipynb -p a 1 -p b '[2]'"
     assert given(command) == [("01_train", ["a", "b"])]
-
-
-@pytest.mark.parametrize("stem", [*STAGES, "03_tables", "04_figures"])
-def test_stage_code_imports_submodules(stem: str) -> None:
-    """So that the files it depends on are known; 00_method shows the core as its users import it."""
-    code = notebook.code(ROOT / "notebooks" / f"{stem}.ipynb")
-    assert any(name.startswith("workbench.") for name in closure.imported_modules(code, stem))

@@ -9,21 +9,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from processes import crew, running, until
+from processes import crew, running, start, until
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
     *(".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml", "paper/dvc.yaml"),
-    *("data/datasets.yaml", "notebooks", "smoot", "results/benchmarks"),
+    *("data/datasets.yaml", "methods.yaml", "notebooks", "fingerprints", "smoot", "workbench", "results/benchmarks"),
 )
 METHODS, SEEDS, BACKBONE = ["plain", "smoot"], [0, 1], "two_conv_small"
-CELLS = [f"digits/{BACKBONE}/{method}" for method in METHODS]
 SETTING = f"digits-{BACKBONE}"
 STAGES = {
-    *("code", "data@digits", "judge", "retrain", "tables", "figures", "report"),
-    *(f"{stage}@{SETTING}" for stage in ("train", "evaluate")),
+    *("data@digits", "methods", "judge", "tables", "figures"),
+    *(f"{stage}@{SETTING}" for stage in ("train", "evaluate", "retrain")),
 }
 REPRO = ("dvc", "repro", "paper/dvc.yaml")
 
@@ -44,7 +44,14 @@ class Repository:
             else:
                 shutil.copyfile(ROOT / name, root / name)
         params = yaml.safe_load((ROOT / "tests" / "smoke.yaml").read_text())
-        params |= {"profile": "paper", "here": "paper/", "seeds": SEEDS, "workers": 1}
+        params |= {
+            "profile": "paper",
+            "repository": "..",
+            "folder": "paper/",
+            "shared": "paper/params.yaml",
+            "seeds": SEEDS,
+            "workers": 1,
+        }
         settings = {SETTING: {"dataset": "digits", "backbone": BACKBONE}}
         params["grid"] = {"datasets": ["digits"], "settings": settings, "methods": METHODS}
         params["training"]["epochs"] = 8
@@ -82,7 +89,7 @@ class Repository:
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a command in a session of its own, unheard."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, cwd=self.root, env=self.environment, start_new_session=True, **quiet)
+        return start(command, cwd=self.root, env=self.environment, **quiet)
 
     def git(self, *arguments: str) -> str:
         return self.run("git", "-c", "user.name=Test", "-c", "user.email=test@example.org", *arguments)
@@ -139,33 +146,24 @@ def test_a_killed_run_leaves_no_process_and_goes_on_with_the_same_command(rehear
     assert rehearsal.left_over == []
     ran = re.findall(r"Running stage 'paper/dvc.yaml:(.*)'", rehearsal.printed)
     assert len(set(ran)) == len(ran)
-    assert {*ran, "judge"} == STAGES - {"code", "data@digits"}  # DVC may have run the judge before it was killed
-    assert len(rehearsal.repository.files("scratch/ledger/train", "done")) == len(CELLS) * len(SEEDS)
+    # DVC may have run these before it was killed.
+    assert {*ran, "judge", "methods"} == STAGES - {"data@digits"}
+    assert len(rehearsal.repository.files("scratch/ledger/train", "done")) == len(METHODS) * len(SEEDS)
 
 
 def test_every_stage_made_what_it_promises(rehearsal: Rehearsal) -> None:
     root = rehearsal.repository.root
     assert set(yaml.safe_load((root / "paper" / "dvc.lock").read_text())["stages"]) == STAGES
-    for cell in CELLS:
-        made = {
-            kind: sorted(path.name for path in (root / kind / cell).iterdir())
-            for kind in (
-                "runs/paper/weights",
-                "results/paper/history",
-                "results/paper/records",
-                "results/paper/retraining",
-                "results/provenance/paper",
-            )
-        }
-        assert made == {
-            "runs/paper/weights": ["0.safetensors", "1.safetensors"],
-            "results/paper/history": ["0.csv", "1.csv"],
-            "results/paper/records": ["0.json", "1.json", "samples.npz"],
-            "results/paper/retraining": ["0.json", "1.json"],
-            "results/provenance/paper": ["0.json", "1.json"],
-        }
+    for method in METHODS:
+        weights = sorted(path.name for path in (root / "runs/paper/weights" / SETTING / method).iterdir())
+        assert weights == ["0.safetensors", "1.safetensors"]
+    runs = [[method, seed] for method in METHODS for seed in SEEDS]
+    for name in ("runs", "epochs", "curves", "retraining", "provenance"):
+        table = pd.read_csv(root / "results/paper" / SETTING / f"{name}.csv")
+        assert table[["method", "seed"]].drop_duplicates().to_numpy().tolist() == runs, name
+    assert {file.name for file in (root / "results/paper" / SETTING).iterdir()} >= {"samples.npz", "config.json"}
     assert (root / "runs/paper/judge/digits.safetensors").is_file()
-    assert (root / "results/paper/judge/digits.json").is_file()
+    assert (root / "results/paper/judges.csv").is_file()
     assert (root / "data/manifest/paper/digits.json").is_file()
     assert (root / "figures/paper/report.html").is_file()
     for folder, name in (("tables", "*.md"), ("plots", "*.png")):
@@ -191,10 +189,9 @@ def test_a_second_run_has_nothing_to_do(rehearsal: Rehearsal) -> None:
 
 
 def test_the_command_of_an_accelerator_finds_every_run_finished(rehearsal: Rehearsal) -> None:
-    printed = rehearsal.repository.run(sys.executable, "-m", "workbench.stages.grid", "--profile", "paper")
+    printed = rehearsal.repository.run(sys.executable, "-m", "workbench", "grid", "--profile", "paper")
     assert f"paper, setting 1 of 1: digits, {BACKBONE}" in printed
     assert [line.split(":")[0].strip() for line in printed.splitlines() if "accuracy" in line] == METHODS
-    assert f"{len(CELLS) * len(SEEDS)} runs measured by retraining" in printed
     assert rehearsal.repository.status() == []
 
 

@@ -1,6 +1,6 @@
-"""One cell in processes of their own that stop at a chosen moment, where a test ends them.
+"""Runs of one method in processes of their own that stop at a chosen moment, where a test ends them.
 
-As a script it trains and evaluates seeds of a cell as the notebooks do. It writes down what really runs. The
+As a script it trains and evaluates some seeds as the notebooks do. It writes down what really runs. The
 process in which the chosen call comes does not go past it and does not rest: it computes until it is ended.
 """
 
@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 import yaml
-from processes import until
+from processes import start, until
 
 from workbench.config import paths
 from workbench.config.run import RunConfig
 from workbench.runner.pool import Report
-from workbench.stages import evaluation_cells, training_cells
+from workbench.stages import runs
 
 SOURCES = Path(__file__).parents[2]
-CELL = ("digits", "resnet10_narrow", "smoot")
+RUNS = ("digits", "resnet10_narrow", "smoot", "smoke")
 EPOCHS, STEPS, BATCH = 5, 10, 32  # of one run; of one epoch; images of a step
 
 
@@ -68,26 +68,24 @@ class Checkout:
         return Checkout(root)
 
     def start(self, *seeds: int, last: str = "evaluate", stop: Moment | None = None) -> subprocess.Popen[bytes]:
-        """Start the cell in a session of its own: to its last stage's end, or to the moment."""
+        """Start the runs in a session of their own: to the last stage's end, or to the moment."""
         for sign in self.stopped:
             (self.root / "stopped" / str(sign)).unlink()
         given = {"SMOOT_ROOT": str(self.root), "STOP": json.dumps(stop and asdict(stop)), "OMP_NUM_THREADS": "1"}
-        folders = [str(Path(training_cells.__file__).parents[2]), str(SOURCES / "tests")]
+        folders = [str(SOURCES), str(SOURCES / "tests")]
         given["PYTHONPATH"] = os.pathsep.join(folders)
         command = [sys.executable, __file__, last, *map(str, seeds)]
         with self.told.open("ab") as told:
-            process = subprocess.Popen(
-                command, env=os.environ | given, stdout=told, stderr=told, start_new_session=True
-            )
+            process = start(command, env=os.environ | given, stdout=told, stderr=told)
         self.started.append(process)
         return process
 
     def run(self, *seeds: int) -> None:
-        """Start the cell and wait for its end, which must be a good one."""
+        """Start the runs and wait for its end, which must be a good one."""
         assert self.start(*seeds).wait(300) == 0, self.told.read_text()
 
     def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
-        """Start the cell and wait until one of its processes has come to the moment."""
+        """Start the runs and wait until one of its processes has come to the moment."""
         process = self.start(*seeds, last=last, stop=at)
         assert until(lambda: self.stopped or process.poll() is not None, 240), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
@@ -124,22 +122,17 @@ class Checkout:
 
     @property
     def outputs(self) -> dict[str, bytes]:
-        """What the cell put in its places, but for the provenance, which tells of times, and the judge."""
+        """What was put in its place, but for the provenance, which tells of times, and the judge."""
         files = [file for file in (self.root / "runs").rglob("*") if file.is_file()]
         named = {file.relative_to(self.root / "runs" / "smoke").as_posix(): file.read_bytes() for file in files}
-        return {name: content for name, content in named.items() if not {"provenance", "judge"} & set(Path(name).parts)}
+        others = ("provenance.csv", "judges.csv", "judge/")
+        return {name: content for name, content in named.items() if not any(other in name for other in others)}
 
 
-def train_seed(config: RunConfig, report: Report) -> str:
+def complete(job: runs.Job, report: Report) -> str:
     """The package's own, in a process that is watched."""
-    watch("train")
-    return training_cells.train_seed(config, report)
-
-
-def evaluate_seed(task: evaluation_cells.Task, report: Report) -> str:
-    """The package's own, in a process that is watched."""
-    watch("evaluate")
-    return evaluation_cells.evaluate_seed(task, report)
+    watch(job.stage)
+    return runs.complete(job, report)
 
 
 @functools.cache
@@ -198,12 +191,11 @@ def compute() -> None:
 def main(last: str, *seeds: str) -> None:
     import stopping  # the workers import this file by its name, not as __main__
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
-    training_cells.train_seed, evaluation_cells.evaluate_seed = stopping.train_seed, stopping.evaluate_seed
+    runs.complete = stopping.complete  # here alone: in a worker it is the package's own
     stopping.watch("parent")
-    training_cells.train_cell(*CELL, "smoke", [int(seed) for seed in seeds])
+    runs.train(*RUNS, [int(seed) for seed in seeds])
     if last == "evaluate":
-        evaluation_cells.evaluate_cell(*CELL, "smoke", [int(seed) for seed in seeds])
+        runs.evaluate(*RUNS, [int(seed) for seed in seeds])
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from workbench.config.profile import load_grid
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.data.composites import block_images, mosaics, shortcut_images
-from workbench.results import records as results
-from workbench.stages.evaluation_cells import evaluate_cell
+from workbench.results import records, tables
+from workbench.stages.runs import evaluate
 from workbench.training.guided import fit
 from workbench.training.networks import create_backbone, load_weights, pick_device
 
@@ -69,7 +69,7 @@ MODELS = [
     Row(
         "channels",
         lambda: create_backbone(ModelConfig("net", "two_conv"), run().dataset, image_shape=(3, 28, 28), num_classes=10),
-        ("datasets.digits", "have 1 and 1 numbers", "expected 3, one a channel"),
+        ("datasets.digits", "have 1 and 1 numbers", "expected 3, one per channel"),
     ),
     Row("device", lambda: pick_device("cuda"), ("'cuda' is not available", "this machine has cpu", "'auto'")),
     Row("another device", lambda: pick_device("mps"), ("'mps' is not available", "this machine has cpu", "'auto'")),
@@ -139,56 +139,55 @@ COMPOSED = [
 ]
 
 
-def lost(kind: str) -> Any:
-    """The histories or the records of a grid that nothing was made for."""
-    read = {"records": results.load_records, "history": results.read_histories}[kind]
-    return read(synthetic.Axes("smoke", ("digits",), ("two_conv_small",), ("sgt",), (3,)))
-
-
+AXES = synthetic.Axes("smoke", ("digits",), ("two_conv_small",), ("sgt",), (3,))
 LOST = [
     Row(
         "weights",
         lambda: load_weights(fresh(run()).network, Path("nowhere/0.safetensors")),
-        ("nowhere/0.safetensors is missing", "run the training of this cell first"),
+        ("nowhere/0.safetensors is missing", "train this run first"),
         FileNotFoundError,
     ),
     Row(
-        "weights of a cell",
-        lambda: evaluate_cell("digits", "two_conv_small", "sgt", "smoke"),
-        ("digits/two_conv_small/sgt/0.safetensors is missing", "the train notebook", "method=sgt makes it"),
+        "weights of a run",
+        lambda: evaluate("digits", "two_conv_small", "sgt", "smoke"),
+        (
+            "digits-two_conv_small/sgt/0.safetensors is missing",
+            "the train notebook",
+            "backbone=two_conv_small makes it",
+        ),
         FileNotFoundError,
     ),
     Row(
         "records",
-        lambda: lost("records"),
-        ("results/digits-two_conv_small/runs.csv is missing", "the evaluate notebook"),
+        lambda: records.load_records(AXES),
+        ("digits-two_conv_small/runs.csv is missing", "the evaluate notebook"),
         FileNotFoundError,
     ),
     Row(
         "histories",
-        lambda: lost("history"),
-        ("results/digits-two_conv_small/epochs.csv is missing", "the train notebook"),
+        lambda: records.read_histories(AXES),
+        ("digits-two_conv_small/epochs.csv is missing", "the train notebook"),
         FileNotFoundError,
     ),
     Row(
         "samples",
-        lambda: results.read_samples(load_grid("smoke"), "digits", "two_conv_small"),
+        lambda: records.read_samples(load_grid("smoke"), "digits", "two_conv_small"),
         ("digits-two_conv_small/samples.npz is missing", "the evaluate notebook"),
         FileNotFoundError,
     ),
     Row(
-        "records in pieces",
-        lambda: results.records_in(half_a_table()),
-        ("runs.csv is not a table", "delete it and make it again"),
+        "a table in pieces",
+        lambda: tables.EPOCH_TABLE.read(half_a_table()),
+        ("epochs.csv is not a table", "delete it and make it again"),
     ),
 ]
 
 
 def half_a_table() -> Path:
-    path = SettingPaths("smoke", "digits", "two_conv_small").runs
-    path.parent.mkdir(parents=True)
-    path.write_text('method,seed\nsgt,"3')
-    return path.parent
+    folder = SettingPaths("smoke", "digits", "two_conv_small").folder
+    folder.mkdir(parents=True)
+    (folder / "epochs.csv").write_text('method,seed\nsgt,"0')
+    return folder
 
 
 CALLS = MODELS + DATA + COMPOSED + LOST

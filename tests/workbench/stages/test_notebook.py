@@ -1,4 +1,4 @@
-"""The notebook wrapper: parameters, streaming, failures, signals, extracted code, refreshed notebooks."""
+"""The notebook wrapper: parameters, streaming, failures, signals, refreshed notebooks."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_fol
     values, where = shown.out.splitlines()
     assert json.loads(values) == [7, 0.001, None, True, [0, "x"], {"k": 0.5}, "mnist", 0]
     assert where == str([str(source.parent), "1", "PASSIVE"])
-    assert shown.err.splitlines() == [str(Path(notebook.__file__).parents[1])]
+    assert shown.err.splitlines() == [str(Path(notebook.__file__).parents[2] / "smoot")]
     assert [out.text for out in outputs(target)] == [values + "\n", where + "\n", shown.err]
     assert [file.name for file in target.parent.iterdir()] == ["target.ipynb"]
 
@@ -135,9 +135,9 @@ def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.Capture
 
 def wrapper(*arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """The command in a process of its own."""
-    folders = os.pathsep.join([str(Path(notebook.__file__).parents[2]), str(Path(working.__file__).parent)])
+    folders = os.pathsep.join(map(str, [Path(notebook.__file__).parents[2], *Path(working.__file__).parents[:2]]))
     return working.started(
-        [sys.executable, "-m", notebook.__spec__.name, *arguments], env=os.environ | {"PYTHONPATH": folders}
+        [sys.executable, "-m", "workbench", "notebook", *arguments], env=os.environ | {"PYTHONPATH": folders}
     )
 
 
@@ -145,7 +145,7 @@ def test_the_libraries_come_without_what_only_delays_them(tmp_path: Path) -> Non
     source = make(tmp_path / "n.ipynb", "1")
     code = (
         "import pathlib, sys\n"
-        "from workbench import notebook\n"
+        "from workbench.stages import notebook\n"
         f"book = notebook.read(pathlib.Path({str(source)!r}))\n"
         "with notebook.absent(notebook.UNUSED): import papermill\n"
         "print(*{'nbformat', 'jsonschema', 'papermill', 'torch', 'lark', notebook.UNUSED} & {*sys.modules})\n"
@@ -253,27 +253,3 @@ def test_a_refresh_that_fails_leaves_the_notebook_alone(tmp_path: Path, capsys: 
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert file.read_bytes() == before
     assert (tmp_path / "failed" / "n.ipynb").exists()
-
-
-def test_extracted_code_depends_on_the_code_alone(tmp_path: Path) -> None:
-    file = make(tmp_path / "01_some.ipynb", "x = 1  ", "", "print(x)\n\nx", parameters="a = 4")
-    assert notebook.main(["code", str(file), "--into", str(tmp_path / "build")]) == 0
-    written = tmp_path / "build" / "01_some.py"
-    text = "# The code cells of 01_some.ipynb\n\n# %%\na = 4\n\n# %%\nx = 1\n\n# %%\nprint(x)\n\nx\n"
-    assert written.read_text() == text
-    before = written.stat().st_mtime_ns
-    book = nbformat.read(file, as_version=4)
-    book.cells[0].source = "# Another title"
-    book.cells[2].execution_count = 7
-    book.cells[2].outputs = [nbformat.v4.new_output("stream", text="1")]
-    book.cells[2].metadata["collapsed"] = True
-    book.metadata["language_info"] = {"name": "python", "version": "3.9"}
-    nbformat.write(book, file)
-    assert notebook.main(["code", str(file), "--into", str(tmp_path / "build")]) == 0
-    assert written.read_text() == text
-    assert written.stat().st_mtime_ns == before
-    book.cells[2].source = "x = 2"
-    nbformat.write(book, file)
-    assert notebook.main(["code", str(file), "--into", str(tmp_path / "build")]) == 0
-    assert written.read_text() == text.replace("x = 1", "x = 2")
-    assert [entry.name for entry in written.parent.iterdir()] == ["01_some.py"]
