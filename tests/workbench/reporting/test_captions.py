@@ -42,7 +42,7 @@ def test_runs_of_one_setting() -> None:
     setting = captions.setting([*runs(), *runs("smoot")])
     assert setting.facts == USUAL
     assert (setting.measured_on, setting.deviations, setting.seeds, setting.region) == ("test", False, 2, "foreground")
-    assert setting.source == "results/laptop/records/fashion_mnist/resnet10_narrow"
+    assert setting.source == "results/laptop/fashion_mnist-resnet10_narrow"
 
 
 def test_all_training_images() -> None:
@@ -148,7 +148,7 @@ def test_facts_of_a_setting() -> None:
         "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 5 seeds, "
         "5,000 development images"
     )
-    assert SETTING.origin == "Source: run records in `results/laptop/records/fashion_mnist/resnet10_narrow`."
+    assert SETTING.origin == "Source: run records in `results/laptop/fashion_mnist-resnet10_narrow`."
 
 
 def test_shared_facts_are_said_once() -> None:

@@ -93,7 +93,7 @@ def test_accuracy_caption_says_what_it_must(accuracy: Table) -> None:
         "5 steps against the label, no pixel changed by more than 0.03, on 400 test images",
         "95 % confidence interval",
         "holm-adjusted over all 3 pairs of methods",
-        "`results/laptop/records/fashion_mnist/resnet10_narrow`",
+        "`results/laptop/fashion_mnist-resnet10_narrow`",
     ):
         assert fact.lower() in accuracy.caption.lower()
 

@@ -104,8 +104,8 @@ def test_the_report_of_a_study(of_plans: Grid) -> None:
     assert (paths.ROOT / "figures/plans/report.html").read_text(encoding="utf-8").count("<img") == len(OF_PLANS)
 
 
-def test_a_missing_record_of_a_study_is_made_by_its_own_pipeline(of_masks: Grid) -> None:
-    (paths.ROOT / "results/masks/records/mnist/two_conv_small/plain/3.json").unlink()
+def test_missing_records_of_a_study_are_made_by_its_own_pipeline(of_masks: Grid) -> None:
+    (paths.ROOT / "results/masks/mnist-two_conv_small/runs.csv").unlink()
     assert pipeline("masks") == "studies/masks/dvc.yaml:"
     made_by = r"`dvc repro studies/masks/dvc\.yaml:evaluate@mnist-two_conv_small`"
     for make in (tables.build_all, lambda profile: list(figures.draw_all(profile))):

@@ -68,10 +68,10 @@ def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
         ("data/manifest/laptop/mnist.json", r"`python -m workbench data manifest mnist --profile laptop`"),
-        ("results/laptop/records/mnist/two_conv_small/sgt/1.json", "dvc repro evaluate@mnist-two_conv_small`"),
-        ("results/laptop/judge/mnist.json", "`dvc repro judge` makes it"),
-        ("results/laptop/retraining/mnist/two_conv_small/sgt/1.json", "`dvc repro retrain` makes it"),
-        ("results/laptop/history/mnist/two_conv_small/sgt/1.csv", "dvc repro train@mnist-two_conv_small`"),
+        ("results/laptop/mnist-two_conv_small/runs.csv", "dvc repro evaluate@mnist-two_conv_small`"),
+        ("results/laptop/judges.csv", "`dvc repro judge` makes it"),
+        ("results/laptop/mnist-two_conv_small/retraining.csv", "`dvc repro retrain@mnist-two_conv_small`"),
+        ("results/laptop/mnist-two_conv_small/epochs.csv", "dvc repro train@mnist-two_conv_small`"),
     ],
 )
 def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
