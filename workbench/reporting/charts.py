@@ -31,7 +31,7 @@ CURVES = {  # curve: title, x axis, direction that is better
 TRAINING = {  # history column: title, y axis, factor
     "masked_share": ("Masked images", "Share of images (%)", 100),
     "masked_pixels": ("Masked pixels", "Fraction of pixels (%)", 100),
-    "information_loss": ("Information lost", "Mean KL divergence (nats)", 1),
+    "information_loss": ("Information lost", "KL divergence (nats)", 1),
     "flip_share": ("Answers changed", "Masked images (%)", 100),
     "cross_entropy_rise": ("Cross-entropy rise", "Rise by masking (nats)", 1),
     "competence": ("Competence", "Competence (0 to 1)", 1),
