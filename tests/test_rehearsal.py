@@ -44,14 +44,8 @@ class Repository:
             else:
                 shutil.copyfile(ROOT / name, root / name)
         params = yaml.safe_load((ROOT / "tests" / "smoke.yaml").read_text())
-        params |= {
-            "profile": "paper",
-            "repository": "..",
-            "folder": "paper/",
-            "shared": "paper/params.yaml",
-            "seeds": SEEDS,
-            "workers": 1,
-        }
+        params |= {"profile": "paper", "repository": "..", "folder": "paper/", "shared": "paper/params.yaml"}
+        params |= {"seeds": SEEDS, "workers": 1}
         settings = {SETTING: {"dataset": "digits", "backbone": BACKBONE}}
         params["grid"] = {"datasets": ["digits"], "settings": settings, "methods": METHODS}
         params["training"]["epochs"] = 8
