@@ -1,109 +1,125 @@
-"""The command line of the workbench: ``python -m workbench STAGE …``; each stage imports its code when it runs."""
+"""The workbench's command line: ``python -m workbench COMMAND …``."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 
-from workbench.config import files
-from workbench.config.paths import ProfilePaths
+from workbench.config import files, paths
 
-Command = Callable[[str], None]
-
-
-def _methods(profile: str) -> None:
-    from workbench.config.profile import resolved_methods
-
-    print(files.write_json(resolved_methods(profile), ProfilePaths(profile).methods))
+Arguments = Sequence[str] | None
 
 
-def _judge(profile: str) -> None:
-    from workbench.stages.runs import train_judges
+@dataclass(frozen=True)
+class Command:
+    """A command: what it does in a line, and the function that does it, ``MODULE:FUNCTION``, imported only then."""
 
-    for row in train_judges(profile).itertuples():
-        print(f"judge of {row.dataset}: test accuracy {row.accuracy:.4f}")
+    does: str
+    function: str
 
-
-def _retrain(profile: str, dataset: str, backbone: str) -> None:
-    from workbench.stages.runs import retrain
-
-    found = retrain(dataset, backbone, profile)
-    print(f"{len(found.drop_duplicates(['method', 'seed']))} runs measured by retraining")
-
-
-def _grid(profile: str) -> None:
-    from workbench.stages.runs import run_grid
-
-    run_grid(profile)
+    def __call__(self, arguments: Sequence[str]) -> int:
+        module, name = self.function.split(":")
+        run: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
+        return run(arguments)
 
 
-# Stages of one profile: what they do, and the profile they take if none is named.
-PROFILE_STAGES: dict[str, tuple[Command, str, str]] = {
-    "methods": (_methods, "write the resolved parameters of the grid's methods", "laptop"),
-    "judge": (_judge, "train the judge of every data set", "laptop"),
-    "grid": (_grid, "train and measure a whole profile without the pipeline", "paper"),
+COMMANDS = {
+    "code": Command("write the fingerprints of the code (pipeline)", "workbench.__main__:code"),
+    "data": Command("fetch data sets, or write down what they consist of (pipeline)", "workbench.data.commands:main"),
+    "methods": Command("write the parameters of a profile's methods (pipeline)", "workbench.__main__:methods"),
+    "judge": Command("train the judges of a profile (pipeline)", "workbench.__main__:judge"),
+    "retrain": Command("measure DiffROAR of a setting (pipeline)", "workbench.__main__:retrain"),
+    "grid": Command("train and measure a whole profile without the pipeline", "workbench.__main__:grid"),
+    "verify": Command("compare this machine's results with the committed ones", "workbench.stages.verify:main"),
+    "notebook": Command("run a notebook with parameters, or refresh it in place", "workbench.stages.notebook:main"),
+    "readme": Command("write or check the generated parts of the documents", "workbench.stages.pages:main"),
 }
-OWN = ("data", "notebook", "verify", "readme")  # stages with arguments of their own
 
 
-def _code() -> None:
+def code(arguments: Arguments = None) -> int:
+    """``code``: write ``fingerprints/``."""
+    _parse("code", arguments, profile=False)
     from workbench.runner.fingerprints import write_fingerprints
 
-    print(f"{len(write_fingerprints())} fingerprints in fingerprints/")
+    print(f"{len(write_fingerprints())} fingerprints in {paths.FINGERPRINTS.relative_to(paths.ROOT)}")
+    return 0
 
 
-def _own(stage: str, arguments: Sequence[str]) -> int:
-    """A stage that reads its arguments itself."""
-    if stage == "data":
-        from workbench.data.commands import main
-    elif stage == "notebook":
-        from workbench.stages.notebook import main
-    elif stage == "verify":
-        from workbench.stages.verify import main
-    else:
-        from workbench.stages.pages import main
-    return main(arguments)
+def methods(arguments: Arguments = None) -> int:
+    """``methods``: write ``results/PROFILE/methods.json``."""
+    profile = _parse("methods", arguments).profile
+    from workbench.config.profile import resolved_methods
+
+    resolved = files.simplified(resolved_methods(profile), "methods", digits=None)
+    print(f"{len(resolved)} methods in {files.write_json(resolved, paths.ProfilePaths(profile).methods)}")
+    return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage.
+def judge(arguments: Arguments = None) -> int:
+    """``judge``: train the judges of a profile."""
+    profile = _parse("judge", arguments).profile
+    from workbench.stages import runs
 
-    Returns:
-        0; 1 for an error of the work, 2 for bad input, 130 after Ctrl-C.
-    """
+    for row in runs.train_judges(profile).itertuples():
+        print(f"judge of {row.dataset}: test accuracy {row.accuracy:.4f}")
+    return 0
+
+
+def retrain(arguments: Arguments = None) -> int:
+    """``retrain``: measure DiffROAR of every run of a setting."""
+    given = _parse("retrain", arguments, "dataset", "backbone")
+    from workbench.stages import runs
+
+    found = runs.retrain(given.dataset, given.backbone, given.profile)
+    print(f"{len(found.groupby(['method', 'seed']))} runs measured by retraining")
+    return 0
+
+
+def grid(arguments: Arguments = None) -> int:
+    """``grid``: train and measure every setting of a profile."""
+    profile = _parse("grid", arguments).profile
+    from workbench.stages import runs
+
+    runs.run_grid(profile)
+    return 0
+
+
+def _parse(name: str, arguments: Arguments, *places: str, profile: bool = True) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m workbench {name}", description=COMMANDS[name].does)
+    for place in places:
+        parser.add_argument(place, metavar=place.upper())
+    if profile:
+        parser.add_argument("--profile", default="laptop", help="laptop (the default), paper, smoke or a study")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Arguments = None) -> int:
+    """Run a command: 0 if all went well, 2 for a wrong argument or parameter, 1 for any other failure."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in OWN:
-        return _own(given[0], given[1:])
-    parser = argparse.ArgumentParser(prog="python -m workbench", description="Run one stage of the workbench.")
-    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    stages.add_parser("code", help="write the fingerprints of rooms and notebooks")
-    for name, (_, does, default) in PROFILE_STAGES.items():
-        stages.add_parser(name, help=does).add_argument("--profile", default=default)
-    retraining = stages.add_parser("retrain", help="measure the maps of a setting by retraining (DiffROAR)")
-    for name in ("dataset", "backbone"):
-        retraining.add_argument(name)
-    retraining.add_argument("--profile", default="laptop")
-    for name, does in {
-        "data": "fetch data sets, or describe them for a profile",
-        "notebook": "run or refresh a notebook",
-        "verify": "compare results with the committed ones",
-        "readme": "write or check the README's generated blocks",
-    }.items():
-        stages.add_parser(name, help=does, add_help=False)
-    chosen = parser.parse_args(given)
+    shown = "\n".join(f"  {name:10} {command.does}" for name, command in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench",
+        usage="python -m workbench COMMAND ...",
+        description="Everything around the method: data, training, measuring, tables and figures.",
+        epilog=f"commands:\n{shown}\n\n`python -m workbench COMMAND --help` says what a command takes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    command = COMMANDS[parser.parse_args(given[:1]).command]
     try:
-        if chosen.stage == "code":
-            _code()
-        elif chosen.stage == "retrain":
-            _retrain(chosen.profile, chosen.dataset, chosen.backbone)
-        else:
-            PROFILE_STAGES[chosen.stage][0](chosen.profile)
+        return command(given[1:])
     except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return 0
+    except Exception as error:
+        if not type(error).__module__.startswith("workbench."):  # a mistake in the code: where it happened matters
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

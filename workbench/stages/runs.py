@@ -1,15 +1,15 @@
-"""The jobs of a profile: train, evaluate, judge, retrain. Each is done once, in a folder of the ledger.
+"""Train, evaluate, judge, retrain: jobs in worker processes, each computed once, and where their results go.
 
-A *job* is one network to train or to measure. :func:`complete` does it in a worker process or finds it done; the
-functions of the stages (:func:`train`, :func:`evaluate`, :func:`train_judges`, :func:`retrain`) hand out the jobs
-and put weights and rows of tables in their places. Whatever decides a number is in ``training`` and ``measuring``.
+A job is one network. Its worker claims the job's entry in the ledger and computes only what is not finished there;
+then the weights of all jobs are copied to ``runs/`` and their rows put into the tables of ``results/``. Nothing here
+decides a number: what a job computes is a function of the rooms `training` and `measuring`.
 """
 
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,162 +19,179 @@ import torch
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths, required
-from workbench.config.profile import load_backbone, load_dataset, load_grid, load_judge, load_retraining, load_runs
-from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig, RetrainingConfig, RunConfig
+from workbench.config.profile import (
+    Grid,
+    load_backbone,
+    load_dataset,
+    load_grid,
+    load_judge,
+    load_retraining,
+    load_run,
+    load_runs,
+)
+from workbench.config.run import JudgeConfig, ModelConfig, RetrainingConfig, RunConfig
 from workbench.data.sets import ImageData, load_once
 from workbench.results import records, samples, tables
+from workbench.results.records import RunRecord
 from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
-from workbench.training.networks import pick_device, save_weights
+from workbench.runner.pool import Report
+from workbench.training.networks import pick_device
 
-Report = pool.Report
+TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
+MEASURING = (*TRAINING, "measuring")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
-TRAINING_ROOMS = ("smoot", "config", "data", "training")
-MEASURING_ROOMS = (*TRAINING_ROOMS, "measuring")
+WEIGHTS, FACTS = "weights.safetensors", "provenance.json"
 
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One network to train or to measure; a subclass says what decides its result and how it is made."""
+    """One network to be trained or measured.
+
+    Attributes:
+        config: the run; of a judge, a run on its data set with its backbone and seed.
+    """
 
     stage: ClassVar[str]
-    rooms: ClassVar[tuple[str, ...]] = MEASURING_ROOMS  # those whose code decides the result
-
-    @property
-    @abstractmethod
-    def dataset(self) -> str:
-        """The name of the data set."""
-
-    @property
-    @abstractmethod
-    def place(self) -> str:
-        """The folder in the ledger: ``PROFILE/SETTING/METHOD`` or ``PROFILE/DATASET``."""
-
-    @property
-    @abstractmethod
-    def seed(self) -> int:
-        """The seed of every draw."""
-
-    @property
-    @abstractmethod
-    def device(self) -> str:
-        """``auto``, ``cpu``, ``cuda`` or ``mps``."""
-
-    @property
-    @abstractmethod
-    def parameters(self) -> dict[str, Any]:
-        """All parameters that decide the result, as plain values."""
-
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        """Files whose content decides the result."""
-        return ()
-
-    @abstractmethod
-    def work(self, images: ImageData, folder: Path, report: Report) -> None:
-        """Make the result in ``folder``, going on from what is there."""
-
-
-def complete(job: Job, report: Report) -> str:
-    """Do a job in its folder of the ledger or find it done; returns the folder, with ``provenance.json`` in it."""
-    images = load_once(job.dataset)
-    key = ledger.entry_key(
-        job.stage,
-        job.parameters,
-        fingerprint(*job.rooms),
-        device=pick_device(job.device).type,
-        threads=torch.get_num_threads(),
-        data=images.sha256 + "".join(hashlib.sha256(file.read_bytes()).hexdigest() for file in job.sources),
-    )
-    with ledger.claim(job.stage, job.place, job.seed, key) as entry:
-        if not entry.finished:
-            start = time.perf_counter()
-            job.work(images, entry.folder, report)
-            facts = ledger.provenance(key, seconds=time.perf_counter() - start)
-            files.write_json(facts, entry.folder / "provenance.json")
-            entry.finish()
-    return str(entry.folder)
-
-
-@dataclass(frozen=True)
-class RunJob(Job):
-    """A job of one run."""
-
+    rooms: ClassVar[tuple[str, ...]]
     config: RunConfig
 
     @property
-    def dataset(self) -> str:
-        return self.config.dataset.name
-
-    @property
     def place(self) -> str:
+        """The folder of the job in the ledger, below the stage's."""
         return f"{self.config.profile}/{self.config.network}"
 
     @property
-    def seed(self) -> int:
-        return self.config.seed
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that it starts from, beside the data."""
+        return ()
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """All parameters that the result depends on."""
+
+    @abstractmethod
+    def compute(self, images: ImageData, folder: Path, report: Report) -> None:
+        """Do the work, from what a previous attempt left, and write the results into the folder."""
+
+
+def complete(job: Job, report: Report) -> Path:
+    """Compute a job in its folder of the ledger, or find it finished there; runs in a worker process.
+
+    Returns:
+        The folder with the job's results and ``provenance.json``.
+
+    Raises:
+        FileNotFoundError: if a file that the job starts from is missing.
+    """
+    config, images = job.config, load_once(job.config.dataset.name)
+    contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in job.inputs]
+    key = ledger.entry_key(
+        job.stage,
+        job.parameters(),
+        fingerprint(*job.rooms),
+        device=pick_device(config.training.device).type,
+        threads=torch.get_num_threads(),
+        data="".join([images.sha256, *contents]),
+    )
+    with ledger.claim(job.stage, job.place, config.seed, key) as entry:
+        if not entry.finished:
+            start = time.perf_counter()
+            job.compute(images, entry.folder, report)
+            files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
+            entry.finish()
+            (entry.folder / "checkpoint.pt").unlink(missing_ok=True)
+    return entry.folder
+
+
+# The functions that compute are imported where they are called: their libraries take seconds to load, and only a
+# worker that finds its job unfinished needs them.
+
+
+class Train(Job):
+    """The training of one run."""
+
+    stage, rooms = "train", TRAINING
+
+    def parameters(self) -> dict[str, Any]:
+        return {name: value for name, value in self.config.as_dict().items() if name != "evaluation"}
+
+    def compute(self, images: ImageData, folder: Path, report: Report) -> None:
+        from workbench.training.guided import train_run
+        from workbench.training.networks import save_weights
+
+        trained = train_run(self.config, images, folder / "checkpoint.pt", report)
+        save_weights(trained.weights, folder / WEIGHTS)
+        tables.EPOCH_TABLE.update(trained.history.assign(**_run(self.config)), folder)
+
+
+@dataclass(frozen=True)
+class Judge(Job):
+    """The training of the judge of one data set."""
+
+    stage, rooms = "judge", MEASURING
+    judge: JudgeConfig
 
     @property
-    def device(self) -> str:
-        return self.config.training.device
+    def place(self) -> str:
+        return f"{self.config.profile}/{self.config.dataset.name}"
+
+    def parameters(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "dataset": asdict(config.dataset),
+            "backbone": asdict(config.backbone),
+            "judge": asdict(self.judge),
+            "fills": config.evaluation.fills,
+        }
+
+    def compute(self, images: ImageData, folder: Path, report: Report) -> None:
+        from workbench.measuring.judge import train_judge
+        from workbench.training.networks import save_weights
+
+        config, judge = self.config, self.judge
+        device = pick_device(config.training.device)
+        fills = config.evaluation.fills
+        trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
+        save_weights(trained.network.state_dict(), folder / WEIGHTS)
+        row = {name: getattr(judge, name) for name in ("backbone", "train_images", "epochs", "seed")}
+        row |= {"accuracy": trained.accuracy, "validation_accuracy": trained.validation_accuracy}
+        tables.JUDGE_TABLE.update(pd.DataFrame([{"dataset": config.dataset.name} | row]), folder)
+
+
+@dataclass(frozen=True)
+class Evaluate(Job):
+    """The measurement of one trained network.
+
+    Attributes:
+        weights: of the network.
+        history: of its training, one row per epoch.
+        judge_backbone, judge_weights: of the judge of its data set.
+    """
+
+    stage, rooms = "evaluate", MEASURING
+    weights: Path
+    history: pd.DataFrame
+    judge_backbone: ModelConfig
+    judge_weights: Path
 
     @property
+    def inputs(self) -> tuple[Path, ...]:
+        return self.weights, self.judge_weights
+
     def parameters(self) -> dict[str, Any]:
         return self.config.as_dict()
 
-    @property
-    def run(self) -> dict[str, Any]:
-        """What identifies the run in a table of its setting."""
-        return {"method": self.config.method.name, "seed": self.config.seed}
-
-
-@dataclass(frozen=True)
-class Train(RunJob):
-    """Train the network of a run: ``weights.safetensors`` and ``epochs.csv``."""
-
-    stage: ClassVar[str] = "train"
-    rooms: ClassVar[tuple[str, ...]] = TRAINING_ROOMS
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {name: value for name, value in super().parameters.items() if name != "evaluation"}
-
-    def work(self, images: ImageData, folder: Path, report: Report) -> None:
-        from workbench.training.guided import train_run
-
-        checkpoint = folder / "checkpoint.pt"
-        trained = train_run(self.config, images, checkpoint, report)
-        save_weights(trained.weights, folder / "weights.safetensors")
-        tables.EPOCH_TABLE.update(trained.history.assign(**self.run), folder)
-        checkpoint.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class Evaluate(RunJob):
-    """Measure a trained network: the tables of a setting, with one run."""
-
-    weights: Path
-    history: pd.DataFrame
-    judge: JudgeConfig
-    judge_backbone: ModelConfig
-    judge_weights: Path
-    stage: ClassVar[str] = "evaluate"
-
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        return (self.weights, self.judge_weights)
-
-    def work(self, images: ImageData, folder: Path, report: Report) -> None:
+    def compute(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.measuring.evaluation import evaluate_run
 
         config = self.config
         measured = evaluate_run(config, images, self.weights, self.judge_backbone, self.judge_weights)
-        record = records.RunRecord(
+        record = RunRecord(
             profile=config.profile,
             dataset=config.dataset.name,
             backbone=config.backbone.name,
-            method=config.method.name,
-            seed=config.seed,
+            **_run(config),
             config=config.as_dict(),
             metrics=measured.metrics,
             curves=measured.curves,
@@ -190,259 +207,218 @@ class Evaluate(RunJob):
 
 
 @dataclass(frozen=True)
-class Judge(Job):
-    """Train the judge of a data set: ``weights.safetensors`` and ``judges.csv``."""
+class Retrain(Job):
+    """DiffROAR of one trained network: fresh networks on the pixels that its maps rank highest and lowest.
 
-    profile: str
-    data: DatasetConfig
-    judge: JudgeConfig
-    backbone: ModelConfig
-    fills: tuple[str, ...]
-    on: str
-    stage: ClassVar[str] = "judge"
+    Attributes:
+        weights: of the trained network.
+        retraining: levels, numbers of images, and the training.
+        backbone: of the fresh networks.
+    """
 
-    @property
-    def dataset(self) -> str:
-        return self.data.name
-
-    @property
-    def place(self) -> str:
-        return f"{self.profile}/{self.dataset}"
-
-    @property
-    def seed(self) -> int:
-        return self.judge.seed
-
-    @property
-    def device(self) -> str:
-        return self.on
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        blocks = {"dataset": asdict(self.data), "judge": asdict(self.judge), "backbone": asdict(self.backbone)}
-        return blocks | {"fills": list(self.fills)}
-
-    def work(self, images: ImageData, folder: Path, report: Report) -> None:
-        from workbench.measuring.judge import train_judge
-
-        trained = train_judge(
-            self.judge,
-            self.data,
-            self.backbone,
-            images,
-            fills=self.fills,
-            device=pick_device(self.device),
-            report=report,
-        )
-        save_weights(trained.network.state_dict(), folder / "weights.safetensors")
-        row = {
-            "dataset": self.dataset,
-            "backbone": self.judge.backbone,
-            "train_images": self.judge.train_images,
-            "epochs": self.judge.epochs,
-            "seed": self.judge.seed,
-            "accuracy": trained.accuracy,
-            "validation_accuracy": trained.validation_accuracy,
-        }
-        tables.JUDGE_TABLE.update(pd.DataFrame([row]), folder)
-
-
-@dataclass(frozen=True)
-class Retrain(RunJob):
-    """Train networks afresh on the pixels that a run's maps keep (DiffROAR): ``retraining.csv``."""
-
+    stage, rooms = "retrain", MEASURING
     weights: Path
     retraining: RetrainingConfig
     backbone: ModelConfig
-    stage: ClassVar[str] = "retrain"
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        measured = {name: value for name, value in asdict(self.retraining).items() if name != "settings"}
-        return super().parameters | {"retraining": measured, "retrained_backbone": asdict(self.backbone)}
-
-    @property
-    def sources(self) -> tuple[Path, ...]:
+    def inputs(self) -> tuple[Path, ...]:
         return (self.weights,)
 
-    def work(self, images: ImageData, folder: Path, report: Report) -> None:
+    def parameters(self) -> dict[str, Any]:
+        asked = {name: value for name, value in asdict(self.retraining).items() if name != "settings"}
+        return self.config.as_dict() | {"retraining": asked, "retrained_backbone": asdict(self.backbone)}
+
+    def compute(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.measuring.retraining import retrain_run
 
         found = retrain_run(self.config, images, self.weights, self.retraining, self.backbone, report)
-        levels = pd.DataFrame(
-            {"level": found.levels, "top": found.top, "bottom": found.bottom, "diffroar": found.diffroar}
-        )
-        tables.RETRAINING_TABLE.update(levels.assign(**self.run), folder)
+        levels = {"level": found.levels, "top": found.top, "bottom": found.bottom, "diffroar": found.diffroar}
+        tables.RETRAINING_TABLE.update(pd.DataFrame(levels).assign(**_run(self.config)), folder)
 
 
 def train(
     dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """Train runs of a setting and put weights, epochs and provenance in their places.
+    """Train runs of a setting.
 
     Args:
-        dataset, backbone: the setting.
-        method: one method; all of the profile if None.
-        profile: its name.
-        seeds: the profile's own if None.
+        dataset, backbone, profile: the setting.
+        method: every method of the grid if None.
+        seeds: the profile's own seeds if None.
 
     Returns:
-        Method, seed and one row per epoch.
+        The histories: method, seed, and one row per epoch, see `tables.EPOCH_TABLE`.
 
     Raises:
         ValueError: for an unknown name or a bad parameter.
         TrainingDiverged: if a run diverges.
+        WorkerDied: if a process was killed; what was finished stays in the ledger.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     jobs = [Train(run) for run in load_runs(dataset, backbone, method, profile, seeds)]
-    folders = _complete_all(jobs, grid.workers, f"train {_named(setting, method)}", jobs[0].config.training.epochs)
+    steps = max(job.config.training.epochs for job in jobs)
+    folders = _complete_all(jobs, grid, _described("train", setting, method), steps)
     for job, folder in zip(jobs, folders, strict=True):
-        files.copy_whole(folder / "weights.safetensors", setting.weights(job.config.method.name, job.seed))
-    epochs = pd.concat([tables.EPOCH_TABLE.read(folder) for folder in folders], ignore_index=True)
-    tables.EPOCH_TABLE.update(epochs, setting.folder, order=grid.methods)
-    _note(jobs, folders, setting, grid.methods)
-    return epochs
+        files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
+    histories = _gathered(tables.EPOCH_TABLE, folders)
+    tables.EPOCH_TABLE.update(histories, setting.folder, grid.methods)
+    _keep_provenance(jobs, folders, setting.folder, grid)
+    return histories
 
 
 def evaluate(
     dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """Measure trained runs of a setting and put tables, samples and provenance in their places.
-
-    The data set's judge is trained first if it is not there. Samples are those of the first seed.
+    """Measure trained runs of a setting; the judge of its data set is trained first if it is not there.
 
     Args:
         dataset, backbone, method, profile, seeds: as for :func:`train`.
 
     Returns:
-        One row per run: dataset, backbone, method, seed and every metric.
+        One row per run: dataset, backbone, method, seed, and every metric.
 
     Raises:
         FileNotFoundError: if a run is not trained; names the command that trains it.
         ValueError: for an unknown name or a bad parameter.
+        WorkerDied: if a process was killed; what was finished stays in the ledger.
     """
-    grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
+    grid, setting, judge = load_grid(profile), SettingPaths(profile, dataset, backbone), load_judge(profile)
     runs = load_runs(dataset, backbone, method, profile, seeds)
-    judge, judge_weights = load_judge(profile), ProfilePaths(profile).judge_weights / f"{dataset}.safetensors"
-    made_by = setting.made_by("train")
-    for run in runs:
-        required(setting.weights(run.method.name, run.seed), made_by)
-    epochs = tables.EPOCH_TABLE.read(required(setting.epochs, made_by).parent)
+    judge_weights = _judge_weights(profile, dataset)
+    judge_backbone = load_backbone(judge.backbone, profile)
+    trained = [_weights(run, setting) for run in runs]
+    histories = tables.EPOCH_TABLE.read(required(setting.epochs, setting.made_by("train")).parent)
+    jobs = [
+        Evaluate(run, weights, _history(run, histories, setting), judge_backbone, judge_weights)
+        for run, weights in zip(runs, trained, strict=True)
+    ]
     if not judge_weights.exists():
         train_judges(profile, [dataset])
-    backbone_of_judge = load_backbone(judge.backbone, profile)
-    jobs = [
-        Evaluate(
-            run,
-            setting.weights(run.method.name, run.seed),
-            epochs[(epochs["method"] == run.method.name) & (epochs["seed"] == run.seed)],
-            judge,
-            backbone_of_judge,
-            judge_weights,
-        )
-        for run in runs
-    ]
-    folders = _complete_all(jobs, grid.workers, f"evaluate {_named(setting, method)}", 1)
-    measured = [record for folder in folders for record in records.records_in(folder)]
-    records.write_records(measured, setting.folder, order=grid.methods)
-    shown: dict[str, samples.Samples] = {}
-    for job, folder in zip(jobs, folders, strict=True):
-        if job.seed == jobs[0].seed:
-            shown |= samples.samples_in(folder)
-    samples.write_samples(shown, setting.folder, order=grid.methods)
-    _note(jobs, folders, setting, grid.methods)
-    return records.metrics_frame(measured)
+    folders = _complete_all(jobs, grid, _described("evaluate", setting, method), 1)
+    found = [record for folder in folders for record in records.records_in(folder)]
+    records.write_records(found, setting.folder, grid.methods)
+    first = [folder for job, folder in zip(jobs, folders, strict=True) if job.config.seed == runs[0].seed]
+    shown = {name: sample for folder in first for name, sample in samples.samples_in(folder).items()}
+    samples.write_samples(shown, setting.folder, grid.methods)
+    _keep_provenance(jobs, folders, setting.folder, grid)
+    return records.metrics_frame(found)
 
 
 def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.DataFrame:
-    """Train the judges of a profile and put weights, their table and provenance in their places.
+    """Train the judges of a profile.
 
     Args:
         profile: its block ``judge`` says how.
-        datasets: the grid's own if None.
+        datasets: those of the grid if None.
 
     Returns:
-        One row per data set, with the judge's accuracies.
+        One row per data set, see `tables.JUDGE_TABLE`.
 
     Raises:
         ValueError: for an unknown name or a bad parameter.
+        WorkerDied: if a process was killed; what was finished stays in the ledger.
     """
-    grid, judge, place = load_grid(profile), load_judge(profile), ProfilePaths(profile)
-    run = load_runs(*grid.settings[0], grid.methods[0], profile, grid.seeds[:1])[0]
-    backbone = load_backbone(judge.backbone, profile)
-    jobs = [
-        Judge(profile, load_dataset(name, profile), judge, backbone, run.evaluation.fills, run.training.device)
-        for name in (grid.datasets if datasets is None else datasets)
-    ]
-    folders = _complete_all(jobs, grid.workers, f"judges of {profile}", judge.epochs)
-    for job, folder in zip(jobs, folders, strict=True):
-        files.copy_whole(folder / "weights.safetensors", place.judge_weights / f"{job.dataset}.safetensors")
-    found = pd.concat([tables.JUDGE_TABLE.read(folder) for folder in folders], ignore_index=True)
-    tables.JUDGE_TABLE.update(found, place.results, order=grid.datasets)
-    facts = [_facts(folder) | {"dataset": job.dataset} for job, folder in zip(jobs, folders, strict=True)]
-    tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, place.results, order=grid.datasets)
-    return found
+    grid, config, folder = load_grid(profile), load_judge(profile), ProfilePaths(profile).results
+    names = grid.datasets if datasets is None else datasets
+    jobs = [Judge(_judge_run(name, grid, config), config) for name in names]
+    sources = _complete_all(jobs, grid, f"judges of {profile}", config.epochs)
+    for name, source in zip(names, sources, strict=True):
+        files.copy_whole(source / WEIGHTS, _judge_weights(profile, name))
+    judges = _gathered(tables.JUDGE_TABLE, sources)
+    tables.JUDGE_TABLE.update(judges, folder, grid.datasets)
+    facts = [{"dataset": name} | files.read_json(source / FACTS) for name, source in zip(names, sources, strict=True)]
+    tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, folder, grid.datasets)
+    return judges
 
 
 def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
-    """Measure every run of a setting by retraining, if the profile's block ``retraining`` lists the setting.
+    """Measure every run of a setting by DiffROAR, if the profile's block ``retraining`` lists the setting.
 
     Returns:
-        Method, seed and one row per level; empty, as the table is, if the setting is not listed.
+        One row per run and level, see `tables.RETRAINING_TABLE`; none, as in the file, for another setting.
 
     Raises:
         FileNotFoundError: if a run is not trained; names the command that trains it.
         ValueError: for an unknown name or a bad parameter.
+        WorkerDied: if a process was killed; what was finished stays in the ledger.
     """
-    grid, setting, retraining = load_grid(profile), SettingPaths(profile, dataset, backbone), load_retraining(profile)
-    jobs = []
-    if setting.name in retraining.settings:
-        network = load_backbone(retraining.backbone, profile)
-        for run in load_runs(dataset, backbone, None, profile):
-            weights = required(setting.weights(run.method.name, run.seed), setting.made_by("train"))
-            jobs.append(Retrain(run, weights, retraining, network))
-    folders = _complete_all(jobs, grid.workers, f"retrain {setting.name}", 2 * len(retraining.levels))
-    empty = pd.DataFrame(columns=list(tables.RETRAINING_TABLE.columns))
-    found = [tables.RETRAINING_TABLE.read(folder) for folder in folders]
-    levels = pd.concat(found, ignore_index=True) if found else empty
-    tables.RETRAINING_TABLE.update(levels, setting.folder, order=grid.methods)
-    _note(jobs, folders, setting, grid.methods)
-    return levels
+    grid, setting, config = load_grid(profile), SettingPaths(profile, dataset, backbone), load_retraining(profile)
+    fresh = load_backbone(config.backbone, profile)
+    runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
+    jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
+    folders = _complete_all(jobs, grid, _described("retrain", setting), 2 * len(config.levels))
+    found = _gathered(tables.RETRAINING_TABLE, folders)
+    tables.RETRAINING_TABLE.update(found, setting.folder, grid.methods)
+    _keep_provenance(jobs, folders, setting.folder, grid)
+    return found
 
 
 def run_grid(profile: str) -> None:
-    """Judges, training, evaluation and retraining of a whole profile without the pipeline, for a GPU machine.
+    """Train and measure every setting of a profile, without the pipeline: for a machine of its own.
 
-    It calls what the stages call and finds finished jobs in the ledger: an interrupted grid goes on with the same
-    command, and the pipeline on the same machine then only assembles tables and figures.
+    It calls what the stages call, so it writes the same tables and weights, and finds finished jobs in the ledger:
+    an interrupted grid goes on with the same command, and the pipeline on the same machine finds everything finished.
 
     Raises:
         ValueError: for an unknown profile or a bad parameter.
+        WorkerDied: if a process was killed.
     """
     settings = load_grid(profile).settings
     train_judges(profile)
     for number, setting in enumerate(settings, start=1):
         print(f"{profile}, setting {number} of {len(settings)}: {', '.join(setting)}", flush=True)
         train(*setting, None, profile)
-        for method, own in evaluate(*setting, None, profile).groupby("method", sort=False):
-            print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
+        metrics = evaluate(*setting, None, profile)
         retrain(*setting, profile)
+        for method, own in metrics.groupby("method", sort=False):
+            print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
 
 
-def _complete_all(jobs: Sequence[Job], workers: int, describe: str, steps: int) -> list[Path]:
-    """The jobs' folders in the ledger, once all are done."""
-    return [Path(folder) for folder in pool.run_tasks(complete, jobs, workers=workers, describe=describe, steps=steps)]
+def _complete_all(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> list[Path]:
+    return pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
 
 
-def _named(setting: SettingPaths, method: str | None) -> str:
-    return setting.name + (f"/{method}" if method else "")
+def _described(stage: str, setting: SettingPaths, method: str | None = None) -> str:
+    return f"{stage} {setting.name}" + (f"/{method}" if method else "")
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    return files.read_json(folder / "provenance.json")
+def _run(config: RunConfig) -> dict[str, Any]:
+    """What identifies a run in the tables of its setting."""
+    return {"method": config.method.name, "seed": config.seed}
 
 
-def _note(jobs: Sequence[RunJob], folders: Sequence[Path], setting: SettingPaths, order: Sequence[str]) -> None:
-    """Put the provenance of runs in its place."""
-    rows = [{**_facts(folder), **job.run, "stage": job.stage} for job, folder in zip(jobs, folders, strict=True)]
-    tables.keep_provenance(tables.PROVENANCE_TABLE, rows, setting.folder, order=order)
+def _judge_run(dataset: str, grid: Grid, judge: JudgeConfig) -> RunConfig:
+    """The run that says what a judge's training takes from the profile: anything but a method."""
+    run = load_run(dataset, judge.backbone, grid.methods[0], judge.seed, grid.profile)
+    return replace(run, dataset=load_dataset(dataset, grid.profile))
+
+
+def _weights(run: RunConfig, setting: SettingPaths) -> Path:
+    return required(setting.weights(run.method.name, run.seed), setting.made_by("train"))
+
+
+def _history(run: RunConfig, histories: pd.DataFrame, setting: SettingPaths) -> pd.DataFrame:
+    own = histories[(histories["method"] == run.method.name) & (histories["seed"] == run.seed)]
+    if own.empty:
+        made_by = setting.made_by("train")
+        raise FileNotFoundError(f"{setting.epochs} lacks {run.method.name}, seed {run.seed}: {made_by} makes it")
+    return own
+
+
+def _judge_weights(profile: str, dataset: str) -> Path:
+    return ProfilePaths(profile).judge_weights / f"{dataset}.safetensors"
+
+
+def _gathered(table: tables.Table, folders: Iterable[Path]) -> pd.DataFrame:
+    """The rows of the same table of several folders."""
+    parts = [table.read(folder) for folder in folders]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+
+
+def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:
+    facts = [
+        _run(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
+        for job, folder in zip(jobs, folders, strict=True)
+    ]
+    tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)

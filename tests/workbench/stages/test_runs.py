@@ -159,7 +159,6 @@ def job(seed: int = 0, **changes: Any) -> Evaluate:
             config,
             PLACES.weights("sgt", seed),
             history[history["seed"] == seed],
-            settings,
             load_backbone(settings.backbone, "smoke"),
             judge_file(),
         ),
@@ -260,6 +259,10 @@ def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> Non
         (PLACES.weights("plain", 0), lambda: retrain(*SETTING, "smoke")),
         (PLACES.epochs, lambda: evaluate(*SETTING, "sgt", "smoke")),
     ]
+    histories = tables.EPOCH_TABLE.read(PLACES.folder)
+    tables.EPOCH_TABLE.update(histories[:0], PLACES.folder, replaced=histories.query("seed == 1"))
+    with pytest.raises(FileNotFoundError, match="epochs.csv lacks sgt, seed 1: the train notebook"):
+        evaluate(*SETTING, "sgt", "smoke")
     PLACES.epochs.unlink()
     for file, call in lost:
         with pytest.raises(FileNotFoundError) as caught:
