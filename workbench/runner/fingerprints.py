@@ -1,8 +1,9 @@
 """Fingerprints of code: SHA-256 over syntax trees, so that only a change of meaning changes them.
 
 A result depends on the code that computed it, yet not on its comments, docstrings and line breaks. A *room* is
-``smoot`` or a folder of ``workbench``. The fingerprints of rooms and notebooks are committed in ``fingerprints/``,
-one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same text.
+``smoot`` or a folder of ``workbench``; the runner, which decides when work is done and not what comes out, has no
+fingerprint. Those of rooms and notebooks are committed in ``fingerprints/``, one file each; the stages of the pipeline
+depend on those files, and the ledger's keys on the same text.
 """
 
 import ast
@@ -22,9 +23,9 @@ LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py")
 
 
 def rooms() -> dict[str, Path]:
-    """The folder of each room by its name."""
+    """The folder of each room that has a fingerprint, by its name."""
     folders = sorted(file.parent for file in (SOURCES / "workbench").glob("*/__init__.py"))
-    return {folder.name: folder for folder in (SOURCES / "smoot", *folders)}
+    return {folder.name: folder for folder in (SOURCES / "smoot", *folders) if folder.name != "runner"}
 
 
 @cache
@@ -65,18 +66,14 @@ def code_cells(notebook: Path) -> list[str]:
 def write_fingerprints() -> list[Path]:
     """Write the fingerprint of every room and stage notebook to ``fingerprints/``; returns the files.
 
-    A file whose text would stay the same is not touched, and one of a room that is gone is removed.
+    The file of a room that is gone is removed.
     """
     texts = {name: room_text(folder) for name, folder in rooms().items()}
     texts |= {stem: notebook_text(SOURCES / "notebooks" / f"{stem}.ipynb") for stem in NOTEBOOKS}
-    folder = paths.FINGERPRINTS
-    for stale in set(folder.glob("*.txt")) - {folder / f"{name}.txt" for name in texts}:
+    targets = [paths.FINGERPRINTS / f"{name}.txt" for name in texts]
+    for stale in set(paths.FINGERPRINTS.glob("*.txt")) - set(targets):
         stale.unlink()
-    for name, text in texts.items():
-        target = folder / f"{name}.txt"
-        if not target.is_file() or target.read_text("utf-8") != text:
-            files.write_text(text, target)
-    return [folder / f"{name}.txt" for name in texts]
+    return [files.write_text(text, target) for target, text in zip(targets, texts.values(), strict=True)]
 
 
 def meaning(source: str) -> str:
@@ -90,7 +87,7 @@ def meaning(source: str) -> str:
 
 def _shown(node: Any) -> Iterator[str]:
     if isinstance(node, ast.Constant):
-        yield repr(node.value)
+        yield f"Constant({node.value!r})"
     elif isinstance(node, ast.AST):
         yield f"{type(node).__name__}("
         for name, value in ast.iter_fields(node):

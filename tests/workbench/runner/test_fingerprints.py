@@ -1,6 +1,8 @@
 """Fingerprints: they change with the meaning of code and with nothing else."""
 
+import ast
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from workbench.config import paths
 from workbench.runner import fingerprints
 from workbench.runner.fingerprints import fingerprint, meaning, notebook_text, write_fingerprints
 
+PROJECT = fingerprints.SOURCES
 CODE = '''"""A module."""
 
 import math
@@ -126,12 +129,62 @@ def test_of_a_notebook_only_the_code_cells(tmp_path: Path) -> None:
     assert plain.endswith("  n.ipynb\n")
 
 
-def test_writing_touches_only_what_changed_and_removes_what_is_gone(sources: Path) -> None:
-    written = {file.name: file.stat().st_mtime_ns for file in write_fingerprints()}
-    rooms = ("smoot", "data", "training")
-    assert sorted(written) == sorted(f"{name}.txt" for name in (*rooms, *fingerprints.NOTEBOOKS))
+def test_one_file_per_room_and_notebook_and_none_of_what_is_gone(sources: Path) -> None:
+    written = {file.stem: file.read_text() for file in write_fingerprints()}
+    assert sorted(written) == sorted(("smoot", "data", "training", *fingerprints.NOTEBOOKS))
     (sources / "fingerprints" / "attic.txt").write_text("old")
     (sources / "smoot" / "circle.py").write_text(CODE.replace("2.0", "3.0"))
-    again = {file.name: file.stat().st_mtime_ns for file in write_fingerprints()}
-    assert {name for name in again if again[name] != written[name]} == {"smoot.txt"}
-    assert sorted(file.name for file in (sources / "fingerprints").iterdir()) == sorted(written)
+    again = {file.stem: file.read_text() for file in write_fingerprints()}
+    assert {name for name in again if again[name] != written[name]} == {"smoot"}
+    assert sorted(file.stem for file in (sources / "fingerprints").iterdir()) == sorted(written)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [("f(None)", "f()"), ("def f(*, x): 1", "def f(*, x=None): 1"), ("{**a}", "{None: a}"), ("f('1')", "f(b'1')")],
+)
+def test_none_is_not_nothing_and_text_is_not_bytes(one: str, two: str) -> None:
+    assert meaning(one) != meaning(two)
+
+
+def test_what_one_version_of_python_leaves_out_of_a_tree_does_not_count() -> None:
+    tree = ast.parse("def f(): return 1")
+    bare = "".join(fingerprints._shown(tree))
+    for name, value in {"type_params": [], "type_comment": None}.items():  # of Python 3.12; of some versions
+        setattr(tree.body[0], name, value)
+    assert "".join(fingerprints._shown(tree)) == bare
+
+
+@pytest.fixture
+def project(tmp_path: Path, sources: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project's own code and notebooks."""
+    copy = tmp_path / "project"
+    for folder in ("smoot", "workbench", "notebooks"):
+        shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_*"))
+    monkeypatch.setattr(fingerprints, "SOURCES", copy)
+    return copy
+
+
+def changed(project: Path, file: str, old: str, new: str) -> set[str]:
+    """The names of the fingerprints that an edit changes."""
+    before = {written.stem: written.read_text() for written in write_fingerprints()}
+    text = (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new, 1))
+    return {written.stem for written in write_fingerprints() if before[written.stem] != written.read_text()}
+
+
+def test_edits_of_the_project_change_the_fingerprints_of_what_they_mean(project: Path) -> None:
+    assert changed(project, "smoot/objective.py", "kl_weight: float = 1.0", "kl_weight: float = 1.1") == {"smoot"}
+    assert changed(project, "workbench/training/plain.py", '"""', '"""Other words: ') == set()
+    assert changed(project, "workbench/runner/pool.py", "timeout=0.2", "timeout=0.3") == set()
+    assert changed(project, "workbench/data/download.py", "import", "import antigravity\nimport") == set()
+    assert changed(project, "workbench/config/paths.py", '"scratch"', '"other"') == set()
+    assert changed(project, "workbench/measuring/stability.py", "import", "import math\nimport") == {"measuring"}
+
+
+def test_the_committed_fingerprints_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprints, "SOURCES", PROJECT)
+    written = {file.name: file.read_text() for file in write_fingerprints()}
+    committed = {file.name: file.read_text() for file in (PROJECT / "fingerprints").iterdir()}
+    assert committed == written, "run: dvc repro code"

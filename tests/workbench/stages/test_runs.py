@@ -261,7 +261,7 @@ def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> Non
     ]
     histories = tables.EPOCH_TABLE.read(PLACES.folder)
     tables.EPOCH_TABLE.update(histories[:0], PLACES.folder, replaced=histories.query("seed == 1"))
-    with pytest.raises(FileNotFoundError, match="epochs.csv lacks sgt, seed 1: the train notebook"):
+    with pytest.raises(FileNotFoundError, match=r"epochs\.csv lacks sgt, seed 1: the train notebook"):
         evaluate(*SETTING, "sgt", "smoke")
     PLACES.epochs.unlink()
     for file, call in lost:
