@@ -1,4 +1,4 @@
-"""How results are stored: JSON, CSV and npz files, whole or not at all, same content same bytes."""
+"""How files are written: whole or not at all, and the same content with the same bytes."""
 
 import json
 import math
@@ -6,13 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 DIGITS = 6  # decimals of every stored float
@@ -111,119 +108,3 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that ``target`` is never half of it."""
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-
-
-# -- The old stores, one file per run: to be deleted with `cells`.
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "total",
-    "classification",
-    "consistency",
-    "accuracy",
-    "validation_accuracy",
-    "validation_loss",
-    "competence",
-    "image_fraction",
-    "masked_share",
-    "masked_pixels",
-    "information_loss",
-    "flip_share",
-    "cross_entropy_rise",
-    "first_order_change",
-)
-
-
-def write_history(history: pd.DataFrame, path: Path) -> Path:
-    """Write the epochs of one training, one row each; the columns are `HISTORY_COLUMNS`."""
-    check_keys(dict.fromkeys(history.columns), set(HISTORY_COLUMNS), path, "column ")
-    return write_csv(history[list(HISTORY_COLUMNS)], path)
-
-
-def read_history(path: Path) -> pd.DataFrame:
-    """Read the epochs of one training; NaN where nothing was masked.
-
-    Raises:
-        ValueError: for unknown or missing columns.
-    """
-    history = pd.read_csv(path)
-    check_keys(dict.fromkeys(history.columns), set(HISTORY_COLUMNS), path, "column ")
-    return history
-
-
-def update_provenance(path: Path, stage: str, facts: Mapping[str, Any]) -> Path:
-    """Set what one stage (``train``, ``evaluate``) has to say of a run's times, host and origin."""
-    content = read_json(path) if path.exists() else {}
-    return write_json(content | {stage: simplified(facts, stage)}, path)
-
-
-def keep_provenance(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
-    """`update_provenance`, unless the file already tells of a run with the same ``key``.
-
-    Times differ at every run; the provenance that is kept is that of the run which first made the result.
-    """
-    known = read_json(path).get(stage, {}) if path.exists() else {}
-    if known.get("key") != facts["key"]:
-        update_provenance(path, stage, facts)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The pictures behind the saliency figures, of one model.
-
-    Attributes:
-        images: (K, C, H, W) float32 in [0, 1].
-        labels: (K,) true classes.
-        predictions: (K,) predicted classes.
-        saliency: (K, H, W) float32, not negative.
-        gradient_edges: (E + 1,) bin edges of log10 |input gradient|.
-        gradient_counts: (E,) numbers of pixels.
-        attribution_names: (A,) text, the attribution methods that are shown beside the saliency; none by default.
-        attributions: (A, K, H, W) float32, not negative, their maps.
-    """
-
-    images: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    predictions: npt.NDArray[np.int64]
-    saliency: npt.NDArray[np.float32]
-    gradient_edges: npt.NDArray[np.float64]
-    gradient_counts: npt.NDArray[np.int64]
-    attribution_names: npt.NDArray[np.str_] = field(default_factory=lambda: np.zeros(0, np.str_))
-    attributions: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
-
-    def __post_init__(self) -> None:
-        count, height, width = self.images.shape[0], *self.images.shape[2:]
-        bins, methods = self.gradient_counts.shape[0], self.attribution_names.size
-        expected = {
-            "labels": (count,),
-            "predictions": (count,),
-            "saliency": (count, height, width),
-            "gradient_edges": (bins + 1,),
-            "attribution_names": (methods,),
-            "attributions": (methods, count, height, width) if methods else (0, *self.attributions.shape[1:]),
-        }
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has shape {getattr(self, name).shape}: expected {shape}")
-        for name in ("saliency", "attributions"):
-            if not (getattr(self, name) >= 0).all():
-                raise ValueError(f"{name} has negative or undefined values: expected magnitudes")
-
-
-def write_samples(samples: Samples, path: Path) -> Path:
-    """Write the samples of one cell, compressed."""
-    content = {field.name: getattr(samples, field.name) for field in fields(samples)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **content)
-    return path
-
-
-def read_samples(path: Path) -> Samples:
-    """Read the samples of one cell.
-
-    Raises:
-        ValueError: for unknown or missing arrays.
-    """
-    with np.load(path, allow_pickle=False) as content:
-        check_keys(content, {field.name for field in fields(Samples)}, path, "array ")
-        return Samples(**content)

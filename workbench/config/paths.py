@@ -124,28 +124,6 @@ class ProfilePaths:
     def plots(self) -> Path:
         return self.figures / "plots"
 
-    # The old places, for `cells.Cell`: to be deleted with it.
-
-    @property
-    def records(self) -> Path:
-        return self.results / "records"
-
-    @property
-    def history(self) -> Path:
-        return self.results / "history"
-
-    @property
-    def provenance(self) -> Path:
-        return self._folder("results/provenance")
-
-    @property
-    def judge(self) -> Path:
-        return self.results / "judge"
-
-    @property
-    def retraining(self) -> Path:
-        return self.results / "retraining"
-
 
 @dataclass(frozen=True)
 class SettingPaths:

@@ -1,9 +1,8 @@
-"""Results of runs: what each run gave, and the tables that hold it.
+"""Records of runs: written to and read from the tables of their setting.
 
-The folder of a setting (data set × backbone) holds one table of each kind of `tables` with all its runs, the
-facts that they share in ``config.json``, and ``samples.npz``. A *record* is everything that evaluation says of one
-run. Nothing in it changes when the run is repeated on the same machine; times, memory and host are in
-``provenance.csv``.
+The folder of a setting (data set × backbone) holds the tables listed in `tables` with all its runs, what the runs
+share in ``config.json``, and ``samples.npz``. A *record* is all that evaluation says about one run. It stays the
+same when the run is repeated on the same machine; times, memory and host are in ``provenance.csv``.
 
 Writing, from a stage or into a folder of the ledger (same files, one run)::
 
@@ -15,9 +14,9 @@ Writing, from a stage or into a folder of the ledger (same files, one run)::
     tables.keep_provenance(tables.PROVENANCE_TABLE, [{"method": ..., "seed": ..., "stage": "train", **facts}],
                            folder, order=grid.methods)
 
-Each replaces what is there of the same runs and keeps the others. Reading one folder: `records_in`,
-``EPOCH_TABLE.read(folder)``; reading a whole grid, in its order and with an error for a run that is missing: the
-functions with a ``grid``. A run that is not in the grid is not read.
+Each replaces the rows of the runs that it writes and keeps all others. `records_in` and ``EPOCH_TABLE.read`` read
+one folder. The functions that take a ``grid`` read a whole profile in the order of its grid; a missing run is an
+error, and a run outside the grid is not read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,7 +134,7 @@ def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[st
             found = pd.DataFrame([_run(record) | _rounded(row) for record in records for row in rows(record)])
             empty = pd.DataFrame(columns=[name for name in table.columns if name != "*"])
             table.update(found if len(found) else empty, folder, order, replaced=runs)
-        tables.RUN_TABLE.update(runs, folder, order)  # the last one: a run that is in it is in all
+        tables.RUN_TABLE.update(runs, folder, order)  # last, so that every run in it is in the others too
 
 
 def records_in(folder: Path) -> list[RunRecord]:
@@ -193,7 +192,7 @@ def _run(record: RunRecord) -> dict[str, Any]:
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Every float as it is written; pandas rounds a number that ends in a five otherwise."""
+    """Floats rounded as Python does: to the nearer decimal. NumPy's rounding differs near the middle of two."""
     return {key: round(float(value), files.DIGITS) if isinstance(value, float) else value for key, value in row.items()}
 
 

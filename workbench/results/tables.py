@@ -1,8 +1,8 @@
 """Tables of results: CSV files in which an update replaces the rows of some runs and keeps all others.
 
-Floats have six decimals, undefined values are empty, and the same rows give the same bytes in whatever portions
-they were written. An update holds a lock, so that several processes can write into one folder; the lock file lies
-in ``scratch/locks``.
+Floats have six decimals and undefined values are empty. The same rows give the same bytes, whether they were
+written at once or in portions. An update holds a lock, so that several processes can write into one folder; the
+lock file lies in ``scratch/locks``.
 """
 
 import os
@@ -20,8 +20,10 @@ from workbench.config import paths
 from workbench.config.files import DIGITS, check_keys, write_csv
 
 RUN = ("method", "seed")
-TEXT = ("dataset", "backbone", "method", "attribution", "layer", "fill", "stage", "key", "device", "system")
-TEXT_COLUMNS = dict.fromkeys((*TEXT, "python", "commit"), str)
+TEXT = (  # columns of text; all others hold numbers
+    *("dataset", "backbone", "method", "attribution", "layer", "fill"),
+    *("stage", "key", "device", "system", "python", "commit"),
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Table:
     Attributes:
         name: of the file.
         columns: in the file's order; ``*`` stands for any number of metrics, in alphabetical order.
-        keys: the columns that say which rows belong together; an update replaces them together.
+        keys: the columns that say which rows belong together and are replaced together.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Table:
         """
         path = folder / self.name
         try:
-            frame = pd.read_csv(path, dtype=TEXT_COLUMNS)
+            frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
         except ValueError as error:
             raise ValueError(f"{path} is not a table ({error}): delete it and make it again") from error
         self._check(frame, path)
@@ -56,13 +58,13 @@ class Table:
     def update(
         self, rows: pd.DataFrame, folder: Path, order: Sequence[str] = (), *, replaced: pd.DataFrame | None = None
     ) -> Path:
-        """Write rows; those with other keys that are in the file already stay.
+        """Write rows; the rows of other runs (other ``keys``) that the file already has stay.
 
         Args:
-            rows: with the columns of the table. Rows with the same keys stay in their order.
+            rows: with the columns of the table. Rows with the same keys keep their order.
             folder: of the file.
-            order: of the first key's values; values that are not listed come last, in alphabetical order.
-            replaced: the keys whose rows go; those of ``rows`` if None.
+            order: of the values of the first key; values that are not listed come last, in alphabetical order.
+            replaced: the keys whose rows are removed first; those of ``rows`` if None.
 
         Raises:
             ValueError: for missing or unknown columns, or an infinite number; names the file.
@@ -93,7 +95,7 @@ class Table:
 
     def _check(self, frame: pd.DataFrame, path: Path) -> None:
         check_keys(dict.fromkeys(frame.columns), set(self._columns(frame)), path, "column ")
-        for name in set(frame.columns) - set(TEXT_COLUMNS) if len(frame) else ():
+        for name in frame.columns.difference(list(TEXT)) if len(frame) else ():
             if frame[name].dtype == bool or not pd.api.types.is_numeric_dtype(frame[name]):
                 numbers = pd.to_numeric(frame[name], errors="coerce")
                 wrong = frame[name][numbers.isna() & frame[name].notna()]
@@ -167,7 +169,7 @@ def keep_provenance(table: Table, facts: Sequence[Mapping[str, Any]], folder: Pa
 
 
 def locked(folder: Path) -> BaseFileLock:
-    """The lock of a folder of results; to be used in a ``with`` statement, also inside one another."""
+    """The lock of a folder of results, for a ``with`` statement; the same process may enter it again inside."""
     name = os.path.relpath(folder, paths.ROOT).replace(os.sep, "-")
     place = paths.ROOT / "scratch" / "locks" / f"{name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +177,6 @@ def locked(folder: Path) -> BaseFileLock:
 
 
 def present(frame: pd.DataFrame, other: pd.DataFrame, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For every row whether the other frame has one with the same keys."""
+    """Whether the other frame has a row with the same keys, for every row."""
     own, others = (pd.MultiIndex.from_frame(rows[list(keys)].astype(object)) for rows in (frame, other))
     return own.isin(others)
