@@ -26,7 +26,7 @@ from workbench.config import files, paths
 from workbench.config.profile import load_method, load_run
 from workbench.config.run import MethodConfig
 from workbench.results.costs import GROWTH
-from workbench.runner.provenance import facts
+from workbench.runner.ledger import provenance
 from workbench.training.guided import create_state, train_epoch
 
 NETWORK = "resnet10_narrow"
@@ -155,7 +155,7 @@ def main(given: Sequence[str] | None = None) -> None:
     frame = with_exponents(measure(SIZES, mode, steps, Patience(arguments.epochs, 0, math.inf))).round(4)
     target = paths.BENCHMARKS / "growth.csv"
     files.write_csv(frame, target)
-    made = facts("growth", seconds=time.perf_counter() - start)
+    made = provenance("growth", seconds=time.perf_counter() - start)
     files.write_json(made, paths.BENCHMARKS / "growth.provenance.json")
     print(frame.to_string(index=False))
     print(f"written to {target.relative_to(paths.ROOT)}")

@@ -32,7 +32,7 @@ from steps import MODES, Mode, Subject, Variant, set_up, stepper, subjects, vari
 
 from workbench.config import files, paths
 from workbench.results.costs import COSTS
-from workbench.runner.provenance import facts
+from workbench.runner.ledger import provenance
 
 TABLE = "step_cost.csv"
 
@@ -139,7 +139,7 @@ def main(given: Sequence[str] | None = None) -> None:
     for device in devices(arguments.device):
         start = time.perf_counter()
         lines += measure_all(device, arguments.networks, arguments.large, patience)
-        made = facts("step_cost", seconds=time.perf_counter() - start)
+        made = provenance("step_cost", seconds=time.perf_counter() - start)
         origin = paths.BENCHMARKS / "step_cost.provenance.json"
         known = files.read_json(origin) if origin.exists() else {}
         files.write_json(known | {device: files.simplified(made, device)}, origin)
