@@ -15,7 +15,8 @@ import yaml
 from workbench.config import files, paths
 from workbench.config.paths import SettingPaths, grid_settings
 from workbench.config.profile import Grid, load_grid, load_retraining, load_run
-from workbench.reporting.captions import Measurement, Setting
+from workbench.config.run import AttributionsConfig, EvaluationConfig, RobustnessConfig
+from workbench.reporting.captions import Setting
 from workbench.results import records as results
 from workbench.results import tables
 from workbench.results.costs import COSTS, GROWTH
@@ -62,18 +63,18 @@ SETTING = Setting(
     epochs=10,
     seeds=5,
     source="results/laptop/fashion_mnist-resnet10_narrow",
-    measured=Measurement(
+    evaluation=EvaluationConfig(
+        batch_size=250,
         curve_images=500,
+        curve_steps=10,
+        fills=("mean", "black"),
         stability_std=0.05,
         pointing_tolerance=1,
         mosaics=100,
-        robustness_images=1000,
-        noise_std=0.3,
-        blur_sigma=1.0,
-        pgd_images=400,
-        pgd_epsilon=0.03,
-        pgd_steps=5,
-        attribution_images=100,
+        robustness=RobustnessConfig(
+            images=1000, noise_std=0.3, blur_sigma=1.0, pgd_images=400, pgd_epsilon=0.03, pgd_steps=5
+        ),
+        attributions=AttributionsConfig(names=("gradient",), images=100, networks=()),
     ),
 )
 

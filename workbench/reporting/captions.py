@@ -1,6 +1,6 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,42 +8,36 @@ import pandas as pd
 
 from workbench.config import files, paths
 from workbench.config.profile import load_dataset, read_profile
-from workbench.reporting.questions import Study, remarks
+from workbench.config.run import EvaluationConfig
+from workbench.config.schema import build
+from workbench.reporting.questions import Study
 from workbench.reporting.words import display_name
 from workbench.results.records import RunRecord
 
-OWN = ("train_images", "epochs")  # what a method may set otherwise than the rest
 JUDGED = (
     "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images; the "
     "judge's gap on all images errs the other way, since maps of wrong answers count."
 )
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """How runs were measured; images are the first of the test split, standard deviations in [0, 1] pixels."""
-
-    curve_images: int
-    stability_std: float
-    pointing_tolerance: int
-    mosaics: int
-    robustness_images: int
-    noise_std: float
-    blur_sigma: float
-    pgd_images: int
-    pgd_epsilon: float
-    pgd_steps: int
-    attribution_images: int
+DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
+PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every caption has to say of the runs behind it: those of one data set and backbone.
+    """The runs of one data set and backbone, as captions describe them.
 
-    ``region`` is what the saliency should be on: ``foreground`` (the object), ``block`` (the half of the image
-    with the digit) or ``shortcut`` (the patch, on which it should not be). ``test_images`` are those that were
-    measured on, of the ``test`` split or ``development`` images; ``deviations`` says that some methods set training
-    images or epochs otherwise.
+    Attributes:
+        dataset, backbone: their names.
+        region: where the saliency should be: ``foreground`` (the object), ``block`` (the half of the image with the
+            digit) or ``shortcut`` (the patch, on which it should not be).
+        train_images, epochs: of the methods that set neither otherwise.
+        deviations: whether some methods do.
+        train_total: images of the training split.
+        validation_images: drawn from it.
+        test_images: that were measured on, of ``measured_on``: ``test`` split or ``development`` images.
+        seeds: their number.
+        source: the folder of the results.
+        evaluation: how networks were measured.
     """
 
     dataset: str
@@ -56,7 +50,7 @@ class Setting:
     epochs: int
     seeds: int
     source: str
-    measured: Measurement
+    evaluation: EvaluationConfig
     measured_on: str = "test"
     deviations: bool = False
 
@@ -67,11 +61,12 @@ class Setting:
 
     @property
     def place(self) -> str:
-        """What stands at the end of a file's name."""
+        """The end of a file's name."""
         return f"{self.dataset}_{self.backbone}"
 
     @property
     def name(self) -> str:
+        """``Fashion-MNIST, ResNet-18``."""
         return f"{display_name(self.dataset)}, {display_name(self.backbone)}"
 
     @property
@@ -88,7 +83,7 @@ class Setting:
     @property
     def origin(self) -> str:
         """Where the numbers come from."""
-        return f"Source: run records in `{self.source}`."
+        return f"Source: `{self.source}`."
 
 
 def all_facts(settings: Sequence[Setting]) -> str:
@@ -103,40 +98,58 @@ def all_facts(settings: Sequence[Setting]) -> str:
 
 
 def setting(records: Sequence[RunRecord]) -> Setting:
-    """The common setting of the records of one data set and backbone.
-
-    Training images and epochs are those of the methods that leave them as they are, or else the profile's own.
+    """What the records of one data set and backbone have in common.
 
     Raises:
         FileNotFoundError: if the data set has no manifest.
-        ValueError: if the records do not share their setting, lack a part of it, or were made with other data
-            than the manifest's.
+        ValueError: if the records were made with other data than the manifest's.
     """
-    own = [record for record in records if not _deviates(record)]
-    first = _facts(own[0]) if own else _facts(records[0]) | _of_profile(records[0])
-    for record in records:
-        found = _facts(record)
-        found |= {key: first[key] for key in OWN if _deviates(record)}
-        if found != first:
-            raise ValueError(f"record {record.keys} was run with {found}: expected {first} as the others")
-    named = paths.SettingPaths(records[0].profile, records[0].dataset, records[0].backbone)
-    manifest = _manifest(records[0])
-    shared = dict(first)
-    train_images = shared.pop("train_images")
-    del shared["data"]
+    first = records[0]
+    named = paths.SettingPaths(first.profile, first.dataset, first.backbone)
+    usual = [record for record in records if not _sets_otherwise(record)]
+    train_images, epochs = _usual_training(usual[0]) if usual else _profile_training(first)
+    dataset, manifest = first.config["dataset"], _manifest(first)
+    development = dataset["development_images"]
     return Setting(
-        dataset=named.dataset,
-        backbone=named.backbone,
+        dataset=first.dataset,
+        backbone=first.backbone,
         region=manifest["region"],
         train_images=manifest["train_images"] if train_images is None else train_images,
         train_total=manifest["train_images"],
-        test_images=shared.pop("development") or manifest["test_images"],
-        measured_on="development" if first["development"] else "test",
-        deviations=len(own) < len(records),
+        validation_images=dataset["validation_images"],
+        test_images=development or manifest["test_images"],
+        epochs=epochs,
         seeds=len({record.seed for record in records}),
         source=named.folder.relative_to(paths.ROOT).as_posix(),
-        **shared,
+        evaluation=build(EvaluationConfig, first.config["evaluation"], f"{named.config}: evaluation"),
+        measured_on="development" if development else "test",
+        deviations=len(usual) < len(records),
     )
+
+
+def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:
+    """The records of each data set and backbone with their setting, in the records' order."""
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault((record.dataset, record.backbone), []).append(record)
+    return [(setting(group), group) for group in groups.values()]
+
+
+def _sets_otherwise(record: RunRecord) -> bool:
+    """Whether the record's method sets keys of the blocks ``training`` or ``dataset``."""
+    method = record.config["method"]
+    return bool(method["training"] or method["dataset"])
+
+
+def _usual_training(record: RunRecord) -> tuple[int | None, int]:
+    """Training images (None: all that are left) and epochs of a run."""
+    return record.config["dataset"]["train_images"], record.config["training"]["epochs"]
+
+
+def _profile_training(record: RunRecord) -> tuple[int | None, int]:
+    """The same as the profile says it."""
+    epochs: int = read_profile(record.profile)["training"]["epochs"]
+    return load_dataset(record.dataset, record.profile).train_images, epochs
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
@@ -152,58 +165,21 @@ def ending(study: Study, records: Sequence[RunRecord], setting: Setting, shown: 
         shown: the metrics that it shows.
     """
     judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
-    maps, attacked = setting.measured.curve_images, setting.measured.pgd_images
+    maps, attacked = setting.evaluation.curve_images, setting.evaluation.robustness.pgd_images
     facts = f"{setting.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
-    return " ".join(part for part in (remarks(study, records, setting.train_total), judged, facts) if part)
+    return " ".join(part for part in (remarks(study, records[0].profile, setting), judged, facts) if part)
 
 
-def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunRecord]]]:
-    """The records of each data set and backbone with their setting, in the records' order."""
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault((record.dataset, record.backbone), []).append(record)
-    return [(setting(group), group) for group in groups.values()]
-
-
-def _deviates(record: RunRecord) -> bool:
-    """Whether the record's method sets the training or the data otherwise than its profile."""
-    method = record.config.get("method", {})
-    return bool(method.get("training") or method.get("dataset"))
-
-
-def _of_profile(record: RunRecord) -> dict[str, Any]:
-    """What the profile says of `OWN`."""
-    epochs = read_profile(record.profile)["training"]["epochs"]
-    return dict(zip(OWN, (load_dataset(record.dataset, record.profile).train_images, epochs), strict=True))
-
-
-def _facts(record: RunRecord) -> dict[str, Any]:
-    """What the record's configuration says, by name."""
-    config = record.config
-    try:
-        return {
-            "data": record.data,
-            "train_images": config["dataset"]["train_images"],
-            "validation_images": config["dataset"]["validation_images"],
-            "development": config["dataset"].get("development_images", 0),
-            "epochs": config["training"]["epochs"],
-            "measured": _measurement(config["evaluation"]),
-        }
-    except KeyError as error:
-        raise ValueError(f"record {record.keys}: its configuration has no {error}; captions need it") from None
-
-
-def _measurement(evaluation: Mapping[str, Any]) -> Measurement:
-    """The part of the evaluation's configuration that captions tell."""
-    robustness = evaluation["robustness"]
-    whole = {name: evaluation[name] for name in ("curve_images", "stability_std", "pointing_tolerance", "mosaics")}
-    names = ("noise_std", "blur_sigma", "pgd_images", "pgd_epsilon", "pgd_steps")
-    return Measurement(
-        **whole,
-        **{name: robustness[name] for name in names},
-        robustness_images=robustness["images"],
-        attribution_images=evaluation["attributions"]["images"],
-    )
+def remarks(study: Study, profile: str, setting: Setting) -> str:
+    """What every caption of a study says: its note, and on which images was measured if not on the test split."""
+    said = [study.note.strip()]
+    if setting.measured_on == "development":
+        share = read_profile(profile)["judge"]["train_images"] / setting.train_total
+        whole = round(1 / share)
+        near = whole in PARTS and abs(whole * share - 1) < 0.1
+        part = PARTS[whole] if near else f"{100 * share:.0f} %"
+        said += [DEVELOPMENT, f"About {part} of them were among the judge's training images."]
+    return " ".join(part for part in said if part)
 
 
 def _manifest(record: RunRecord) -> dict[str, Any]:

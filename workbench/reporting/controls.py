@@ -102,7 +102,7 @@ def _shown(frame: pd.DataFrame, settings: Sequence[Setting]) -> list[Setting]:
 def _images(settings: Sequence[Setting]) -> str:
     """How many test images were explained."""
     return " or ".join(
-        f"{count:,}" for count in dict.fromkeys(setting.measured.attribution_images for setting in settings)
+        f"{count:,}" for count in dict.fromkeys(setting.evaluation.attributions.images for setting in settings)
     )
 
 

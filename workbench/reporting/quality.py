@@ -72,11 +72,11 @@ def accuracy_table(
         numbers, texts = _row(frame, method, methods[method], ACCURACY)
         against, against_texts = differences(method, comparisons, known, ACCURACY["accuracy"])
         rows.append((numbers | against, texts | against_texts))
-    measured = setting.measured
+    measured = setting.evaluation.robustness
     caption = (
         f"{setting.facts}; the best epoch is chosen on {setting.validation_images:,} other training images; {SPREAD}. "
         f"Noise: Gaussian, sd {measured.noise_std:g}; blur: Gaussian, sd {measured.blur_sigma:g} px; both on "
-        f"{measured.robustness_images:,} test images. PGD: {measured.pgd_steps} steps against the label, no pixel "
+        f"{measured.images:,} test images. PGD: {measured.pgd_steps} steps against the label, no pixel "
         f"changed by more than {measured.pgd_epsilon:g}, on {measured.pgd_images:,} test images. Pixels are in "
         "[0, 1]. Last columns: accuracy minus that of the method named, in points, paired by seed, with 95 % "
         f"confidence interval; p: paired t-test, Holm-adjusted over all {len(comparisons)} pairs of methods. "
@@ -98,7 +98,7 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str
     bare = [name for name in metrics if "gap" not in name]
     rows = [_row(frame, method, title, metrics, bare) for method, title in methods.items()]
     caption = (
-        f"{setting.facts}, curves on {setting.measured.curve_images:,} of them; means over seeds, {SPREAD}. Curves: "
+        f"{setting.facts}, curves on {setting.evaluation.curve_images:,} of them; means over seeds, {SPREAD}. Curves: "
         "accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the others "
         f"filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion curve. "
         "Random: the area for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of "
@@ -121,7 +121,7 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
     metrics = localisation([setting.region])
     rows = [_row(frame, method, title, metrics) for method, title in methods.items()]
     rows.append(_row(_control(frame, metrics), "control", "Random map (control)", metrics))
-    measured = setting.measured
+    measured = setting.evaluation
     caption = (
         f"{setting.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
         f"{REGIONS[setting.region]}. Relevance: share of the saliency (mass), and of as many most "
@@ -180,7 +180,8 @@ def comparisons_table(
         found = comparisons[name]
         against = {title: paired(subject, reference, found, metric)[1] for reference, title in known.items()}
         rows.append({"Measure": metric.difference} | {f"Minus {title}": text for title, text in against.items()})
-        numbers.append(found.assign(metric=name, **{key: metric.factor * found[key] for key in SCALED}))
+        if len(found):
+            numbers.append(found.assign(metric=name, **{key: metric.factor * found[key] for key in SCALED}))
     caption = (
         f"{methods[subject]} minus the method named, paired by seed, with 95 % confidence interval; arrows: which "
         "sign is better. p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file "

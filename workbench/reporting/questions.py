@@ -10,11 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 from workbench.config.profile import block_name, check_settings, load_grid, read_profile
 from workbench.config.schema import build
-from workbench.results.records import RunRecord
 
 Exhibit: TypeAlias = Literal["oracle", "sweep", "comparison", "conditions"]
-PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
-DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
 
 
 @dataclass(frozen=True)
@@ -164,31 +161,6 @@ def load_study(profile: str) -> Study | None:
             if method not in methods:
                 raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
     return study
-
-
-def remarks(study: Study, records: Sequence[RunRecord], train_total: int | None = None) -> str:
-    """What every caption of a study says: its note, and on which images was measured if not on the test split.
-
-    Args:
-        study: whose note it is.
-        records: that the caption is about.
-        train_total: images of the training split that judge and development images are drawn from, if it is one.
-    """
-    said = [study.note.strip()]
-    if any(record.config["dataset"].get("development_images") for record in records):
-        said += [DEVELOPMENT, _seen_by_judge(records[0].profile, train_total)]
-    return " ".join(part for part in said if part)
-
-
-def _seen_by_judge(profile: str, train_total: int | None) -> str:
-    """How many of the development images the judge was trained on, which draws from the same split."""
-    part = "Some"
-    if train_total is not None:
-        share = read_profile(profile)["judge"]["train_images"] / train_total
-        whole = round(1 / share)
-        near = whole in PARTS and abs(whole * share - 1) < 0.1
-        part = f"About {PARTS[whole] if near else f'{100 * share:.0f} %'}"
-    return f"{part} of them were among the judge's training images."
 
 
 def _check_list(name: str, values: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
     )
     yield Chart(
         f"gradient_magnitudes_{setting.place}",
-        f"Magnitude of the input gradient over the pixels of {setting.measured.curve_images:,} test images, "
+        f"Magnitude of the input gradient over the pixels of {setting.evaluation.curve_images:,} test images, "
         f"{setting.name}: its distribution for one network of each method (seed {seed}); pixels "
         f"without any gradient are left out. {setting.facts}.",
         saliency_maps.gradient_magnitudes(samples, looks),
@@ -106,7 +106,7 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
 def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks) -> Iterator[Chart]:
     place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
-    images = f"on {setting.measured.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
+    images = f"on {setting.evaluation.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
     yield Chart(
         f"curves_{place}",
         f"Deletion and insertion curves of the input gradient, {setting.name}, {images}. {setting.facts}.",
@@ -149,7 +149,7 @@ def _sanity(groups: Groups, looks: Looks) -> Iterator[Chart]:
     caption = (
         "Sanity: mean Spearman correlation of each attribution's maps with those of the trained network while its "
         "layers are randomised one after the other, from the output to the input (Adebayo et al., 2018), on "
-        f"{explained[0][0].measured.attribution_images:,} test images; one network per panel (seed "
+        f"{explained[0][0].evaluation.attributions.images:,} test images; one network per panel (seed "
         f"{', '.join(map(str, seeds))}). Random and Edges do not look at the network and stay at 1. "
         f"{all_facts([replace(setting, seeds=len(seeds)) for setting in settings])}"
     )

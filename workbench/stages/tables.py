@@ -15,7 +15,7 @@ from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill, quality
-from workbench.reporting.questions import Claim, Study, load_claims, load_study, remarks
+from workbench.reporting.questions import Claim, Study, load_claims, load_study
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import Titles
 from workbench.results import records as results
@@ -198,7 +198,8 @@ def verdict(profile: str) -> str:
     """
     study = load_study(profile)
     if study is not None:
-        return f"**{study.title}.** {remarks(study, results.load_records(load_grid(profile)))}".rstrip() + "\n"
+        (setting, _), *_ = captions.by_setting(results.load_records(load_grid(profile)))
+        return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
     loaded = load(profile)
     paragraphs = [RULE]
     names = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]

@@ -1,14 +1,11 @@
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from synthetic import Axes, lay_out, run_record
-from test_charts import NETWORK
+from synthetic import Axes, lay_out
 
-from workbench.reporting.questions import Condition, Study, load_study, remarks
-from workbench.results.records import RunRecord
+from workbench.reporting.questions import Condition, Study, load_study
 
 WHOLE: dict[str, Any] = {
     "title": "What matters in a mask",
@@ -18,11 +15,6 @@ WHOLE: dict[str, Any] = {
     "compared": ["smoot", "plain"],
     "conditions": [{"axis": "Training images", "level": "500", "methods": {"plain": "plain", "smoot": "sgt"}}],
 }
-
-
-def measured_on_development(record: RunRecord) -> RunRecord:
-    config = dict(record.config) | {"dataset": record.config["dataset"] | {"development_images": 2000}}
-    return replace(record, config=config)
 
 
 @pytest.fixture
@@ -95,25 +87,3 @@ def test_a_wrong_block_says_what_is_wrong(root: Path, change: dict[str, Any], me
 def test_a_missing_key_is_named(root: Path, key: str) -> None:
     with pytest.raises(ValueError, match=f"study: key '{key}' is missing"):
         written(root, {name: value for name, value in WHOLE.items() if name != key})
-
-
-def test_remarks_say_on_which_images_was_measured() -> None:
-    study = Study("t", ("comparison",), "plain", note="Ten seeds. ")
-    record = run_record(NETWORK, 0)
-    assert remarks(study, [record]) == "Ten seeds."
-    said = remarks(study, [record, measured_on_development(record)])
-    assert said.startswith("Ten seeds. Measured on development images, drawn from the rest of the training split")
-    assert said.endswith(" Some of them were among the judge's training images.")
-    assert remarks(replace(study, note=""), [record], 60000) == ""
-
-
-@pytest.mark.parametrize(
-    ("judged", "part"), [(10_000, "a sixth"), (9_600, "a sixth"), (30_000, "half"), (8_000, "13 %"), (45_000, "75 %")]
-)
-def test_remarks_say_how_many_of_them_the_judge_knows(root: Path, judged: int, part: str) -> None:
-    file = root / "params.yaml"
-    params = yaml.safe_load(file.read_text())
-    params["judge"]["train_images"] = judged
-    file.write_text(yaml.safe_dump(params, sort_keys=False))
-    said = remarks(Study("t", ("comparison",), "plain"), [measured_on_development(run_record(NETWORK, 0))], 60_000)
-    assert said.endswith(f" About {part} of them were among the judge's training images.")
