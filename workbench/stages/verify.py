@@ -74,6 +74,8 @@ def committed_metrics(profile: str, revision: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(io.BytesIO(archive.stdout)) as content:
         content.extractall(scratch)
         settings = [path.parent for path in sorted(Path(scratch, folder).glob("*/runs.csv"))]
+        if not settings:
+            raise ValueError(f"no tables of {profile!r} at {revision!r}: expected a revision with {folder}/*/runs.csv")
         return results.metrics_frame([record for setting in settings for record in results.records_in(setting)])
 
 

@@ -169,6 +169,14 @@ def test_a_profile_without_committed_results_is_named(grid: Grid) -> None:
         verify.committed_metrics("paper", "HEAD")
 
 
+def test_a_revision_without_tables_is_named(grid: Grid) -> None:
+    for setting in paths.grid_settings(grid):
+        setting.runs.unlink()
+    git(paths.ROOT, "commit", "-aqm", "second")
+    with pytest.raises(ValueError, match=r"no tables of 'laptop' at 'HEAD': expected .* results/laptop/\*/runs.csv"):
+        verify.committed_metrics("laptop", "HEAD")
+
+
 def test_the_command_says_that_nothing_moved(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify.main([]) == 0
     metrics = len(results.load_records(grid)[0].metrics)
