@@ -82,7 +82,7 @@ def test_a_command_that_computes_nothing_starts_without_torch(arguments: tuple[s
 def test_the_help_names_every_stage(tmp_path: Path) -> None:
     told = "\n".join(started(tmp_path, "--help"))
     for stage in ("code", "data", "methods", "judge", "retrain", "grid", "verify", "notebook", "readme"):
-        assert f"\n    {stage} " in told, stage
+        assert f"\n  {stage} " in told, stage
 
 
 def test_an_unknown_stage_and_a_bad_profile_are_clear_errors(capfd: pytest.CaptureFixture[str]) -> None:
