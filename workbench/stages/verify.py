@@ -81,7 +81,9 @@ def committed_metrics(profile: str, revision: str) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what moved; the exit code is 1 if anything did, 2 if there is nothing to compare."""
-    parser = argparse.ArgumentParser(description="Compare the results of this machine with the committed ones.")
+    parser = argparse.ArgumentParser(
+        prog="python -m workbench verify", description="Compare the results of this machine with the committed ones."
+    )
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--revision", default="HEAD", help="commit to compare with")
     asked = parser.parse_args(arguments)
