@@ -16,6 +16,7 @@ import workbench
 from workbench.config import paths
 from workbench.config.profile import load_grid
 from workbench.runner.fingerprints import NOTEBOOKS, notebook_text, room_text, rooms
+from workbench.stages import runs
 
 ROOT = Path(workbench.__file__).parents[1]
 TEXT = (ROOT / "dvc.yaml").read_text()
@@ -91,6 +92,24 @@ def test_stages_depend_on_fingerprints_and_never_on_sources() -> None:
             assert not [dep for dep in stage["deps"] if dep.endswith((".py", ".ipynb"))], name
             named = {Path(dep).stem for dep in stage["deps"] if dep.startswith("fingerprints/")}
             assert named <= known, name
+
+
+@pytest.mark.parametrize("job", [runs.Train, runs.Evaluate, runs.Judge, runs.Retrain])
+def test_a_stage_depends_on_the_code_that_its_results_are_keyed_to(job: type[runs.Job]) -> None:
+    named = {Path(dep).stem for dep in STAGES[job.stage]["deps"] if dep.startswith("fingerprints/")}
+    assert named - set(NOTEBOOKS) == set(job.rooms)
+
+
+def test_stages_depend_on_every_parameter_that_decides_a_result() -> None:
+    used: dict[str, set[str]] = {"${folder}params.yaml": set(), "${shared}": set(), "methods.yaml": set()}
+    for block in (block for stage in STAGES.values() for block in stage.get("params", [])):
+        for file, keys in block.items():
+            used[file] |= {key.partition(".")[0] for key in keys or ["everything"]}
+    own = {"grid", "seeds", "datasets", "methods", "claims", "study"}
+    shared = {"backbones", "training", "evaluation", "judge", "retraining"}
+    assert used == {"${folder}params.yaml": own, "${shared}": shared, "methods.yaml": {"everything"}}
+    places = {"profile", "repository", "folder", "shared", "workers"}  # what decides no number
+    assert set(yaml.safe_load((ROOT / "params.yaml").read_text())) == own | shared | places
 
 
 def test_a_stage_passes_each_parameter_of_its_notebook_and_no_other() -> None:
