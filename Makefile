@@ -9,7 +9,7 @@ REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figu
 STUDIES := oracle baselines recipe confirmation conditions
 COLOUR := settings
 # Not yet seen green after the move into rooms; to be emptied.
-UNVERIFIED := tests/workbench/training/test_resume.py tests/test_rehearsal.py
+UNVERIFIED := tests/test_rehearsal.py
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
