@@ -34,7 +34,7 @@ def test_the_drop_in_is_the_default() -> None:
 @pytest.mark.parametrize("tuned", TUNED)
 def test_the_confirmation_compares_with_the_best_of_each_family(tuned: str) -> None:
     profile, family = TUNED[tuned]
-    (setting,) = paths.grid_settings(load_grid(profile))
+    (setting,) = load_grid(profile).setting_paths
     accuracy = pd.read_csv(setting.runs).groupby("method")["accuracy"].mean()[family]
     best = str(accuracy.idxmax())
     assert replace(load_method(best, profile), name=tuned) == load_method(tuned, "confirmation")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from workbench.config import files, paths
-from workbench.config.paths import SettingPaths, grid_settings
+from workbench.config.paths import SettingPaths
 from workbench.config.profile import Grid, load_grid, load_retraining, load_run
 from workbench.config.run import AttributionsConfig, EvaluationConfig, RobustnessConfig
 from workbench.reporting.captions import Setting
@@ -350,7 +350,7 @@ def write_studies(grid: Grid) -> None:
     ]
     tables.JUDGE_TABLE.update(pd.DataFrame(rows), paths.ProfilePaths(grid.profile).results, grid.datasets)
     asked = load_retraining(grid.profile)
-    for setting in grid_settings(grid):
+    for setting in grid.setting_paths:
         if setting.name in asked.settings:
             parts = [retraining(method, seed, asked.levels) for method in grid.methods for seed in grid.seeds]
             tables.RETRAINING_TABLE.update(pd.concat(parts), setting.folder, grid.methods)
@@ -373,7 +373,7 @@ def networks(grid: Grid, setting: SettingPaths) -> list[Network]:
 
 def rewrite(grid: Grid, changed: Callable[[results.RunRecord], results.RunRecord]) -> None:
     """Write every record of a grid with a change."""
-    for setting in grid_settings(grid):
+    for setting in grid.setting_paths:
         made = [run_record(network, seed) for network, seed in product(networks(grid, setting), grid.seeds)]
         results.write_records([changed(record) for record in made], setting.folder, grid.methods)
 
@@ -385,7 +385,7 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
     files.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
     files.write_csv(growth(), paths.BENCHMARKS / "growth.csv")
     rewrite(grid, lambda record: record)
-    for setting in grid_settings(grid):
+    for setting in grid.setting_paths:
         if pictures:
             shown = {network.method: samples(network, images) for network in networks(grid, setting)}
             write_samples(shown, setting.folder, grid.methods)

@@ -63,18 +63,6 @@ def simplified(value: Any, where: str, digits: int | None = DIGITS) -> Any:
     raise ValueError(f"{where} is a {type(value).__name__}: expected a number, text, list or mapping")
 
 
-def check_keys(content: Mapping[str, Any], expected: set[str], path: Path, where: str = "") -> None:
-    """Refuse a mapping with other keys than expected; ``where`` is its place in the file.
-
-    Raises:
-        ValueError: names the file and the first missing or unknown key.
-    """
-    for key in sorted(expected - set(content)):
-        raise ValueError(f"{path}: key {where}{key} is missing")
-    for key in sorted(set(content) - expected):
-        raise ValueError(f"{path}: unknown key {where}{key}: expected {', '.join(sorted(expected))}")
-
-
 def write_json(content: Mapping[str, Any], path: Path) -> Path:
     """Write plain JSON with sorted keys."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"

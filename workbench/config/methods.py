@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.config.schema import build
+from workbench.config.schema import build, nameless
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Methods:
             ValueError: as :meth:`parameters`; also without a title.
         """
         looks = {key: value for key, value in self._given(name).items() if key in LOOKS}
-        shown: MethodEntry = build(MethodEntry, looks, self.where(name))
-        return shown
+        return build(MethodEntry, looks, self.where(name))
 
     def parameters(self, name: str) -> dict[str, Any]:
         """The parameters that an entry gives or inherits, as they stand in the files: not checked yet.
@@ -103,9 +102,4 @@ class Methods:
             raise ValueError(
                 f"unknown method {name!r}: {self.own_block} and {self.shared_file} define {', '.join(self.names)}"
             )
-        entry = self.own[name] if name in self.own else self.shared[name]
-        if not isinstance(entry, Mapping):
-            raise ValueError(f"{self.where(name)} is {entry!r}: expected a mapping of keys")
-        if "name" in entry:
-            raise ValueError(f"{self.where(name)}: unknown key 'name': its name is {name!r}")
-        return entry
+        return nameless((self.own if name in self.own else self.shared)[name], name, self.where(name))

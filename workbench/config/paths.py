@@ -4,22 +4,15 @@ A *profile* is one set of parameters with its own results: ``laptop`` (``params.
 (``tests/smoke.yaml``, writes only below ``runs/smoke``) and any folder with a ``params.yaml`` of its
 own, such as ``paper`` and those in ``studies``. A *setting* is a data set with a backbone, ``DATASET-BACKBONE``.
 
-- :class:`ProfilePaths`: the places of a profile (``results``, ``judges``, ``methods``, ``manifest``, ``figures``, …).
-- :class:`SettingPaths`: tables and weights of one of its settings (``runs``, ``epochs``, ``weights(method, seed)``).
-- :func:`grid_settings`: the :class:`SettingPaths` of a whole grid; :func:`required`: a path that must be there.
-
 Set ``SMOOT_ROOT`` to work on another checkout than the one that holds this file.
 """
 
 import os
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 ROOT = Path(os.environ.get("SMOOT_ROOT") or Path(__file__).parents[2]).resolve()
 
-NOTEBOOKS = ROOT / "notebooks"
 RAW = ROOT / "data" / "raw"
 DATASETS_FILE = ROOT / "data" / "datasets.yaml"
 LEDGER = ROOT / "scratch" / "ledger"
@@ -103,11 +96,6 @@ class ProfilePaths:
         return ROOT / "runs" / self.profile / "judge"
 
     @property
-    def notebooks(self) -> Path:
-        """Executed copies of the stage notebooks."""
-        return ROOT / "runs" / self.profile / "notebooks"
-
-    @property
     def manifest(self) -> Path:
         """One file per data set: its size and the SHA-256 of its content."""
         return self._folder("data/manifest")
@@ -154,21 +142,6 @@ class SettingPaths:
         return self.folder / "epochs.csv"
 
     @property
-    def curves(self) -> Path:
-        """One row per run, fill and step: the deletion and insertion curves."""
-        return self.folder / "curves.csv"
-
-    @property
-    def attributions(self) -> Path:
-        """One row per run and attribution method: the quality of its maps."""
-        return self.folder / "attributions.csv"
-
-    @property
-    def sanity(self) -> Path:
-        """One row per run, attribution method and layer: maps after randomising weights."""
-        return self.folder / "sanity.csv"
-
-    @property
     def retraining(self) -> Path:
         """One row per run and share of pixels: DiffROAR."""
         return self.folder / "retraining.csv"
@@ -183,19 +156,9 @@ class SettingPaths:
         """What all runs of the setting have in common."""
         return self.folder / "config.json"
 
-    @property
-    def provenance(self) -> Path:
-        """One row per run and stage: seconds, memory, machine, commit."""
-        return self.folder / "provenance.csv"
-
-    @property
-    def weights_folder(self) -> Path:
-        """What the training stage of the setting makes."""
-        return ProfilePaths(self.profile).weights / self.name
-
     def weights(self, method: str, seed: int) -> Path:
         """The weights of one run."""
-        return self.weights_folder / method / f"{seed}.safetensors"
+        return ProfilePaths(self.profile).weights / self.name / method / f"{seed}.safetensors"
 
     def made_by(self, stage: str) -> str:
         """The command that makes this setting's files of a stage (``train``, ``evaluate``, ``retrain``)."""
@@ -204,33 +167,8 @@ class SettingPaths:
         return f"`dvc repro {pipeline(self.profile)}{stage}@{self.name}`"
 
 
-class GridLike(Protocol):
-    """What readers need to know of a grid: its axes, in the order of tables and figures."""
-
-    @property
-    def profile(self) -> str: ...
-    @property
-    def datasets(self) -> Sequence[str]: ...
-    @property
-    def settings(self) -> Sequence[tuple[str, str]]: ...
-    @property
-    def methods(self) -> Sequence[str]: ...
-    @property
-    def seeds(self) -> Sequence[int]: ...
-
-
-def grid_settings(grid: GridLike) -> Iterator[SettingPaths]:
-    """The settings of a grid, in its order."""
-    for dataset, backbone in grid.settings:
-        yield SettingPaths(grid.profile, dataset, backbone)
-
-
 def required(path: Path, made_by: str) -> Path:
-    """The path, if the file is there.
-
-    Args:
-        path: of the file.
-        made_by: what makes it, such as ``SettingPaths.made_by("train")``.
+    """The path, if the file is there; ``made_by`` says what makes it, as :meth:`SettingPaths.made_by` does.
 
     Raises:
         FileNotFoundError: names the file and what makes it.

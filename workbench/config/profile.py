@@ -1,6 +1,7 @@
 """A profile's parameters: frozen dataclasses built from its YAML file and ``methods.yaml``, the only home of numbers.
 
-An unknown or missing key, a wrong type or a value out of range is an error that names file, key and value.
+All functions here raise ValueError, which names file, key and value, for an unknown name, an unknown or missing key, a
+wrong type or a value out of range.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import yaml
 from smoot.checks import check_between
 from workbench.config import paths
 from workbench.config.methods import MethodEntry, Methods
-from workbench.config.paths import params_file
+from workbench.config.paths import SettingPaths, params_file
 from workbench.config.run import (
     DatasetConfig,
     EvaluationConfig,
@@ -25,7 +26,7 @@ from workbench.config.run import (
     RunConfig,
     TrainingConfig,
 )
-from workbench.config.schema import build
+from workbench.config.schema import build, check_keys, nameless
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Grid:
     def backbones(self) -> tuple[str, ...]:
         """Each backbone once, in the order of the settings."""
         return tuple(dict.fromkeys(backbone for _, backbone in self.settings))
+
+    @property
+    def setting_paths(self) -> tuple[SettingPaths, ...]:
+        """Where each setting keeps its files, in the order of the settings."""
+        return tuple(SettingPaths(self.profile, dataset, backbone) for dataset, backbone in self.settings)
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,6 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
         method: of ``methods.yaml`` or the profile's block ``methods``.
         seed: decides the images, the initialisation, the order of the data and every other draw.
         profile: ``laptop``, ``paper``, ``smoke`` or another folder with a ``params.yaml``.
-
-    Raises:
-        ValueError: for an unknown name or key, a missing key, a wrong type or a value out of range.
     """
     values = read_profile(profile)
     _check_seed(seed)
@@ -134,55 +137,30 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
 
 
 def load_method(name: str, profile: str) -> MethodConfig:
-    """One method of ``methods.yaml`` or of a profile's block ``methods``, with all that it inherits.
-
-    Raises:
-        ValueError: as :func:`load_run`.
-    """
+    """One method of ``methods.yaml`` or of a profile's block ``methods``, with all that it inherits."""
     methods = _methods(profile)
-    method: MethodConfig = build(MethodConfig, {"name": name} | methods.parameters(name), methods.where(name))
-    return method
+    return build(MethodConfig, {"name": name} | methods.parameters(name), methods.where(name))
 
 
 def method_entries(profile: str) -> dict[str, MethodEntry]:
-    """How each method that a profile can name is shown: those of the registry first, then its own.
-
-    Raises:
-        ValueError: as :func:`load_run`; also for a method without a title.
-    """
+    """How each method that a profile can name is shown: those of the registry first, then its own."""
     methods = _methods(profile)
     return {name: methods.entry(name) for name in methods.names}
 
 
 def resolved_methods(profile: str) -> dict[str, dict[str, Any]]:
-    """All parameters of each method of a profile's grid, defaults included; not how it is shown.
-
-    Raises:
-        ValueError: as :func:`load_run`.
-    """
+    """All parameters of each method of a profile's grid, defaults included; not how it is shown."""
     return {name: asdict(load_method(name, profile)) for name in load_grid(profile).methods}
 
 
 def load_backbone(name: str, profile: str) -> ModelConfig:
-    """One entry of a profile's block ``backbones``.
-
-    Raises:
-        ValueError: as :func:`load_run`.
-    """
-    entry = _entry(profile, "backbones", name)
-    backbone: ModelConfig = build(ModelConfig, entry, block_name(profile, f"backbones.{name}"))
-    return backbone
+    """One entry of a profile's block ``backbones``."""
+    return build(ModelConfig, _entry(profile, "backbones", name), block_name(profile, f"backbones.{name}"))
 
 
 def load_dataset(name: str, profile: str) -> DatasetConfig:
-    """One entry of a profile's block ``datasets``.
-
-    Raises:
-        ValueError: as :func:`load_run`.
-    """
-    entry = _entry(profile, "datasets", name)
-    dataset: DatasetConfig = build(DatasetConfig, entry, block_name(profile, f"datasets.{name}"))
-    return dataset
+    """One entry of a profile's block ``datasets``."""
+    return build(DatasetConfig, _entry(profile, "datasets", name), block_name(profile, f"datasets.{name}"))
 
 
 def load_runs(
@@ -192,10 +170,7 @@ def load_runs(
 
     Args:
         dataset, backbone, method, profile: as for :func:`load_run`; every method of the grid if None.
-        seeds: the profile's own seeds if None.
-
-    Raises:
-        ValueError: as :func:`load_run`; also for an empty list of seeds.
+        seeds: at least one; the profile's own if None.
     """
     grid = load_grid(profile)
     if seeds is not None and not seeds:
@@ -211,16 +186,12 @@ def load_runs(
 
 
 def load_grid(profile: str) -> Grid:
-    """The axes of a profile.
-
-    Raises:
-        ValueError: as :func:`load_run`; also for an axis that names something the file does not define.
-    """
+    """The axes of a profile; all that they name is defined in its files."""
     values, where = read_profile(profile), block_name(profile, "grid")
-    axes: _Axes = build(_Axes, values["grid"], where)
+    axes = build(_Axes, values["grid"], where)
     settings = tuple(_setting(name, entry, f"{where}.settings") for name, entry in axes.settings.items())
     rest = {"profile": profile, "settings": settings, "seeds": values["seeds"], "workers": values["workers"]}
-    grid: Grid = build(Grid, asdict(axes) | rest, where)
+    grid = build(Grid, asdict(axes) | rest, where)
     for block in ("datasets", "backbones"):
         for name in getattr(grid, block):
             _entry(profile, block, name)
@@ -231,36 +202,24 @@ def load_grid(profile: str) -> Grid:
 
 
 def load_judge(profile: str) -> JudgeConfig:
-    """The block ``judge`` of a profile.
-
-    Raises:
-        ValueError: as :func:`load_run`.
-    """
+    """The block ``judge`` of a profile."""
     where = block_name(profile, "judge")
-    judge: JudgeConfig = build(JudgeConfig, read_profile(profile)["judge"], where)
+    judge = build(JudgeConfig, read_profile(profile)["judge"], where)
     _check_backbone(judge.backbone, profile, where)
     return judge
 
 
 def load_retraining(profile: str) -> RetrainingConfig:
-    """The block ``retraining`` of a profile.
-
-    Raises:
-        ValueError: as :func:`load_run`; also for a setting that the grid does not have.
-    """
+    """The block ``retraining`` of a profile; its settings are of the grid."""
     where = block_name(profile, "retraining")
-    retraining: RetrainingConfig = build(RetrainingConfig, read_profile(profile)["retraining"], where)
+    retraining = build(RetrainingConfig, read_profile(profile)["retraining"], where)
     _check_backbone(retraining.backbone, profile, where)
     check_settings(retraining.settings, load_grid(profile), where)
     return retraining
 
 
 def check_settings(names: Sequence[str], grid: Grid, where: str) -> None:
-    """Refuse names ``DATASET-BACKBONE`` that a grid does not have; ``where`` is their place in the file.
-
-    Raises:
-        ValueError: names the first of them.
-    """
+    """Refuse names ``DATASET-BACKBONE`` that a grid does not have; ``where`` is their place in the file."""
     known = ["-".join(setting) for setting in grid.settings]
     for name in names:
         if name not in known:
@@ -292,12 +251,7 @@ def _entry(profile: str, block: str, name: str) -> dict[str, Any]:
         raise ValueError(f"{where} is {entries!r}: expected a mapping from names to their keys")
     if not isinstance(name, str) or name not in entries:
         raise ValueError(f"{where}: unknown {block.removesuffix('s')} {name!r}: expected {', '.join(entries)}")
-    entry = entries[name]
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where}.{name} is {entry!r}: expected a mapping of keys")
-    if "name" in entry:
-        raise ValueError(f"{where}.{name}: unknown key 'name': its name is {name!r}")
-    return {"name": name, **entry}
+    return {"name": name, **nameless(entries[name], name, f"{where}.{name}")}
 
 
 def _check_backbone(name: str, profile: str, where: str) -> None:
@@ -308,18 +262,14 @@ def _check_backbone(name: str, profile: str, where: str) -> None:
 
 def _setting(name: str, entry: Any, where: str) -> tuple[str, str]:
     """Data set and backbone of one entry of ``grid.settings``."""
-    pair: _Pair = build(_Pair, entry, f"{where}.{name}")
+    pair = build(_Pair, entry, f"{where}.{name}")
     if name != f"{pair.dataset}-{pair.backbone}":
         raise ValueError(f"{where} has the name {name!r}: expected {pair.dataset}-{pair.backbone}")
     return pair.dataset, pair.backbone
 
 
 def read_profile(profile: str) -> Mapping[str, Any]:
-    """The parameters of a profile as they stand in its file and the one it shares; blocks are not checked here.
-
-    Raises:
-        ValueError: for an unknown profile, a file that is no YAML mapping, or an unknown or missing block.
-    """
+    """The parameters of a profile as they stand in its file and the one it shares; blocks are not checked here."""
     file = params_file(profile)
     values = _read(file)
     place = values.get("shared", _relative(file))
@@ -327,24 +277,14 @@ def read_profile(profile: str) -> Mapping[str, Any]:
     if not shared.is_file():
         raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
     if shared == file:
-        _check_keys(values, (*OWN, *SHARED), file)
+        check_keys(values, (*OWN, *SHARED), _relative(file))
     else:
-        _check_keys(values, OWN, file)
-        _check_keys(_read(shared), SHARED, shared)
+        check_keys(values, OWN, _relative(file))
+        check_keys(_read(shared), SHARED, _relative(shared))
         values = values | _read(shared)
     if values["profile"] != profile:
         raise ValueError(f"{file} says profile {values['profile']!r}: expected {profile!r}")
     return values
-
-
-def _check_keys(values: Mapping[str, Any], expected: Sequence[str], file: Path) -> None:
-    """Refuse unknown and missing blocks of a file."""
-    for key in values:
-        if key not in expected:
-            raise ValueError(f"{_relative(file)}: unknown key {key!r}: expected {', '.join(expected)}")
-    for key in expected:
-        if key not in values:
-            raise ValueError(f"{_relative(file)}: key {key!r} is missing")
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The parameters of a run, of the judge and of retraining: frozen dataclasses that refuse values out of range."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,13 @@ from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
 DATASET = ("train_images", "label_noise")  # a method may change these, never the images that it is measured on
+
+
+def _check_least(config: Any, least: float, *names: str) -> None:
+    """Refuse fields below ``least``; one that is None is not given."""
+    for name in names:
+        if getattr(config, name) is not None:
+            check_between(name, getattr(config, name), least, math.inf)
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,13 @@ class DatasetConfig:
     development_images: int = 0
 
     def __post_init__(self) -> None:
-        check_between("validation_images", self.validation_images, 1, float("inf"))
-        check_between("development_images", self.development_images, 0, float("inf"))
+        _check_least(self, 0, "development_images")
+        _check_least(self, 1, "validation_images")
+        _check_least(self, 2, "train_images")
         check_between("label_noise", self.label_noise)
+        check_between("foreground_threshold", self.foreground_threshold)
         if self.development_images and self.train_images is None:
             raise ValueError(f"development_images is {self.development_images}: say how many train_images are used")
-        if self.train_images is not None:
-            check_between("train_images", self.train_images, 2, float("inf"))
-        check_between("foreground_threshold", self.foreground_threshold)
         if not all(value > 0 for value in self.std):
             raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one per channel")
 
@@ -160,13 +167,11 @@ class TrainingConfig:
     erase_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        check_between("erase_probability", self.erase_probability)
-        check_between("epochs", self.epochs, 1, float("inf"))
-        check_between("batch_size", self.batch_size, 2, float("inf"))
+        _check_least(self, 0, "learning_rate", "weight_decay", "clip_norm")
+        _check_least(self, 1, "epochs")
+        _check_least(self, 2, "batch_size")
         check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
-        for name in ("learning_rate", "weight_decay", "clip_norm"):
-            if getattr(self, name) is not None:
-                check_between(name, getattr(self, name), 0.0, float("inf"))
+        check_between("erase_probability", self.erase_probability)
 
 
 @dataclass(frozen=True)
@@ -181,10 +186,8 @@ class RobustnessConfig:
     pgd_steps: int
 
     def __post_init__(self) -> None:
-        for name in ("images", "pgd_images", "pgd_steps"):
-            check_between(name, getattr(self, name), 1, float("inf"))
-        check_between("noise_std", self.noise_std, 0.0, float("inf"))
-        check_between("blur_sigma", self.blur_sigma, 0.0, float("inf"))
+        _check_least(self, 0, "noise_std", "blur_sigma")
+        _check_least(self, 1, "images", "pgd_images", "pgd_steps")
         check_between("pgd_epsilon", self.pgd_epsilon)
 
 
@@ -205,7 +208,7 @@ class AttributionsConfig:
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        check_between("images", self.images, 1, float("inf"))
+        _check_least(self, 1, "images")
         for network in self.networks:
             if network.count("/") != 1:
                 raise ValueError(f"networks holds {network!r}: expected DATASET-BACKBONE/METHOD")
@@ -239,10 +242,8 @@ class EvaluationConfig:
     ece_bins: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins"):
-            check_between(name, getattr(self, name), 1, float("inf"))
-        check_between("stability_std", self.stability_std, 0.0, float("inf"))
-        check_between("pointing_tolerance", self.pointing_tolerance, 0, float("inf"))
+        _check_least(self, 0, "stability_std", "pointing_tolerance")
+        _check_least(self, 1, "batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins")
         if not self.fills:
             raise ValueError("fills is empty: name at least one of mean, black, noise")
 
@@ -310,10 +311,8 @@ class JudgeConfig:
     erase_probability: float
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "validation_images", "epochs", "batch_size"):
-            check_between(name, getattr(self, name), 1, float("inf"))
-        check_between("learning_rate", self.learning_rate, 0.0, float("inf"))
-        check_between("weight_decay", self.weight_decay, 0.0, float("inf"))
+        _check_least(self, 0, "learning_rate", "weight_decay")
+        _check_least(self, 1, "train_images", "validation_images", "epochs", "batch_size")
         check_between("seed", self.seed, 0, 2**31 - 1)
         check_between("erase_probability", self.erase_probability)
 
@@ -341,9 +340,7 @@ class RetrainingConfig:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        for name in ("train_images", "test_images", "epochs", "batch_size"):
-            check_between(name, getattr(self, name), 1, float("inf"))
-        check_between("learning_rate", self.learning_rate, 0.0, float("inf"))
-        check_between("weight_decay", self.weight_decay, 0.0, float("inf"))
+        _check_least(self, 0, "learning_rate", "weight_decay")
+        _check_least(self, 1, "train_images", "test_images", "epochs", "batch_size")
         if not self.levels or not all(0 < level < 1 for level in self.levels):
             raise ValueError(f"levels is {list(self.levels)}: expected at least one share between 0 and 1")

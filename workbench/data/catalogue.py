@@ -24,8 +24,6 @@ KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
 }
 OPTIONAL = ("torchvision", "packages")  # keys that a set of their kind can do without
 TORCHVISION = {"idx": ("MNIST", "FashionMNIST"), "cifar": ("CIFAR10", "CIFAR100")}
-Region = Literal["foreground", "block", "shortcut"]
-REGIONS: Mapping[str, Region] = {"block": "block", "shortcut": "shortcut"}
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,9 @@ class DataSet:
         return self.kind in DERIVED
 
     @property
-    def region(self) -> Region:
+    def region(self) -> str:
         """Where the evidence in an image lies: known exactly in a derived set, else taken to be the foreground."""
-        return REGIONS.get(self.kind, "foreground")
+        return self.kind if self.derived else "foreground"
 
 
 def known() -> list[str]:
@@ -124,7 +122,7 @@ def describe(name: str) -> DataSet:
         raise ValueError(f"unknown data set {name!r}: expected one of {', '.join(sorted(entries))}")
     where = f"{paths.DATASETS_FILE.name}, {name}"
     entry = entries[name]
-    dataset: DataSet = build(DataSet, entry | {"name": name} if isinstance(entry, dict) else entry, where)
+    dataset = build(DataSet, entry | {"name": name} if isinstance(entry, dict) else entry, where)
     stored = [other for other, entry in entries.items() if isinstance(entry, dict) and entry.get("kind") in STORED]
     if dataset.derived and dataset.source not in stored:
         problem = "derived itself" if dataset.source in entries else "no data set"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import paths
-from workbench.config.files import replacing
+from workbench.config.files import write_text
 from workbench.data.catalogue import describe
 from workbench.data.download import DataUnavailable, obtain, shown
 from workbench.data.formats import class_names, image_root, read_digits
@@ -83,5 +83,4 @@ def write_manifest(name: str, target: Path) -> None:
         drawn = {"seed": dataset.seed, "correlation": dataset.correlation}
         manifest |= {key: value for key, value in drawn.items() if value is not None}
         manifest["source"] = {"name": dataset.source, "sha256": load(dataset.source).sha256}
-    with replacing(target) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", target)

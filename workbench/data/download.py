@@ -105,17 +105,15 @@ def _locked(folder: Path) -> Iterator[None]:
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = lock.acquire()
     except OSError as error:
         raise DataUnavailable(
             f"{folder.name}: cannot write to {folder} ({error}): make it a folder that you may write to"
         ) from error
-    try:
+    with held:
         for unfinished in folder.rglob(".*.tmp"):
             unfinished.unlink()
         yield
-    finally:
-        lock.release()
 
 
 def _take_all(

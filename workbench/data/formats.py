@@ -28,14 +28,15 @@ Arrays = tuple[Tensor, Tensor, Tensor, Tensor]  # training images, training labe
 Files = Mapping[str, StoredFile]
 
 
-def read_idx(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
-    """A set in four files that are named as those of MNIST.
+def read_idx(dataset: DataSet) -> tuple[Arrays, Files]:
+    """A set in ``data/raw/NAME``, in four files that are named as those of MNIST.
 
     Raises:
         ValueError: if a file is no idx file of unsigned bytes, or its size contradicts its header.
     """
     from torchvision.datasets import mnist
 
+    folder = paths.RAW / dataset.name
     arrays: list[Tensor] = []
     for part in ("train", "t10k"):
         images, labels = folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte"
@@ -47,12 +48,12 @@ def read_idx(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
     return (arrays[0], arrays[1], arrays[2], arrays[3]), files
 
 
-def read_cifar(dataset: DataSet, folder: Path) -> tuple[Arrays, Files]:
-    """CIFAR-10 or CIFAR-100 (its 100 fine labels) as published for Python, in the order of the batches.
+def read_cifar(dataset: DataSet) -> tuple[Arrays, Files]:
+    """CIFAR-10 or CIFAR-100 (its 100 fine labels) in ``data/raw/NAME``, as published for Python, batch by batch.
 
     torchvision checks the MD5 of every batch before it opens one.
     """
-    known = torchvision_class(dataset)
+    known, folder = torchvision_class(dataset), paths.RAW / dataset.name
     arrays: list[Tensor] = []
     for part in (known(folder, train=True), known(folder, train=False)):
         pixels = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.config import paths
 from workbench.data import formats
 from workbench.data.catalogue import DataSet, describe
 from workbench.data.composites import block_images, check_labels, image_dimensions, shortcut_images
 from workbench.data.download import is_complete, obtain
 
 READERS: dict[str, Callable[[DataSet], tuple[formats.Arrays, formats.Files]]] = {
-    "idx": lambda dataset: formats.read_idx(dataset, paths.RAW / dataset.name),
-    "cifar": lambda dataset: formats.read_cifar(dataset, paths.RAW / dataset.name),
+    "idx": formats.read_idx,
+    "cifar": formats.read_cifar,
     "scikit_learn": formats.read_digits,
     "image_folder": formats.read_image_folder,
 }

@@ -61,7 +61,7 @@ def accuracy_table(
 
     Args:
         frame: the metrics `metrics.ACCURACY` for each method and seed.
-        comparisons: of ``accuracy``, from `statistics.comparisons_frame`.
+        comparisons: of ``accuracy``, from `statistics.compared_frame`.
         methods: rows.
         references: the methods that differences are shown to, as far as they were run.
         setting: what the caption says of the runs.
@@ -166,7 +166,7 @@ def comparisons_table(
     """Every metric of one setting: the subject against each reference, all pairs as numbers.
 
     Args:
-        comparisons: for each metric the rows of `statistics.comparisons_frame`; none where it was not measured.
+        comparisons: for each metric the rows of `statistics.compared_frame`; none where it was not measured.
         subject: the method whose differences are shown.
         references: the methods that they are shown to, as far as they were run.
         methods: of the grid.

@@ -82,7 +82,7 @@ def scaled(comparisons: pd.DataFrame, metrics: Metrics) -> pd.DataFrame:
 
 
 def difference_text(comparison: Mapping[Any, Any], metric: Metric) -> str:
-    """``+0.86 [+0.35, +1.37], p = 0.008`` in points, from a row of `statistics.comparisons_frame`."""
+    """``+0.86 [+0.35, +1.37], p = 0.008`` in points, from a row of `statistics.compared_frame`."""
     difference, low, high = (metric.factor * comparison[key] for key in ("difference", "low", "high"))
     return f"{interval(difference, low, high, metric.digits)}, {probability(comparison['p_holm'])}"
 
@@ -94,7 +94,7 @@ def paired(
 
     Args:
         method, reference: of the pair.
-        comparisons: rows of `statistics.comparisons_frame` for this metric.
+        comparisons: rows of `statistics.compared_frame` for this metric.
         metric: how the difference is shown.
         kept: the fields of `statistics.PairedComparison` that the numbers hold.
     """

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from workbench.config import files, paths
+from workbench.config import paths
 from workbench.config.paths import required
+from workbench.config.schema import check_keys
 
 COSTS = (
     "network",
@@ -50,7 +51,7 @@ def read_growth() -> pd.DataFrame:
 def _benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
     path = required(paths.BENCHMARKS / name, "`make bench`")
     frame = pd.read_csv(path)
-    files.check_keys(dict.fromkeys(frame.columns), set(columns), path, "column ")
+    check_keys(frame.columns, columns, str(path), kind="column")
     return frame
 
 

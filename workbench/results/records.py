@@ -4,22 +4,13 @@ The folder of a setting (data set × backbone) holds the tables listed in `table
 share in ``config.json``, and ``samples.npz``. A *record* is all that evaluation says about one run. It stays the
 same when the run is repeated on the same machine; times, memory and host are in ``provenance.csv``.
 
-Writing, from a stage or into a folder of the ledger (same files, one run)::
-
-    tables.EPOCH_TABLE.update(history.assign(method=..., seed=...), folder, order=grid.methods)      # train
-    records.write_records(evaluated, folder, order=grid.methods)                                      # evaluate
-    samples.write_samples({method: shown}, folder, order=grid.methods)
-    tables.RETRAINING_TABLE.update(rows, folder, order=grid.methods)                                  # retrain
-    tables.JUDGE_TABLE.update(rows, profile_folder, order=grid.datasets)                              # judge
-    tables.keep_provenance(tables.PROVENANCE_TABLE, [{"method": ..., "seed": ..., "stage": "train", **facts}],
-                           folder, order=grid.methods)
-
-Each replaces the rows of the runs that it writes and keeps all others. `records_in` and ``EPOCH_TABLE.read`` read
-one folder. The functions that take a ``grid`` read a whole profile in the order of its grid; a missing run is an
-error, and a run outside the grid is not read.
+The functions that write replace the rows of the runs that they write and keep all others. `records_in` and
+``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The functions that take a
+``grid`` read a whole profile in the order of its grid, and no run outside it. They raise FileNotFoundError for a
+missing file or run and name the command that makes it, ValueError for unknown or missing columns.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -29,12 +20,14 @@ import numpy as np
 import pandas as pd
 
 from workbench.config import files
-from workbench.config.paths import GridLike, ProfilePaths, SettingPaths, grid_settings, pipeline, required
+from workbench.config.paths import ProfilePaths, SettingPaths, pipeline, required
+from workbench.config.profile import Grid
 from workbench.config.run import RetrainingConfig
+from workbench.config.schema import check_keys
 from workbench.results import shared, tables
 from workbench.results.samples import Samples, samples_in
 from workbench.results.shared import Facts
-from workbench.results.tables import CASCADES, CURVES, RUN, SUMMARY, Table
+from workbench.results.tables import CURVES, RUN, SUMMARY, Table
 
 T = TypeVar("T")
 # {"fraction": [S], FILL: {name of CURVES: [S], ...}, ...}
@@ -127,9 +120,9 @@ def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[st
     with tables.locked(folder):
         shared.update(facts, folder, kept=_methods_left(folder, runs))
         for table, rows in (
-            (tables.CURVE_TABLE, _curve_rows),
+            (tables.CURVE_TABLE, lambda record: _series_rows(record.curves, tables.CURVE_TABLE, "fraction")),
             (tables.ATTRIBUTION_TABLE, _attribution_rows),
-            (tables.SANITY_TABLE, _sanity_rows),
+            (tables.SANITY_TABLE, lambda record: _series_rows(record.sanity, tables.SANITY_TABLE, "layers")),
         ):
             found = pd.DataFrame([_run(record) | _rounded(row) for record in records for row in rows(record)])
             empty = pd.DataFrame(columns=[name for name in table.columns if name != "*"])
@@ -167,13 +160,13 @@ def records_in(folder: Path) -> list[RunRecord]:
                 seed=seed,
                 config={**config, "seed": seed},
                 metrics={name: row[name] for name in metrics},
-                curves=_curves(curves[method, seed], folder),
+                curves=_series(curves[method, seed], tables.CURVE_TABLE, "fraction", folder),
                 summary={name: row[name] for name in SUMMARY},
                 code=facts[method].code,
                 packages=facts[method].packages,
                 data=facts[method].data,
                 attributions=_attributions(attributions.get((method, seed))),
-                sanity=_sanity(sanity.get((method, seed)), folder),
+                sanity=_series(sanity.get((method, seed)), tables.SANITY_TABLE, "layers", folder),
             )
         )
     return records
@@ -196,22 +189,25 @@ def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: round(float(value), files.DIGITS) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _curve_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
-    for fill in record.fills:
-        points = zip(record.curves["fraction"], *(record.curves[fill][name] for name in CURVES), strict=True)
-        for fraction, *scores in points:
-            yield {"fill": fill, "fraction": fraction} | dict(zip(CURVES, scores, strict=True))
+def _series_rows(series: Curves | Sanity, table: Table, axis: str) -> Iterator[dict[str, Any]]:
+    """The rows of curves or sanity in their table, whose columns are the run, the name, a point of the axis, values."""
+    label, point, *values = table.columns[len(RUN) :]
+    for name in sorted(set(series) - {axis}):
+        for row in zip(series[axis], *(series[name][value] for value in values), strict=True):
+            yield {label: name} | dict(zip((point, *values), row, strict=True))
 
 
-def _curves(rows: pd.DataFrame, folder: Path) -> Curves:
-    curves: dict[str, Any] = {}
-    for fill, points in rows.groupby("fill"):
-        fractions = points["fraction"].tolist()
-        if fractions != curves.setdefault("fraction", fractions):
-            method, seed = points[list(RUN)].iloc[0]
-            raise ValueError(f"{folder / 'curves.csv'}: {method}, seed {seed}: fills differ in their fractions")
-        curves[str(fill)] = {name: points[name].tolist() for name in CURVES}
-    return curves
+def _series(rows: pd.DataFrame | None, table: Table, axis: str, folder: Path) -> dict[str, Any]:
+    """Curves or sanity from the rows of a run; empty without rows."""
+    label, point, *values = table.columns[len(RUN) :]
+    series: dict[str, Any] = {}
+    for name, own in () if rows is None else rows.groupby(label):
+        points = own[point].tolist()
+        if points != series.setdefault(axis, points):
+            method, seed = own[list(RUN)].iloc[0]
+            raise ValueError(f"{folder / table.name}: {method}, seed {seed}: {label}s differ in their {point}s")
+        series[str(name)] = {value: own[value].tolist() for value in values}
+    return series
 
 
 def _attribution_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
@@ -226,38 +222,17 @@ def _attributions(rows: pd.DataFrame | None) -> dict[str, dict[str, float]]:
     return {str(name): {str(key): value for key, value in metrics.items()} for name, metrics in measured.items()}
 
 
-def _sanity_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
-    for name in sorted(set(record.sanity) - {"layers"}):
-        cascade = record.sanity[name]
-        for layer, *values in zip(record.sanity["layers"], *(cascade[key] for key in CASCADES), strict=True):
-            yield {"attribution": name, "layer": layer} | dict(zip(CASCADES, values, strict=True))
-
-
-def _sanity(rows: pd.DataFrame | None, folder: Path) -> Sanity:
-    sanity: dict[str, Any] = {}
-    if rows is None:
-        return sanity
-    for name, cascade in rows.groupby("attribution"):
-        layers = cascade["layer"].tolist()
-        if layers != sanity.setdefault("layers", layers):
-            method, seed = cascade[list(RUN)].iloc[0]
-            raise ValueError(f"{folder / 'sanity.csv'}: {method}, seed {seed}: attributions differ in their layers")
-        sanity[str(name)] = {key: cascade[key].tolist() for key in CASCADES}
-    return sanity
-
-
 # -- a whole grid
 
 
-def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
+def load_records(grid: Grid) -> tuple[RunRecord, ...]:
     """All records of a grid, in the grid's order.
 
     Raises:
-        FileNotFoundError: if one is missing; names it and the command that makes it.
         ValueError: if a folder holds another setting, or other metrics than the first.
     """
     records: list[RunRecord] = []
-    for setting in grid_settings(grid):
+    for setting in grid.setting_paths:
         path = required(setting.runs, setting.made_by("evaluate"))
         found = records_in(setting.folder)
         for record in found[:1]:
@@ -266,7 +241,7 @@ def load_records(grid: GridLike) -> tuple[RunRecord, ...]:
                 raise ValueError(f"{setting.config} is of {held}: in the wrong place")
         by_run = {(record.method, record.seed): record for record in found}
         records += [_run_of(by_run, run, path, setting, "evaluate") for run in product(grid.methods, grid.seeds)]
-        files.check_keys(records[-1].metrics, set(records[0].metrics), path, "column ")
+        check_keys(records[-1].metrics, records[0].metrics, str(path), kind="column")
     return tuple(records)
 
 
@@ -294,17 +269,12 @@ def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_histories(grid: GridLike) -> pd.DataFrame:
-    """One row per epoch of every run of a grid: dataset, backbone, method, seed, then `tables.EPOCH_COLUMNS`.
-
-    Raises:
-        FileNotFoundError: if one is missing; names it and the command that makes it.
-        ValueError: for unknown or missing columns.
-    """
-    return _of_grid(tables.EPOCH_TABLE, grid, grid_settings(grid), "train")
+def read_histories(grid: Grid) -> pd.DataFrame:
+    """One row per epoch of every run of a grid: dataset, backbone, method, seed, then `tables.EPOCH_COLUMNS`."""
+    return _of_grid(tables.EPOCH_TABLE, grid, grid.setting_paths, "train")
 
 
-def read_retraining(grid: GridLike, asked: RetrainingConfig) -> pd.DataFrame:
+def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
     """DiffROAR of every run of the retrained settings: dataset, backbone, method, seed, level, top, bottom, diffroar.
 
     Args:
@@ -312,10 +282,9 @@ def read_retraining(grid: GridLike, asked: RetrainingConfig) -> pd.DataFrame:
         asked: its block ``retraining``; without settings, the frame has no rows.
 
     Raises:
-        FileNotFoundError: if one is missing; names it and the command that makes it.
-        ValueError: for unknown or missing columns, or other levels than those asked for.
+        ValueError: for other levels than those asked for.
     """
-    chosen = [setting for setting in grid_settings(grid) if setting.name in asked.settings]
+    chosen = [setting for setting in grid.setting_paths if setting.name in asked.settings]
     found = _of_grid(tables.RETRAINING_TABLE, grid, chosen, "retrain")
     for (dataset, backbone, method, seed), rows in found.groupby(["dataset", "backbone", "method", "seed"]):
         if rows["level"].tolist() != list(asked.levels):
@@ -325,13 +294,8 @@ def read_retraining(grid: GridLike, asked: RetrainingConfig) -> pd.DataFrame:
     return found
 
 
-def read_judges(grid: GridLike) -> pd.DataFrame:
-    """One row per data set of a grid: the columns `tables.JUDGE`.
-
-    Raises:
-        FileNotFoundError: if one is missing; names it and the command that makes it.
-        ValueError: for unknown or missing columns.
-    """
+def read_judges(grid: Grid) -> pd.DataFrame:
+    """One row per data set of a grid: the columns `tables.JUDGE`."""
     command = f"`dvc repro {pipeline(grid.profile)}judge`"
     path = required(ProfilePaths(grid.profile).judges, command)
     judges = tables.JUDGE_TABLE.read(path.parent).set_index("dataset", drop=False)
@@ -341,11 +305,10 @@ def read_judges(grid: GridLike) -> pd.DataFrame:
     return judges.loc[list(grid.datasets)].reset_index(drop=True)
 
 
-def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, Samples]:
+def read_samples(grid: Grid, dataset: str, backbone: str) -> dict[str, Samples]:
     """The samples of every method on one data set and backbone.
 
     Raises:
-        FileNotFoundError: if one is missing; names it and the command that makes it.
         ValueError: if the methods do not show the same images.
     """
     setting = SettingPaths(grid.profile, dataset, backbone)
@@ -358,7 +321,7 @@ def read_samples(grid: GridLike, dataset: str, backbone: str) -> dict[str, Sampl
     return {method: found[method] for method in grid.methods}
 
 
-def _of_grid(table: Table, grid: GridLike, settings: Iterable[SettingPaths], stage: str) -> pd.DataFrame:
+def _of_grid(table: Table, grid: Grid, settings: Sequence[SettingPaths], stage: str) -> pd.DataFrame:
     """The rows of a grid's runs on some settings, in the grid's order."""
     parts = []
     for setting in settings:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workbench.config.files import check_keys, replacing
+from workbench.config.files import replacing
+from workbench.config.schema import check_keys
 from workbench.results.tables import locked
 
 NAME = "samples.npz"
@@ -57,6 +57,9 @@ class Samples:
                 raise ValueError(f"{name} has negative or undefined values: expected magnitudes")
 
 
+PARTS = tuple(part.name for part in fields(Samples))
+
+
 def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[str] = ()) -> Path:
     """Write the samples of some methods into a setting's file; those of other methods stay.
 
@@ -69,9 +72,7 @@ def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[
     with locked(folder):
         known = {**samples_in(folder), **samples} if path.exists() else dict(samples)
         methods = [*(name for name in order if name in known), *sorted(set(known) - set(order))]
-        content = {
-            f"{method}/{part.name}": getattr(known[method], part.name) for method in methods for part in fields(Samples)
-        }
+        content = {f"{method}/{part}": getattr(known[method], part) for method in methods for part in PARTS}
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **content)
     return path
@@ -85,11 +86,8 @@ def samples_in(folder: Path) -> dict[str, Samples]:
         ValueError: for unknown or missing arrays.
     """
     path = folder / NAME
-    found: dict[str, dict[str, Any]] = {}
     with np.load(path, allow_pickle=False) as content:
-        for key in content.files:
-            method, _, part = key.partition("/")
-            found.setdefault(method, {})[part] = content[key]
-    for method, arrays in found.items():
-        check_keys(arrays, {part.name for part in fields(Samples)}, path, f"array {method}/")
-    return {method: Samples(**arrays) for method, arrays in found.items()}
+        arrays = dict(content)
+    methods = dict.fromkeys(name.partition("/")[0] for name in arrays)
+    check_keys(arrays, [f"{method}/{part}" for method in methods for part in PARTS], str(path), kind="array")
+    return {method: Samples(**{part: arrays[f"{method}/{part}"] for part in PARTS}) for method in methods}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import files
+from workbench.config.schema import check_keys
 
 NAME = "config.json"
 BLOCKS = ("dataset", "training")  # a method may set some of their keys otherwise
@@ -42,7 +43,7 @@ def read(folder: Path) -> dict[str, Facts]:
     """
     path = folder / NAME
     content = files.read_json(path)
-    files.check_keys(content, {"profile", "backbone", "evaluation", "methods", *BLOCKS, *SHARED}, path)
+    check_keys(content, ("profile", "backbone", "evaluation", "methods", *BLOCKS, *SHARED), str(path))
     return {method: _facts(content, method) for method in content["methods"]}
 
 

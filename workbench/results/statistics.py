@@ -18,7 +18,7 @@ improvement d differs from -m, that is whether d + m differs from zero. With m =
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ from scipy import stats
 CONFIDENCE = 0.95
 EQUAL = 1e-12  # differences that spread less than this (stored numbers have 6 decimals) are equal
 REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")  # what tables show differences to
-Pair: TypeAlias = tuple[str, str]  # method, reference
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class PairedComparison:
     def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of zero; never with one seed."""
         return self.low > 0 or self.high < 0
-
-    def scaled(self, factor: float) -> "PairedComparison":
-        """The same comparison in another unit, such as points (100) instead of fractions."""
-        names = ("mean", "sd", "reference_mean", "reference_sd", "difference", "low", "high")
-        return replace(self, **{name: factor * getattr(self, name) for name in names})
 
 
 def mean_interval(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], ...]:
@@ -177,8 +171,8 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted.tolist())
 
 
-def pairs(methods: Sequence[str], references: Sequence[str] | None = None) -> Iterator[Pair]:
-    """Every pair of a method and a reference once; of two references, the later one in ``methods`` is the method.
+def pairs(methods: Sequence[str], references: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Every pair (method, reference) once; of two references, the later one in ``methods`` is the method.
 
     With ``references`` None, every method is a reference.
     """
@@ -190,41 +184,6 @@ def pairs(methods: Sequence[str], references: Sequence[str] | None = None) -> It
                 yield method, reference
 
 
-def compare_methods(
-    frame: pd.DataFrame, metric: str, methods: Sequence[str], references: Sequence[str] | None = None
-) -> dict[Pair, PairedComparison]:
-    """All pairs of one metric on one data set and backbone: one family for Holm's adjustment.
-
-    Args:
-        frame: one row per method and seed, with columns ``method``, ``seed`` and the metric.
-        metric: the column to compare.
-        methods: the methods, in the order of the tables.
-        references: what they are compared with.
-
-    Raises:
-        ValueError: if a method lacks a seed that another one has.
-    """
-    by_seed = frame.pivot(index="seed", columns="method", values=metric)
-    compared: dict[Pair, PairedComparison] = {}
-    for method, reference in pairs(methods, references):
-        both = by_seed[[method, reference]]
-        if both.isna().to_numpy().any():
-            lacking = both.index[both.isna().any(axis=1)].tolist()
-            raise ValueError(f"cannot pair {metric} of {method} with {reference}: undefined for seeds {lacking}")
-        compared[method, reference] = compare(both[method].tolist(), both[reference].tolist())
-    adjusted = holm([comparison.p_value for comparison in compared.values()])
-    return {
-        pair: replace(comparison, p_holm=p) for (pair, comparison), p in zip(compared.items(), adjusted, strict=True)
-    }
-
-
-def comparisons_frame(compared: dict[Pair, PairedComparison]) -> pd.DataFrame:
-    """One row per pair: ``method``, ``reference``, then the fields of `PairedComparison`."""
-    columns = ["method", "reference", *(field.name for field in fields(PairedComparison))]
-    rows = [[*pair, *astuple(comparison)] for pair, comparison in compared.items()]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def measured(frame: pd.DataFrame, metric: str) -> bool:
     """Whether the frame has a metric, defined in every row."""
     return metric in frame and not frame[metric].isna().any()
@@ -233,6 +192,35 @@ def measured(frame: pd.DataFrame, metric: str) -> bool:
 def compared_frame(
     frame: pd.DataFrame, metric: str, methods: Sequence[str], references: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """`comparisons_frame` of `compare_methods`; without rows if the metric was not measured in every run."""
-    known = measured(frame, metric)
-    return comparisons_frame(compare_methods(frame, metric, methods, references) if known else {})
+    """All pairs of one metric on one data set and backbone: one family for Holm's adjustment.
+
+    Args:
+        frame: one row per method and seed, with columns ``method``, ``seed`` and the metric.
+        metric: the column to compare.
+        methods: the methods, in the order of the tables.
+        references: what they are compared with; each other if None.
+
+    Returns:
+        One row per pair: ``method``, ``reference``, then the fields of `PairedComparison`. No rows if the metric was
+        not measured in every run.
+
+    Raises:
+        ValueError: if a method lacks a seed that another one has.
+    """
+    columns = ["method", "reference", *(field.name for field in fields(PairedComparison))]
+    if not measured(frame, metric):
+        return pd.DataFrame(columns=columns)
+    by_seed = frame.pivot(index="seed", columns="method", values=metric)
+    compared = []
+    for method, reference in pairs(methods, references):
+        both = by_seed[[method, reference]]
+        if both.isna().to_numpy().any():
+            lacking = both.index[both.isna().any(axis=1)].tolist()
+            raise ValueError(f"cannot pair {metric} of {method} with {reference}: undefined for seeds {lacking}")
+        compared.append((method, reference, compare(both[method].tolist(), both[reference].tolist())))
+    adjusted = holm([comparison.p_value for *_, comparison in compared])
+    rows = [
+        [method, reference, *astuple(replace(comparison, p_holm=p))]
+        for (method, reference, comparison), p in zip(compared, adjusted, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=columns)

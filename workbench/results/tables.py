@@ -17,7 +17,8 @@ import pandas as pd
 from filelock import BaseFileLock, FileLock
 
 from workbench.config import paths
-from workbench.config.files import DIGITS, check_keys, write_csv
+from workbench.config.files import DIGITS, write_csv
+from workbench.config.schema import check_keys
 
 RUN = ("method", "seed")
 TEXT = (  # columns of text; all others hold numbers
@@ -76,7 +77,7 @@ class Table:
             known = self.read(folder) if path.exists() else rows[:0]
             others = known[~present(known, rows if replaced is None else replaced, self.keys)]
             if len(others) and len(rows):
-                check_keys(dict.fromkeys(rows.columns), set(known.columns), path, "column ")
+                check_keys(rows.columns, known.columns, str(path), kind="column")
                 rows = pd.concat([others, rows], ignore_index=True)
             elif len(others):
                 rows = others
@@ -94,7 +95,7 @@ class Table:
         return [*self.columns[:place], *metrics, *self.columns[place + 1 :]]
 
     def _check(self, frame: pd.DataFrame, path: Path) -> None:
-        check_keys(dict.fromkeys(frame.columns), set(self._columns(frame)), path, "column ")
+        check_keys(frame.columns, self._columns(frame), str(path), kind="column")
         for name in frame.columns.difference(list(TEXT)) if len(frame) else ():
             if frame[name].dtype == bool or not pd.api.types.is_numeric_dtype(frame[name]):
                 numbers = pd.to_numeric(frame[name], errors="coerce")

@@ -99,14 +99,12 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock beside a folder; say so where another process holds it, and wait."""
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         print(f"another process works on {folder.parent.name}/{folder.name}: waiting", file=sys.stderr, flush=True)
-        lock.acquire(poll_interval=0.2)
-    try:
+        held = lock.acquire(poll_interval=0.2)
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -69,16 +69,18 @@ def run_tasks(
         return []
     names = [f"{describe}, task {n} of {len(tasks)} ({textwrap.shorten(repr(t), 120)})" for n, t in enumerate(tasks, 1)]
     progress = Progress(describe, len(tasks), steps)
-    crew = _Workers(min(workers, len(tasks)))
+    pool = _Workers(min(workers, len(tasks)))
     try:
-        futures = crew.submit(function, tasks)
-        for index in _finished(futures, crew, progress):
-            _check(futures[index], names[index])
+        futures = pool.submit(function, tasks)
+        for index in _finished(futures, pool, progress):
+            if error := futures[index].exception():
+                error.add_note(names[index])
+                raise error
         return [future.result() for future in futures]
     except BrokenProcessPool:
-        raise WorkerDied(crew.death(names) or f"{describe}: a process did not start") from None
+        raise WorkerDied(pool.death(names) or f"{describe}: a process did not start") from None
     finally:
-        crew.close()
+        pool.close()
         progress.close()
 
 
@@ -93,14 +95,6 @@ def _finished(futures: Sequence["Future[Any]"], workers: "_Workers", progress: "
         for future in ended:
             yield numbers[future]
             progress.finish(numbers[future])
-
-
-def _check(future: "Future[Any]", name: str) -> None:
-    """Raise what a task raised, with the task's name."""
-    error = future.exception()
-    if error is not None and not isinstance(error, BrokenProcessPool):
-        error.add_note(name)
-    future.result()
 
 
 class _Workers:

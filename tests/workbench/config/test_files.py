@@ -37,11 +37,7 @@ def test_floats_are_rounded_and_zero_has_no_sign(tmp_path: Path) -> None:
 )
 def test_numbers_become_plain_json(value: Any, plain: Any) -> None:
     found = files.simplified(value, "x")
-    assert found == plain and type(found) is type(plain)
-    assert math.copysign(1, found) == 1 if isinstance(found, float) else True
-
-
-def test_numbers_are_exact_where_that_is_asked_for() -> None:
+    assert repr(found) == repr(plain)  # of the same type, zero without a sign
     assert files.simplified({"a": 1.23456789}, "x", digits=None) == {"a": 1.23456789}
 
 
@@ -68,14 +64,6 @@ def test_json_must_be_a_mapping(content: str, words: str, tmp_path: Path) -> Non
         files.read_json(tmp_path / "x.json")
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [({"a": 1}, r"f\.json: key p\.b is missing"), ({"a": 1, "b": 2, "c": 3}, "unknown key p.c")]
-)
-def test_other_keys_are_named(content: dict[str, int], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        files.check_keys(content, {"a", "b"}, Path("f.json"), "p.")
-
-
 # -- whole or not at all
 
 
@@ -99,14 +87,6 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(error: type[Bas
         raise error
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = files.write_json({"a": 1}, tmp_path / "x.json")
-    with pytest.raises(ValueError):
-        files.write_json({"a": float("nan")}, path)
-    assert path.read_text() == '{\n "a": 1\n}\n'
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_block_that_writes_nothing_is_an_error_and_keeps_the_old_file(tmp_path: Path) -> None:

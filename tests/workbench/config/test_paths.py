@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from workbench.config import paths
-from workbench.config.paths import ProfilePaths, SettingPaths, grid_settings, required
-from workbench.config.profile import load_grid
+from workbench.config.paths import ProfilePaths, SettingPaths, required
 
 REPOSITORY = Path(__file__).parents[3]
-
-
-def test_the_root_is_the_repository() -> None:
-    assert paths.ROOT == REPOSITORY
-    assert paths.DATASETS_FILE.is_file() and paths.methods_file().is_file()
 
 
 @pytest.mark.parametrize("given", [None, "", "absolute", "relative"])
@@ -85,13 +79,6 @@ def test_a_settings_places() -> None:
 def test_the_smoke_profile_writes_below_runs_smoke_only() -> None:
     found = places(ProfilePaths("smoke")) | places(SettingPaths("smoke", "digits", "two_conv_small"))
     assert all(path.is_relative_to(REPOSITORY / "runs" / "smoke") for path in found.values())
-
-
-def test_the_settings_of_a_grid_come_in_its_order() -> None:
-    grid = load_grid("laptop")
-    found = list(grid_settings(grid))
-    assert [(setting.dataset, setting.backbone) for setting in found] == list(grid.settings)
-    assert {setting.profile for setting in found} == {"laptop"}
 
 
 @pytest.mark.parametrize(

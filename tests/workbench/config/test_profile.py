@@ -4,8 +4,7 @@ import hashlib
 import itertools
 import json
 import os
-import pickle
-from dataclasses import FrozenInstanceError, asdict, fields, is_dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,6 @@ PROFILES = ("laptop", "smoke", "paper", *STUDIES)
 def stored(profile: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(paths.params_file(profile).read_text())
     return content
-
-
-def test_the_profiles_are_the_committed_ones() -> None:
-    assert set(paths.profiles()) == set(PROFILES)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -97,9 +92,11 @@ def test_what_the_studies_share_is_used_by_one_of_them() -> None:
     assert set(yaml.safe_load(shared.read_text())["backbones"]) == used
 
 
-def test_a_grid_names_each_backbone_once() -> None:
+def test_a_grid_names_each_backbone_once_and_each_setting_in_its_order() -> None:
     grid = Grid("laptop", ("a", "b"), (("a", "x"), ("a", "y"), ("b", "x")), ("m", "n"), (0,), 1)
     assert grid.backbones == ("x", "y")
+    assert [setting.name for setting in grid.setting_paths] == ["a-x", "a-y", "b-x"]
+    assert {setting.profile for setting in grid.setting_paths} == {"laptop"}
 
 
 def test_runs_of_a_setting_come_method_by_method() -> None:
@@ -196,34 +193,17 @@ def test_resolved_methods_hold_every_parameter() -> None:
     assert json.loads(json.dumps(found["high_low"]))["sequence"]["rankings"] == ["highest", "saliency"]
 
 
-# -- dataclasses
+# -- files
 
 
-def dataclasses_in(value: Any) -> list[Any]:
-    found = [value] if is_dataclass(value) else []
-    return found + [inner for entry in found for f in fields(entry) for inner in dataclasses_in(getattr(entry, f.name))]
-
-
-def test_everything_in_a_run_is_frozen() -> None:
-    run = load_run("digits", "two_conv_small", "smoot", 0, "smoke")
-    parts = dataclasses_in(run)
-    assert len(parts) == 11  # the run, five blocks, two parts of the evaluation, the method's three
-    for part in [*parts, load_grid("smoke")]:
-        for entry in fields(part):
-            with pytest.raises(FrozenInstanceError):
-                setattr(part, entry.name, None)
-
-
-def test_a_run_is_equal_to_its_pickle_and_to_itself_loaded_again() -> None:
-    run = load_run("digits", "resnet10_narrow", "smoot", 1, "smoke")
-    assert pickle.loads(pickle.dumps(run)) == run == load_run("digits", "resnet10_narrow", "smoot", 1, "smoke")
-
-
-def test_whole_numbers_become_floats_and_lists_tuples(root: Path) -> None:
+def test_an_edited_file_is_read_again_with_numbers_as_floats_and_lists_as_tuples(root: Path) -> None:
     params = stored("smoke")
+    assert load_run("digits", "two_conv_small", "plain", 0, "smoke").training.epochs == 3
+    params["training"]["epochs"] = 7
     params["evaluation"]["stability_std"] = 1
     params["datasets"]["digits"]["mean"] = [0]
     run = changed(root, params)
+    assert run.training.epochs == 7
     assert type(run.evaluation.stability_std) is float and run.evaluation.stability_std == 1.0
     assert run.dataset.mean == (0.0,) and type(run.dataset.mean[0]) is float
     assert run.evaluation.fills == ("mean", "black")
@@ -257,13 +237,6 @@ def with_methods(root: Path, own: dict[str, Any]) -> None:
     changed(root, stored("smoke") | {"methods": own})
 
 
-def test_an_edited_file_is_read_again(root: Path) -> None:
-    params = stored("smoke")
-    assert load_run("digits", "two_conv_small", "plain", 0, "smoke").training.epochs == 3
-    params["training"]["epochs"] = 7
-    assert changed(root, params).training.epochs == 7
-
-
 def test_a_method_sets_training_and_data_otherwise(root: Path) -> None:
     own = {"like": "plain", "training": {"epochs": 7}, "dataset": {"train_images": 50, "label_noise": 0.2}}
     with_methods(root, {"mine": own})
@@ -277,24 +250,14 @@ def test_a_method_sets_training_and_data_otherwise(root: Path) -> None:
 
 
 def test_a_streams_seed_depends_on_seed_epoch_and_purpose_and_on_nothing_else() -> None:
-    seeds, epochs, purposes = (0, 1, 11), (0, 1, 11), ("order", "dropout", "masks", "initialisation", "subset")
-    drawn: dict[int, tuple[int, int, str]] = {}
-    for seed in seeds:
-        runs = [
-            load_run(dataset, backbone, method, seed, profile)
-            for profile, dataset, backbone in (
-                ("smoke", "digits", "resnet10_narrow"),
-                ("laptop", "mnist", "two_conv_small"),
-                ("paper", "fashion_mnist", "resnet18"),
-            )
-            for method in METHODS
-        ]
-        for epoch, purpose in itertools.product(epochs, purposes):
-            streams = {run.seed_for(purpose, epoch) for run in runs}
-            assert len(streams) == 1
-            drawn[streams.pop()] = (seed, epoch, purpose)
-    assert len(drawn) == len(seeds) * len(epochs) * len(purposes)
-    assert all(0 <= stream < 2**63 for stream in drawn)
+    settings = (("smoke", "digits", "resnet10_narrow"), ("laptop", "mnist", "two_conv_small"))
+    drawn = set()
+    for seed, epoch, purpose in itertools.product((0, 1, 11), (0, 1, 11), ("order", "masks", "subset")):
+        runs = [load_run(*place, method, seed, profile) for profile, *place in settings for method in METHODS]
+        (stream,) = {run.seed_for(purpose, epoch) for run in runs}
+        assert 0 <= stream < 2**63
+        drawn.add(stream)
+    assert len(drawn) == 27
 
 
 def test_a_streams_seed_is_63_bits_of_a_hash() -> None:

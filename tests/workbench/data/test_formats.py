@@ -46,7 +46,7 @@ def image_folder(tmp_path: Path) -> Path:
 def test_a_file_that_is_no_idx_file_of_images_is_named(checkout: Checkout, stored: bytes) -> None:
     write_files(checkout.raw, train_images=stored)
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte or .*: expected idx files of bytes"):
-        formats.read_idx(describe("tiny"), checkout.raw)
+        formats.read_idx(describe("tiny"))
 
 
 def test_digits_are_every_fifth_for_the_test() -> None:

@@ -8,7 +8,7 @@ from synthetic import SETTING, TITLES
 from workbench.reporting import quality as quality_tables
 from workbench.reporting.metrics import quality
 from workbench.reporting.table import Table
-from workbench.results.statistics import compare_methods, compared_frame, comparisons_frame
+from workbench.results.statistics import compared_frame
 
 METHODS = {name: TITLES[name] for name in ("plain", "sgt", "smoot")}
 REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")
@@ -36,7 +36,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture
 def accuracy(frame: pd.DataFrame) -> Table:
-    compared = comparisons_frame(compare_methods(frame, "accuracy", list(METHODS)))
+    compared = compared_frame(frame, "accuracy", list(METHODS))
     return quality_tables.accuracy_table(frame, compared, METHODS, REFERENCES, SETTING)
 
 
@@ -100,7 +100,7 @@ def test_accuracy_caption_says_what_it_must(accuracy: Table) -> None:
 
 def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
     one = frame[frame["seed"] == 0]
-    compared = comparisons_frame(compare_methods(one, "accuracy", list(METHODS)))
+    compared = compared_frame(one, "accuracy", list(METHODS))
     shown = quality_tables.accuracy_table(one, compared, METHODS, REFERENCES, SETTING).display.set_index("Method")
     assert shown.loc["SMOOT", "Accuracy (%) ↑"] == "82.00"
     assert shown.loc["SMOOT", "Minus Plain"] == "+2.00, p –"
@@ -109,7 +109,7 @@ def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
 def test_pairs_with_a_method_that_is_no_reference_count_for_holm_and_have_no_column(frame: pd.DataFrame) -> None:
     other = frame[frame["method"] == "smoot"].assign(method="hlgm", accuracy=lambda rows: rows["accuracy"] - 0.05)
     methods = {"plain": "Plain", "hlgm": "High and low", "smoot": "SMOOT"}
-    compared = comparisons_frame(compare_methods(pd.concat([frame, other]), "accuracy", list(methods)))
+    compared = compared_frame(pd.concat([frame, other]), "accuracy", list(methods))
     table = quality_tables.accuracy_table(pd.concat([frame, other]), compared, methods, REFERENCES, SETTING)
     assert [name for name in table.display if name.startswith("Minus")] == ["Minus Plain"]
     assert "all 3 pairs" in table.caption

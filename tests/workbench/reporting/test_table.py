@@ -7,7 +7,7 @@ from synthetic import SETTING
 
 from workbench.reporting import table as tables
 from workbench.reporting.metrics import Metric
-from workbench.results.statistics import compare_methods, comparisons_frame
+from workbench.results.statistics import compared_frame
 
 METRICS = {"a": Metric("A"), "b": Metric("B", "nats", 3, "lower")}
 FRAME = pd.DataFrame({"method": ["x"] * 3, "a": [0.1, 0.2, 0.3], "b": [1.0, 1.0, 4.0]})
@@ -27,7 +27,7 @@ def test_one_undefined_value_makes_mean_and_deviation_undefined() -> None:
 
 def test_differences_stand_in_their_own_line_only() -> None:
     frame = pd.DataFrame({"method": ["plain"] * 2 + ["sgt"] * 2, "seed": [0, 1, 0, 1], "a": [0.1, 0.2, 0.3, 0.5]})
-    compared = comparisons_frame(compare_methods(frame, "a", ("plain", "sgt")))
+    compared = compared_frame(frame, "a", ("plain", "sgt"))
     numbers, texts = tables.differences("sgt", compared, {"plain": "Plain"}, METRICS["a"])
     assert numbers["difference_plain"] == pytest.approx(25)
     assert texts["Minus Plain"].startswith("+25.0 [")

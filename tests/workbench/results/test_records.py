@@ -233,18 +233,14 @@ def test_a_missing_run_is_named_with_the_command_that_makes_it(written: Grid, na
 @pytest.mark.parametrize(
     ("name", "spoil", "message"),
     [
-        ("curves.csv", lambda text: text.replace("judge_random", "other"), "column judge_random is missing"),
+        ("curves.csv", lambda text: text.replace("judge_random", "other"), "unknown column 'other'"),
         ("curves.csv", lambda text: text.replace("sgt,5,", "sgt,7,"), "curves.csv has no sgt, seed 5, which runs.csv"),
         ("curves.csv", lambda text: text.replace("sgt,5,mean,0.3,", "sgt,5,mean,0.31,"), "fills differ in their frac"),
         ("sanity.csv", lambda text: text.replace("edges,fc", "edges,head"), "attributions differ in their layers"),
-        ("runs.csv", lambda text: text.replace("best_epoch", "best"), "runs.csv: key column best_epoch is missing"),
+        ("runs.csv", lambda text: text.replace("best_epoch", "best"), "runs.csv: column 'best_epoch' is missing"),
         ("config.json", lambda text: text.replace('"sgt": {', '"other": {'), "config.json has no sgt, seed 3, which"),
         ("config.json", lambda text: text[:100], "is not JSON"),
-        (
-            "config.json",
-            lambda text: text.replace('"laptop"', '"paper"'),
-            "is of paper, fashion_mnist, resnet10_n",
-        ),
+        ("config.json", lambda text: text.replace('"laptop"', '"paper"'), "is of paper, fashion_mnist, resnet10_n"),
     ],
 )
 def test_spoilt_files_are_named(written: Grid, name: str, spoil: Callable[[str], str], message: str) -> None:
@@ -264,7 +260,7 @@ def test_settings_with_other_metrics_are_an_error(tmp_path: Path, monkeypatch: p
     runs = tables.RUN_TABLE.read(folder).drop(columns="gini")
     (folder / "runs.csv").unlink()
     tables.RUN_TABLE.update(runs, folder, METHODS)
-    with pytest.raises(ValueError, match=r"mnist-resnet10_narrow/runs\.csv: key column gini is missing"):
+    with pytest.raises(ValueError, match=r"mnist-resnet10_narrow/runs\.csv: column 'gini' is missing"):
         results.load_records(grid)
 
 

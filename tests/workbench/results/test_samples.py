@@ -41,7 +41,7 @@ def test_samples_come_back_method_by_method_and_have_the_same_bytes_seconds_late
 
 def test_samples_with_other_arrays_are_an_error(root: Path) -> None:
     np.savez(root / "samples.npz", **{"plain/images": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"samples\.npz: key array plain/attribution_names is missing"):
+    with pytest.raises(ValueError, match=r"samples\.npz: array 'plain/labels' is missing"):
         samples_in(root)
 
 

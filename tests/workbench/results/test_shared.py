@@ -89,7 +89,7 @@ def test_the_profiles_own_parameters_are_the_same_for_all(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"extra": 1}, "unknown key extra"), ({"data": ...}, "key data is missing"), ({"methods": ...}, "key methods")],
+    [({"extra": 1}, "unknown key 'extra'"), ({"data": ...}, "key 'data' is"), ({"methods": ...}, "key 'methods' is")],
 )
 def test_a_spoilt_file_is_named(root: Path, change: dict[str, Any], message: str) -> None:
     path = shared.update([facts("plain")], root)

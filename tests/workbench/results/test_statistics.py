@@ -1,4 +1,5 @@
 import math
+from dataclasses import asdict, replace
 from itertools import combinations
 
 import numpy as np
@@ -7,11 +8,8 @@ import pytest
 from scipy import stats
 
 from workbench.results.statistics import (
-    PairedComparison,
     compare,
-    compare_methods,
     compared_frame,
-    comparisons_frame,
     holm,
     mean_interval,
     measured,
@@ -58,8 +56,7 @@ def test_by_hand() -> None:
 
 def test_five_seeds_cannot_bring_wilcoxon_below_its_floor() -> None:
     found = compare([1.1, 1.2, 1.3, 1.4, 1.5], [0.0, 0.01, 0.02, 0.03, 0.05])
-    assert found.p_wilcoxon == pytest.approx(0.0625)
-    assert found.p_value < 0.001
+    assert found.p_wilcoxon == pytest.approx(0.0625) and found.p_value < 0.001
 
 
 def test_order_of_the_seeds_matters_only_in_pairs() -> None:
@@ -78,9 +75,8 @@ def test_one_seed_has_no_spread() -> None:
 
 def test_equal_runs() -> None:
     found = compare([0.8, 0.9, 0.7], [0.8, 0.9, 0.7])
-    assert (found.difference, found.low, found.high) == (0, 0, 0)
-    assert (found.p_value, found.p_wilcoxon, found.effect_size) == (1, 1, 0)
-    assert not found.excludes_zero
+    assert (found.difference, found.low, found.high, found.effect_size) == (0, 0, 0, 0)
+    assert (found.p_value, found.p_wilcoxon, found.excludes_zero) == (1, 1, False)
 
 
 def test_equal_differences_in_spite_of_rounding() -> None:
@@ -119,10 +115,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_holm_leaves_out_what_is_undefined() -> None:
-    adjusted = holm([0.02, math.nan, 0.01])
-    assert adjusted[0] == pytest.approx(0.02)
-    assert math.isnan(adjusted[1])
-    assert adjusted[2] == pytest.approx(0.02)
+    assert holm([0.02, math.nan, 0.01]) == pytest.approx((0.02, math.nan, 0.02), nan_ok=True)
 
 
 def late(pair: tuple[str, str]) -> tuple[int, int]:
@@ -156,36 +149,21 @@ def test_a_family_is_paired_by_seed_and_adjusted_together() -> None:
             "accuracy": [0.80, 0.82, 0.81, 0.83, 0.82, 0.85, 0.80, 0.78, 0.79],
         }
     )
-    found = compare_methods(frame, "accuracy", ("plain", "sgt", "smoot"))
+    found = compared_frame(frame, "accuracy", ("plain", "sgt", "smoot"))
 
-    assert list(found) == [("sgt", "plain"), ("smoot", "plain"), ("smoot", "sgt")]
-    against_plain = found["smoot", "plain"]
-    assert against_plain == compare_with_holm([0.82, 0.85, 0.83], [0.80, 0.82, 0.81], against_plain.p_holm)
-    assert [c.p_holm for c in found.values()] == pytest.approx(holm([c.p_value for c in found.values()]))
-    assert against_plain.p_holm > against_plain.p_value
-
-    rows = comparisons_frame(found)
-    assert rows["method"].tolist() == ["sgt", "smoot", "smoot"]
-    assert rows.loc[1, "difference"] == pytest.approx(0.07 / 3)
-    assert "p_holm" in comparisons_frame({}).columns
-
-
-def compare_with_holm(values: list[float], reference: list[float], p_holm: float) -> PairedComparison:
-    plain = compare(values, reference)
-    return PairedComparison(**{**vars(plain), "p_holm": p_holm})
+    values = {"plain": [0.80, 0.82, 0.81], "sgt": [0.79, 0.80, 0.78], "smoot": [0.82, 0.85, 0.83]}
+    expected = [compare(values[method], values[reference]) for method, reference in pairs(tuple(values))]
+    adjusted = holm([comparison.p_value for comparison in expected])
+    assert list(zip(found.pop("method"), found.pop("reference"), strict=True)) == list(pairs(tuple(values)))
+    rows = [asdict(replace(comparison, p_holm=p)) for comparison, p in zip(expected, adjusted, strict=True)]
+    assert found.to_dict("records") == rows
+    assert found["difference"][1] == pytest.approx(0.07 / 3) and found["p_holm"][1] > found["p_value"][1]
 
 
 def test_a_missing_seed_is_named() -> None:
     frame = pd.DataFrame({"method": ["plain", "plain", "sgt"], "seed": [0, 7, 0], "accuracy": [0.8, 0.8, 0.7]})
     with pytest.raises(ValueError, match=r"cannot pair accuracy of sgt with plain: undefined for seeds \[7\]"):
-        compare_methods(frame, "accuracy", ("plain", "sgt"))
-
-
-def test_scaled_changes_units_only(paired: tuple[list[float], list[float]]) -> None:
-    found = compare(*paired)
-    points = found.scaled(100)
-    assert points.difference == pytest.approx(100 * found.difference)
-    assert (points.p_value, points.effect_size, points.n) == (found.p_value, found.effect_size, found.n)
+        compared_frame(frame, "accuracy", ("plain", "sgt"))
 
 
 def test_mean_interval_against_scipy() -> None:
@@ -196,9 +174,7 @@ def test_mean_interval_against_scipy() -> None:
         assert (low[column], high[column]) == pytest.approx((one.low, one.high))
     assert mean == pytest.approx(values.mean(0))
     mean, low, high = mean_interval(values[:1])
-    assert mean == pytest.approx(values[0])
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
+    assert mean == pytest.approx(values[0]) and np.isnan(low).all() and np.isnan(high).all()
 
 
 def test_a_margin_shifts_the_test_and_not_the_interval(paired: tuple[list[float], list[float]]) -> None:
@@ -232,14 +208,8 @@ def test_a_margin_is_not_negative(margin: float) -> None:
 
 
 def test_what_was_not_measured_has_no_comparisons() -> None:
-    frame = pd.DataFrame(
-        {
-            "method": ["plain", "plain", "sgt", "sgt"],
-            "seed": [0, 1, 0, 1],
-            "a": [1.0, 2, 3, 5],
-            "b": [1, math.nan, 1, 1],
-        }
-    )
+    frame = pd.DataFrame({"method": ["plain", "plain", "sgt", "sgt"], "seed": [0, 1, 0, 1]})
+    frame = frame.assign(a=[1.0, 2, 3, 5], b=[1, math.nan, 1, 1])
     assert [measured(frame, name) for name in "abc"] == [True, False, False]
     assert compared_frame(frame, "b", ("plain", "sgt")).empty and compared_frame(frame, "c", ("plain", "sgt")).empty
     found = compared_frame(frame, "a", ("plain", "sgt"))

@@ -86,13 +86,10 @@ def test_runs_that_have_no_rows_any_more_lose_those_they_had(root: Path) -> None
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (levels("plain", 1).drop(columns="top"), r"retraining\.csv: key column top is missing"),
-        (levels("plain", 1).assign(more=1), r"retraining\.csv: unknown key column more: expected bottom, diffroar"),
+        (levels("plain", 1).drop(columns="top"), r"retraining\.csv: column 'top' is missing"),
+        (levels("plain", 1).assign(more=1), r"retraining\.csv: unknown column 'more': expected method, seed"),
         (levels("plain", 1).assign(top="high"), r"retraining\.csv: column top holds 'high': expected numbers"),
-        (
-            levels("plain", 1).assign(top=True),
-            r"column top holds values of type bool: expected numbers",
-        ),
+        (levels("plain", 1).assign(top=True), r"column top holds values of type bool: expected numbers"),
         (levels("plain", 1).assign(top=math.inf), r"retraining\.csv: column top holds an infinite number"),
     ],
 )
@@ -106,7 +103,7 @@ def test_bad_rows_are_refused_by_file_and_column(root: Path, rows: pd.DataFrame,
     ("text", "message"),
     [
         ("", "is not a table"),
-        ("method,seed,level,top,bottom\n", "column diffroar is missing"),
+        ("method,seed,level,top,bottom\n", "column 'diffroar' is missing"),
         ("method,seed,level,top,bottom,diffroar\nplain,1,0.1,x,0,0\n", "column top holds 'x': expected numbers"),
         ('method,seed,level,top,bottom,diffroar\nplain,1,"0.1,0,0,0\n', "is not a table"),
     ],
@@ -120,7 +117,7 @@ def test_a_spoilt_file_is_named(root: Path, text: str, message: str) -> None:
 
 def test_runs_with_other_metrics_do_not_mix(root: Path) -> None:
     RUN_TABLE.update(runs("plain", 0, accuracy=0.5), root)
-    with pytest.raises(ValueError, match=r"runs\.csv: key column accuracy is missing"):
+    with pytest.raises(ValueError, match=r"runs\.csv: unknown column 'nll': expected method, seed, accuracy"):
         RUN_TABLE.update(runs("plain", 1, nll=0.5), root)
 
 

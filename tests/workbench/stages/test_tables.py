@@ -12,7 +12,7 @@ from workbench.config import files, paths
 from workbench.config.profile import Grid
 from workbench.reporting.metrics import ACCURACY
 from workbench.results.records import RunRecord
-from workbench.results.statistics import comparisons_frame
+from workbench.results.statistics import compared_frame
 from workbench.stages import tables
 
 KINDS = ("accuracy", "faithfulness", "localisation", "comparisons")
@@ -93,7 +93,7 @@ def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
 def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
     path = paths.BENCHMARKS / "step_cost.csv"
     files.write_csv(pd.read_csv(path).drop(columns="device"), path)
-    with pytest.raises(ValueError, match=r"step_cost\.csv: key column device is missing"):
+    with pytest.raises(ValueError, match=r"step_cost\.csv: column 'device' is missing"):
         tables.build_all("laptop")
 
 
@@ -138,7 +138,9 @@ def pair(reference: str, difference: float, half: float, p_holm: float, n: int =
 
 
 def judged(*rows: list[object]) -> str:
-    return tables.verdict_line(ACCURACY["accuracy"], pd.DataFrame(rows, columns=comparisons_frame({}).columns), TITLES)
+    return tables.verdict_line(
+        ACCURACY["accuracy"], pd.DataFrame(rows, columns=compared_frame(pd.DataFrame(), "", []).columns), TITLES
+    )
 
 
 def test_the_verdict_says_no_more_than_the_interval() -> None:

@@ -131,7 +131,7 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
 
 def write(grid: Grid, **metrics: float) -> None:
     """The records of the grid, with some metrics of sgt as given."""
-    for setting in paths.grid_settings(grid):
+    for setting in grid.setting_paths:
         names = (grid.profile, setting.dataset, setting.backbone)
         records = [
             synthetic.run_record(synthetic.Network(*names, method), seed, **metrics if method == "sgt" else {})
@@ -170,7 +170,7 @@ def test_a_profile_without_committed_results_is_named(grid: Grid) -> None:
 
 
 def test_a_revision_without_tables_is_named(grid: Grid) -> None:
-    for setting in paths.grid_settings(grid):
+    for setting in grid.setting_paths:
         setting.runs.unlink()
     git(paths.ROOT, "commit", "-aqm", "second")
     with pytest.raises(ValueError, match=r"no tables of 'laptop' at 'HEAD': expected .* results/laptop/\*/runs.csv"):
@@ -197,7 +197,7 @@ def test_the_command_names_what_moved(grid: Grid, capsys: pytest.CaptureFixture[
 
 
 def test_a_run_that_is_missing_here_is_named(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
-    (setting,) = paths.grid_settings(grid)
+    (setting,) = grid.setting_paths
     lines = setting.runs.read_text().splitlines(keepends=True)
     setting.runs.write_text("".join(lines[:-1]))
     assert verify.main([]) == 2
