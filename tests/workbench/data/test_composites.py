@@ -40,33 +40,22 @@ def test_the_null_block_of_mnist_is_a_box_of_20_with_lines_of_2() -> None:
 
 
 def test_a_block_is_the_image_the_other_one_is_null_and_the_region_tells_them_apart() -> None:
-    images = numbered(40, 6, 5, channels=3)
+    images = numbered(40, 6, 5, channels=3).double()
     stacked, regions = composites.block_images(images, generator=seeded())
     assert (stacked.shape, regions.shape, regions.dtype) == ((40, 3, 12, 5), (40, 12, 5), torch.bool)
-    null = composites.null_block(6, 5).expand(3, 6, 5)
-    on_top = []
-    for image, made, region in zip(images, stacked, regions, strict=True):
-        on_top.append(bool(region[0, 0]))
-        first, second = (image, null) if on_top[-1] else (null, image)
-        assert torch.equal(made, torch.cat([first, second], dim=1))
-        half = torch.ones(6, 5, dtype=torch.bool)
-        expected = torch.cat([half, ~half]) if on_top[-1] else torch.cat([~half, half])
-        assert torch.equal(region, expected)
+    null, half = composites.null_block(6, 5).expand(3, 6, 5).double(), torch.ones(6, 5, dtype=torch.bool)
+    on_top = regions[:, 0, 0].tolist()
+    for top, image, made, region in zip(on_top, images, stacked, regions, strict=True):
+        assert torch.equal(made, torch.cat([image, null] if top else [null, image], dim=1))
+        assert torch.equal(region, torch.cat([half, ~half] if top else [~half, half]))
     assert set(on_top) == {True, False}
+    stacked.zero_()
+    assert torch.equal(images, numbered(40, 6, 5, channels=3).double()), "the images are left as they are"
 
 
 def test_top_and_below_are_as_likely() -> None:
     _, regions = composites.block_images(torch.zeros(5000, 1, 2, 2), generator=seeded())
     assert binomtest(int(regions[:, 0, 0].sum()), 5000, 0.5).pvalue > 0.01
-
-
-def test_blocks_keep_the_images_type_and_leave_them_as_they_are() -> None:
-    images = numbered(3, 4, 4).double()
-    before = images.clone()
-    stacked, _ = composites.block_images(images, generator=seeded())
-    assert stacked.dtype == torch.float64
-    stacked.zero_()
-    assert torch.equal(images, before)
 
 
 # -- shortcuts
@@ -114,29 +103,25 @@ def test_the_patch_is_white_at_its_class_and_nothing_else_changes() -> None:
     assert shown.dtype == torch.int64
 
 
-@pytest.mark.parametrize(("correlation", "chance"), [(0.9, 0.925), (0.5, 0.625), (0.0, 0.25), (1.0, 1.0)])
-def test_how_often_the_patch_shows_the_label(correlation: float, chance: float) -> None:
-    labels = torch.arange(20000) % 4
-    _, _, shown = composites.shortcut_images(
-        torch.zeros(20000, 1, 2, 2), labels, 4, correlation=correlation, generator=seeded()
-    )
-    assert binomtest(int((shown == labels).sum()), 20000, chance).pvalue > 0.01
+def shown_classes(correlation: float, count: int = 20000) -> tuple[Tensor, Tensor]:
+    """Labels of four classes, and the classes that their patches show."""
+    images, labels = torch.zeros(count, 1, 2, 2), torch.arange(count) % 4
+    return labels, composites.shortcut_images(images, labels, 4, correlation=correlation, generator=seeded())[2]
+
+
+@pytest.mark.parametrize(("correlation", "chance"), [(0.9, 0.925), (0.5, 0.625), (1.0, 1.0)])
+def test_how_often_the_patch_shows_the_label_and_the_other_classes_as_often(correlation: float, chance: float) -> None:
+    labels, shown = shown_classes(correlation)
+    right, *wrong = ((shown - labels) % 4).bincount(minlength=4).tolist()
+    assert binomtest(right, len(labels), chance).pvalue > 0.01
+    assert sum(wrong) == 0 or chisquare(wrong).pvalue > 0.01
 
 
 def test_patches_without_correlation_are_independent_of_the_label_and_uniform() -> None:
-    labels = torch.arange(20000) % 4
-    _, _, shown = composites.shortcut_images(torch.zeros(20000, 1, 2, 2), labels, 4, correlation=0, generator=seeded())
+    labels, shown = shown_classes(0)
     counts = (labels * 4 + shown).bincount(minlength=16).reshape(4, 4)
     assert chi2_contingency(counts.numpy()).pvalue > 0.01
     assert chisquare(counts.sum(0).numpy()).pvalue > 0.01
-
-
-def test_patches_that_do_not_show_the_label_are_uniform_over_the_others() -> None:
-    labels = torch.zeros(20000).long()
-    _, _, shown = composites.shortcut_images(
-        torch.zeros(20000, 1, 2, 2), labels, 4, correlation=0.6, generator=seeded()
-    )
-    assert chisquare(shown.bincount(minlength=4)[1:].numpy()).pvalue > 0.01
 
 
 # -- mosaics

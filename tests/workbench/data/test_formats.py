@@ -94,27 +94,23 @@ def test_image_folder_in_grey_below_the_repository(checkout: Checkout, image_fol
         (
             lambda mine: Image.new("RGB", (7, 6)).save(mine / "test/bee/2.png"),
             ValueError,
-            r"2\.png: the shape is \(3, 6, 7\): expected \(3, 6, 8\)",
+            r"2\.png: the shape is \(3, 6, 7",
         ),
         (lambda mine: (mine / "train/bee/1.jpg").write_bytes(b"no image"), ValueError, r"1\.jpg: cannot be decoded"),
         (
             lambda mine: (mine / "test/ant/1.png").unlink(),
             FileNotFoundError,
-            r"test/ant: no images: expected files ending in \.png",
+            r"test/ant: no images: expected files ending",
         ),
         (
             lambda mine: (mine / "test").rename(mine / "tests"),
             FileNotFoundError,
-            r"no folder .*/mine/test: put your images there",
+            "no folder .*/mine/test: put your images",
         ),
     ],
 )
 def test_image_folder_that_is_wrong_is_named(
-    checkout: Checkout,
-    image_folder: Path,
-    spoil: Callable[[Path], object],
-    error: type[Exception],
-    message: str,
+    checkout: Checkout, image_folder: Path, spoil: Callable[[Path], object], error: type[Exception], message: str
 ) -> None:
     checkout.describe(**folder_entry(image_folder))
     spoil(image_folder)

@@ -13,16 +13,12 @@ from workbench.data.composites import shortcut_places
 
 
 def test_load_fetches_and_gives_the_stored_values(checkout: Checkout) -> None:
-    loaded = data.load("tiny")
-    stored = content()
-    assert loaded.train_images.shape == (6, 1, 4, 5)
-    assert loaded.test_images.shape == (3, 1, 4, 5)
-    assert loaded.train_images.dtype == torch.float32
-    pixels = torch.tensor(list(stored["t10k-images-idx3-ubyte"][16:]))
-    assert torch.equal(loaded.test_images.flatten(), pixels / 255)
+    loaded, stored = data.load("tiny"), content()
+    assert (loaded.train_images.shape, loaded.test_images.shape) == ((6, 1, 4, 5), (3, 1, 4, 5))
+    pixels = torch.tensor(list(stored["t10k-images-idx3-ubyte"][16:])) / 255
+    assert loaded.test_images.dtype == torch.float32 and torch.equal(loaded.test_images.flatten(), pixels)
     assert loaded.train_labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert loaded.test_labels.dtype == torch.int64
-    assert loaded.num_classes == 3
+    assert (loaded.test_labels.dtype, loaded.num_classes) == (torch.int64, 3)
     lines = "".join(f"{sha256(stored[name])}  {name}\n" for name in sorted(stored))
     assert loaded.sha256 == sha256(lines.encode())
 
@@ -42,13 +38,13 @@ def numbered(total: int = 100) -> data.ImageData:
 
 def test_split_is_disjoint_and_consistent() -> None:
     drawn = data.split(numbered(), train_images=60, validation_images=30, seed=3)
-    assert len(drawn.train_index) == 60
-    assert len(drawn.validation_index) == 30
-    assert len(set(drawn.train_index.tolist()) | set(drawn.validation_index.tolist())) == 90
-    assert torch.equal(drawn.train_images[:, 0, 0, 0].long(), drawn.train_index)
-    assert torch.equal(drawn.validation_images[:, 0, 1, 1].long(), drawn.validation_index)
-    assert torch.equal(drawn.train_labels, drawn.train_index % 4)
-    assert torch.equal(drawn.validation_labels, drawn.validation_index % 4)
+    assert len({*drawn.train_index.tolist(), *drawn.validation_index.tolist()}) == 60 + 30
+    for images, labels, index, count in (
+        (drawn.train_images, drawn.train_labels, drawn.train_index, 60),
+        (drawn.validation_images, drawn.validation_labels, drawn.validation_index, 30),
+    ):
+        assert len(index) == count
+        assert torch.equal(images[:, 0, 1, 0].long(), index) and torch.equal(labels, index % 4)
 
 
 def test_split_depends_on_the_seed_only_and_more_images_contain_fewer() -> None:
@@ -76,8 +72,7 @@ def test_split_of_more_than_there_are_is_refused(train: int | None, validation: 
 def test_a_set_of_blocks_holds_its_source_and_where_it_is(checkout: Checkout) -> None:
     checkout.derive()
     source, stacked = data.load("tiny"), data.load("stacked")
-    assert source.test_regions is None
-    assert stacked.test_regions is not None
+    assert source.test_regions is None and stacked.test_regions is not None
     assert stacked.train_images.shape == (6, 1, 8, 5)
     assert torch.equal(stacked.train_labels, source.train_labels)
     assert torch.equal(stacked.test_labels, source.test_labels)
@@ -98,15 +93,11 @@ def test_a_derived_set_is_one_set_until_its_seed_changes(checkout: Checkout) -> 
 def test_the_digest_of_a_derived_set_is_over_pixels_labels_and_regions(checkout: Checkout) -> None:
     checkout.derive()
     stacked = data.load("stacked")
-    assert stacked.test_regions is not None
-    held = {
-        "train_images": bytes(round(255 * value) for value in stacked.train_images.flatten().tolist()),
-        "train_labels": bytes(stacked.train_labels.tolist()),
-        "test_images": bytes(round(255 * value) for value in stacked.test_images.flatten().tolist()),
-        "test_labels": bytes(stacked.test_labels.tolist()),
-        "test_regions": bytes(stacked.test_regions.flatten().tolist()),
-    }
-    lines = "".join(f"{sha256(held[name])}  {name}\n" for name in sorted(held))
+    lines = ""
+    for name in ("test_images", "test_labels", "test_regions", "train_images", "train_labels"):
+        scale = 255 if name.endswith("images") else 1
+        held = bytes(round(scale * value) for value in getattr(stacked, name).flatten().tolist())
+        lines += f"{sha256(held)}  {name}\n"
     assert stacked.sha256 == sha256(lines.encode())
 
 
@@ -121,11 +112,6 @@ def test_derived_sets_are_the_ones_that_results_were_made_with(name: str, digest
     assert data.load(name).sha256 == digest
 
 
-def patches(images: Tensor, places: Tensor) -> Tensor:
-    """The classes whose places are white, (N, K) bool."""
-    return (images[:, 0, None] * places == places).flatten(2).all(2)
-
-
 def test_shortcuts_go_with_the_label_in_training_and_not_in_the_test() -> None:
     digits, patched = data.load("digits"), data.load("shortcut_digits")
     places = shortcut_places(10, 8, 8)
@@ -138,8 +124,10 @@ def test_shortcuts_go_with_the_label_in_training_and_not_in_the_test() -> None:
     assert binomtest(int(counts.diagonal().sum()), len(shown), 0.1).pvalue > 0.01
     changed = patched.train_images != digits.train_images
     assert int(changed.flatten(1).sum(1).max()) == 1
-    own = patches(patched.train_images, places)[torch.arange(1437), patched.train_labels]
-    already = patches(digits.train_images, places)[torch.arange(1437), digits.train_labels]
+    place = places[digits.train_labels]  # is it white in the patched image, was it so before?
+    own, already = (
+        (images[:, 0] * place == place).flatten(1).all(1) for images in (patched.train_images, digits.train_images)
+    )
     assert binomtest(int((own & ~already).sum()), int((~already).sum()), 0.91).pvalue > 0.01
 
 
@@ -174,34 +162,23 @@ def test_label_noise_changes_so_many_training_labels_to_other_classes() -> None:
     assert torch.equal(noisy.train_images, clean.train_images)
 
 
+PAIR = torch.tensor([0, 1])
+IMAGES = torch.zeros(2, 1, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "classes", "message"),
     [
-        (torch.zeros(2, 1, 3, 3), torch.tensor([0, 1]), 1, "num_classes is 1: expected at least 2"),
-        (torch.zeros(2, 3, 3), torch.tensor([0, 1]), 2, r"shape \(2, 3, 3\): expected \(N, C, H, W\)"),
-        (torch.zeros(0, 1, 3, 3), torch.zeros(0).long(), 2, r"shape \(0, 1, 3, 3\): expected .*at least one pixel"),
-        (
-            torch.zeros(2, 1, 3, 3).byte(),
-            torch.tensor([0, 1]),
-            2,
-            "images are torch.uint8: expected floating",
-        ),
-        (torch.zeros(2, 1, 3, 3), torch.tensor([0]), 2, r"labels are torch.int64 \(1,\): expected torch.int64 \(2,\)"),
-        (
-            torch.zeros(2, 1, 3, 3),
-            torch.tensor([0.0, 1.0]),
-            2,
-            r"labels are torch.float32 \(2,\): expected torch.int64",
-        ),
-        (torch.zeros(2, 1, 3, 3), torch.tensor([0, 2]), 2, "labels go from 0 to 2: expected 0 to 1"),
-        (torch.zeros(2, 1, 3, 3), torch.tensor([-1, 1]), 2, "labels go from -1 to 1: expected 0 to 1"),
-        (
-            torch.tensor([0.0, torch.nan]).reshape(2, 1, 1, 1),
-            torch.tensor([0, 1]),
-            2,
-            "1 images hold NaN .* image 1",
-        ),
-        (torch.full((2, 1, 1, 1), torch.inf), torch.tensor([0, 1]), 2, "2 images hold NaN or infinity"),
+        (IMAGES, PAIR, 1, "num_classes is 1: expected at least 2"),
+        (IMAGES[:, 0], PAIR, 2, r"shape \(2, 3, 3\): expected \(N, C, H, W\)"),
+        (IMAGES[:0], PAIR[:0], 2, r"shape \(0, 1, 3, 3\): expected .*at least one pixel"),
+        (IMAGES.byte(), PAIR, 2, "images are torch.uint8: expected floating"),
+        (IMAGES, PAIR[:1], 2, r"labels are torch.int64 \(1,\): expected torch.int64 \(2,\)"),
+        (IMAGES, PAIR.float(), 2, r"labels are torch.float32 \(2,\): expected torch.int64"),
+        (IMAGES, 2 * PAIR, 2, "labels go from 0 to 2: expected 0 to 1"),
+        (IMAGES, 2 * PAIR - 1, 2, "labels go from -1 to 1: expected 0 to 1"),
+        (torch.tensor([0.0, torch.nan]).reshape(2, 1, 1, 1), PAIR, 2, "1 images hold NaN .* image 1"),
+        (IMAGES + torch.inf, PAIR, 2, "2 images hold NaN or infinity"),
     ],
 )
 def test_images_that_cannot_be_trained_on_are_named(images: Tensor, labels: Tensor, classes: int, message: str) -> None:
