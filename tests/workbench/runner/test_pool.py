@@ -49,11 +49,8 @@ def test_the_bar_shows_what_is_done_of_all_steps(
     assert len({process for _, process, *_ in found} - {os.getpid()}) == 1
     shown = capsys.readouterr()
     last = shown.out.split("\r")[-1].rstrip("\n")
-    assert last.startswith("train x: 100%")
-    assert len(last) == 90
-    assert "4/4" in last
-    assert "loss=" in last
-    assert "accuracy=0.5" in last
+    assert last.startswith("train x: 100%") and len(last) == 90
+    assert all(part in last for part in ("4/4", "loss=", "accuracy=0.5"))
     assert shown.err == ""
 
 
