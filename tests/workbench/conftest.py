@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: a checkout of its own, and publishers on this machine."""
+"""Fixtures: checkouts of their own, and publishers on this machine."""
 
 import threading
 from collections.abc import Iterator
@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 from tiny_idx import Answer, Checkout, Serve, make_checkout
+from tiny_runs import own_checkout
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     return make_checkout(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root of its own with the files of the smoke profile, in which everything is written."""
+    return own_checkout(tmp_path / "checkout", monkeypatch)
 
 
 @pytest.fixture

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from clear_errors import Row, assert_clear
-from tiny_runs import own_checkout
 
 from workbench.config.profile import load_grid, load_judge, load_retraining, load_run, load_runs, method_entries
 from workbench.reporting.questions import load_claims
 
 INF = math.inf
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_checkout(tmp_path / "checkout", monkeypatch)
 
 
 MISSING = object()
@@ -66,7 +60,6 @@ TRAINING = [
     *(among("training.device", value, "auto", "cpu", "cuda", "mps") for value in ("tpu", None)),
     among("training.precision", "fp16", "fp32", "bf16"),
     mistyped("training.channels_last", 1, "true or false"),
-    mistyped("training.compile", "yes", "true or false"),
     Wrong("training.epoch", 3, ("smoke.yaml: training: unknown key 'epoch'", "expected epochs, batch_size")),
     Wrong("training.batch_size", MISSING, ("smoke.yaml: training: key 'batch_size' is missing",)),
     Wrong("training", None, ("training is None", "expected a mapping with epochs, batch_size")),
@@ -79,10 +72,8 @@ EVALUATION = [
     outside("evaluation.robustness.pgd_epsilon", 1.5, 0, 1),
     Wrong("evaluation.fills", [], ("fills is empty", "mean, black, noise")),
     among("evaluation.fills[0]", "white", "mean", "black", "noise"),
-    mistyped("evaluation.fills", "mean", "a list"),
     Wrong("evaluation.attributions.networks", ["digits"], ("networks holds 'digits'", "DATASET-BACKBONE/METHOD")),
     Wrong("evaluation.attributions.networks", ["a-b/sgt"], ("networks holds 'a-b/sgt'", "a setting and a method")),
-    Wrong("evaluation.bins", 15, ("evaluation: unknown key 'bins'", "ece_bins")),
     Wrong("evaluation.robustness.noise_std", MISSING, ("evaluation.robustness: key 'noise_std' is missing",)),
 ]
 PROTOCOL = [
@@ -95,8 +86,7 @@ PROTOCOL = [
     Wrong("judge.seed", MISSING, ("judge: key 'seed' is missing",)),
     *least("retraining", 0, "learning_rate", "weight_decay"),
     *least("retraining", 1, "train_images", "test_images", "epochs", "batch_size"),
-    Wrong("retraining.levels", [], ("levels is []", "between 0 and 1")),
-    Wrong("retraining.levels", [0.5, 1.0], ("levels is [0.5, 1.0]", "between 0 and 1")),
+    *(Wrong("retraining.levels", levels, (f"levels is {levels}", "between 0 and 1")) for levels in ([], [0.5, 1.0])),
     Wrong("retraining.settings", ["digits-resnet"], ("unknown setting 'digits-resnet'", "digits-two_conv_small")),
     Wrong("retraining.backbone", "resnet", ("retraining: unknown backbone 'resnet'", "two_conv_small")),
     Wrong("claims[0]", dict(CLAIM, better="more"), ("claims[0].better is 'more'", "'higher' or 'lower'")),
@@ -116,9 +106,7 @@ DATASETS = [
     Wrong("datasets.digits", FEW, ("development_images is 9", "say how many train_images are used")),
     mistyped("datasets.digits.mean", 0.3, "a list"),
     mistyped("datasets.digits.mean[0]", "grey", "a number"),
-    mistyped("datasets.digits.std[0]", math.nan, "a finite number"),
     Wrong("datasets.digits.std", [0.0], ("std is [0.0]", "expected numbers above 0")),
-    Wrong("datasets.digits.classes", 10, ("digits: unknown key 'classes'", "expected name, validation_images")),
     Wrong("datasets.digits.name", "mnist", ("datasets.digits: unknown key 'name'", "its name is 'digits'")),
     Wrong("datasets.digits.mean", MISSING, ("datasets.digits: key 'mean' is missing",)),
     Wrong("datasets.digits", None, ("datasets.digits is None", "expected a mapping")),
@@ -127,7 +115,6 @@ DATASETS = [
 BACKBONES = [
     among("backbones.two_conv_small.stem", "tiny", "small", "original"),
     mistyped("backbones.two_conv_small.architecture", 18, "a text"),
-    mistyped("backbones.two_conv_small.pretrained", "no", "true or false"),
     mistyped("backbones.two_conv_small.options", ["depth"], "a mapping"),
     Wrong("backbones.two_conv_small.depth", 2, ("unknown key 'depth'", "architecture, stem, pretrained")),
     Wrong("backbones.two_conv_small.architecture", MISSING, ("two_conv_small: key 'architecture' is missing",)),
@@ -142,9 +129,7 @@ METHOD = [  # of methods.yaml
     Wrong("plain.name", "ours", ("methods.yaml: plain: unknown key 'name'", "its name is 'plain'")),
     Wrong("sgt.adaptive", {"decay": 0.9}, ("methods.yaml: sgt:", "schedule is 'constant'", "the block 'adaptive'")),
     Wrong(ADAPTIVE, MISSING, ("methods.yaml: smoot: schedule is 'adaptive'", "the block 'adaptive' belongs to")),
-    Wrong(f"{PLAN}.decay", 0.9, ("smoot.plan: unknown key 'decay'", "image_fraction, mask_fraction, ranking")),
     Wrong(f"{GUIDANCE}.of", "logit", ("smoot.guidance: unknown key 'of'", "score, reduction, saliency_pass")),
-    Wrong(f"{ADAPTIVE}.mass", 0.9, ("smoot.adaptive: unknown key 'mass'", "decay, feedback")),
     *(outside(f"{PLAN}.{name}", 1.5, 0, 1) for name in ("image_fraction", "mask_fraction")),
     *(outside(f"{PLAN}.{name}", -0.1, 0, 1) for name in ("image_fraction", "mask_fraction", "protected")),
     among(f"{PLAN}.ranking", "signed", "saliency", "random", "protected", "highest"),
@@ -155,7 +140,6 @@ METHOD = [  # of methods.yaml
     among(f"{GUIDANCE}.fill", "noise", "uniform", "mean", "constant"),
     outside(f"{GUIDANCE}.kl_weight", -1.0, 0, INF),
     outside(f"{GUIDANCE}.label_smoothing", 2.0, 0, 1),
-    mistyped(f"{GUIDANCE}.detach_target", 1, "true or false"),
     among(f"{GUIDANCE}.consistency", "mse", "kl", "cross_entropy"),
     among(f"{ADAPTIVE}.feedback", "test", "training", "validation"),
     outside(f"{ADAPTIVE}.decay", 1.5, 0, 1),
@@ -163,14 +147,11 @@ METHOD = [  # of methods.yaml
     Wrong("plain.sequence", {"image_fractions": [0.5]}, ("schedule is 'constant'", "the block 'sequence'")),
     Wrong("plain.sequence", {"image_fractions": []}, ("image_fractions is empty", "at least one share")),
     Wrong("plain.sequence", {"image_fractions": [0.5, 1.5]}, ("image_fractions is 1.5", "[0, 1]")),
-    Wrong("plain.sequence", {"shuffled": True}, ("plain.sequence: key 'image_fractions' is missing",)),
     Wrong(f"{PLAN}.image_fraction", 0.5, ("smoot: plan sets image_fraction", "the schedule 'adaptive' sets it")),
     Wrong("plain.title", MISSING, ("methods.yaml: plain: key 'title' is missing",)),
     *(mistyped(f"smoot.{look}", 3, "a text") for look in ("title", "colour")),
     Wrong("sgt.like", "sgd", ("methods.yaml: sgt.like is 'sgd'", "expected one of plain, plain_long")),
-    Wrong(
-        "sgt_improved.like", "sgt", ("methods.yaml: sgt_improved: like leads", ": sgt_improved → sgt → sgt_improved")
-    ),
+    Wrong("sgt_improved.like", "sgt", ("methods.yaml: sgt_improved: like leads", "sgt_improved → sgt → sgt_improved")),
     Wrong("sgt", None, ("methods.yaml: sgt is None", "expected a mapping")),
     Wrong("plain.training", {"device": "cpu"}, ("plain: training: unknown key 'device'", "a method may set epochs")),
     Wrong("plain.training", {"epochs": 0}, ("methods.yaml: plain.training: epochs is 0",)),
@@ -180,7 +161,6 @@ METHOD = [  # of methods.yaml
 OWN_METHOD = [
     Wrong("methods", None, ("methods is None", "expected a mapping from names to their keys")),
     Wrong("methods", {"sgt": {}}, ("methods.sgt: methods.yaml has a method of this name", "expected another name")),
-    Wrong("methods", {"x": {"like": "x"}}, ("methods.x: like leads back to itself: x → x",)),
 ]
 PAIR = {"dataset": "digits", "backbone": "resnet18"}
 GRID = [
@@ -191,19 +171,14 @@ GRID = [
     Wrong("grid.settings", ["digits"], ("grid.settings is ['digits']", "a mapping")),
     Wrong("grid.methods", ["plain", "sgd"], ("unknown method 'sgd'", "methods.yaml define plain, plain_long")),
     Wrong("grid.methods", ["plain", "sgt", "plain"], ("methods is ['plain', 'sgt', 'plain']", "none of them twice")),
-    Wrong("grid.datasets", [], ("datasets is []", "expected at least one")),
     mistyped("grid.methods", "plain", "a list"),
-    mistyped("grid.methods[0]", 3, "a text"),
     Wrong("grid.seeds", [0], ("grid: unknown key 'seeds'", "expected datasets, settings, methods")),
     Wrong("grid.methods", MISSING, ("grid: key 'methods' is missing",)),
     Wrong("grid", None, ("grid is None", "expected a mapping with datasets, settings, methods")),
     Wrong("seeds", [], ("seeds is []", "expected at least one")),
     Wrong("seeds", [0, 1, 0], ("seeds is [0, 1, 0]", "none of them twice")),
     *(Wrong("seeds", [seed], (f"seed is {seed}", "a whole number from 0 to 2147483647")) for seed in (-1, 2**31)),
-    Wrong("seeds", [0.5], ("seeds[0] is 0.5", "expected a whole number")),
-    Wrong("seeds", 5, ("seeds is 5", "expected a list")),
     Wrong("workers", 0, ("workers is 0", "[1, 1024]")),
-    Wrong("workers", 2.0, ("workers is 2.0", "expected a whole number")),
     Wrong("epochs", 3, ("smoke.yaml: unknown key 'epochs'", "expected profile, repository, folder, shared, grid")),
     Wrong("shared", MISSING, ("smoke.yaml: key 'shared' is missing",)),
     Wrong("shared", "nowhere.yaml", ("smoke.yaml: shared is 'nowhere.yaml'", "the path of a file")),
@@ -212,10 +187,6 @@ GRID = [
 ]
 PROFILE = TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + OWN_METHOD + GRID
 FILES = [("tests/smoke.yaml", row) for row in PROFILE] + [("methods.yaml", row) for row in METHOD]
-
-
-def named(file: str, row: Wrong) -> str:
-    return f"{file}: {row.key}={'(none)' if row.value is MISSING else row.value}"
 
 
 def put(params: dict[str, Any], key: str, value: Any) -> None:
@@ -242,7 +213,7 @@ def test_without_a_mistake_everything_loads(root: Path) -> None:
     load_everything()
 
 
-@pytest.mark.parametrize(("file", "row"), FILES, ids=[named(*entry) for entry in FILES])
+@pytest.mark.parametrize(("file", "row"), FILES, ids=lambda part: getattr(part, "key", part))
 def test_a_mistake_in_a_file_is_one_clear_error(file: str, row: Wrong, root: Path) -> None:
     content = yaml.safe_load((root / file).read_text())
     put(content, row.key, row.value)

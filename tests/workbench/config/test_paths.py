@@ -70,7 +70,6 @@ def test_a_profiles_places() -> None:
 
 def test_a_settings_places() -> None:
     setting = SettingPaths("paper", "mnist", "resnet18")
-    assert setting.name == "mnist-resnet18"
     assert setting.runs == REPOSITORY / "results/paper/mnist-resnet18/runs.csv"
     assert setting.weights("sgt", 3) == REPOSITORY / "runs/paper/weights/mnist-resnet18/sgt/3.safetensors"
     assert all("mnist-resnet18" in path.parts for path in places(setting).values())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_runs import METHODS, own_checkout
+from tiny_runs import METHODS
 
 from smoot.objective import Guidance
 from smoot.scheduler import MaskPlan
@@ -84,14 +84,6 @@ def test_stages_find_the_repository_and_the_file(profile: str) -> None:
     assert (paths.ROOT / content["shared"]).is_file()
 
 
-def test_what_the_studies_share_is_used_by_one_of_them() -> None:
-    shared = paths.ROOT / "studies" / "shared.yaml"
-    users = [profile for profile in STUDIES if stored(profile)["shared"] == "studies/shared.yaml"]
-    used = {backbone for profile in users for backbone in load_grid(profile).backbones}
-    used |= {load(users[0]).backbone for load in (load_judge, load_retraining)}
-    assert set(yaml.safe_load(shared.read_text())["backbones"]) == used
-
-
 def test_a_grid_names_each_backbone_once_and_each_setting_in_its_order() -> None:
     grid = Grid("laptop", ("a", "b"), (("a", "x"), ("a", "y"), ("b", "x")), ("m", "n"), (0,), 1)
     assert grid.backbones == ("x", "y")
@@ -112,17 +104,8 @@ def test_runs_of_a_setting_come_method_by_method() -> None:
 
 def test_the_methods_are_what_they_are_called() -> None:
     half = MaskPlan(image_fraction=1.0, mask_fraction=0.5, ranking="saliency")
-    ours = Guidance(
-        score="log_odds",
-        reduction="mean_abs",
-        saliency_pass="reuse",
-        fill="uniform",
-        masked_statistics="keep",
-        consistency="kl",
-        kl_weight=1.0,
-        detach_target=True,
-        label_smoothing=0.0,
-    )
+    ours = Guidance("log_odds", "mean_abs", saliency_pass="reuse", fill="uniform", masked_statistics="keep")
+    ours = replace(ours, consistency="kl", kl_weight=1.0, detach_target=True, label_smoothing=0.0)
     published = replace(ours, score="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False)
     published = replace(published, masked_statistics="update")
     intended: dict[str, tuple[str, MaskPlan, Guidance]] = {
@@ -161,6 +144,9 @@ def test_a_variant_takes_over_what_it_does_not_say(root: Path) -> None:
     base, few, fewer = (load_method(name, "smoke") for name in ("smoot", "few", "fewer"))
     assert few == replace(base, name="few", plan=replace(base.plan, ranking="random"), training={"epochs": 7})
     assert fewer == replace(few, name="fewer", training={"epochs": 5}, dataset={"train_images": 50})
+    ordinary, run = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("smoot", "fewer"))
+    assert run.training == replace(ordinary.training, epochs=5)
+    assert run.split_arguments() == ordinary.split_arguments() | {"train_images": 50}
 
 
 def test_looks_are_not_taken_over_and_change_no_parameter(root: Path) -> None:
@@ -209,20 +195,6 @@ def test_an_edited_file_is_read_again_with_numbers_as_floats_and_lists_as_tuples
     assert run.evaluation.fills == ("mean", "black")
 
 
-def test_defaults_fill_in_for_keys_that_are_left_out(root: Path) -> None:
-    params = stored("smoke")
-    for key in ("warmup_epochs", "device", "precision", "channels_last", "compile", "clip_norm"):
-        del params["training"][key]
-    training = changed(root, params).training
-    assert (training.warmup_epochs, training.device, training.precision) == (0, "auto", "fp32")
-    assert (training.channels_last, training.compile, training.clip_norm) == (False, False, None)
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_checkout(tmp_path / "checkout", monkeypatch)
-
-
 def changed(root: Path, params: dict[str, Any]) -> Any:
     """A run of the smoke profile with other parameters, which are read again even in the same tick of the clock."""
     file = root / "tests" / "smoke.yaml"
@@ -235,15 +207,6 @@ def changed(root: Path, params: dict[str, Any]) -> Any:
 def with_methods(root: Path, own: dict[str, Any]) -> None:
     """A smoke profile with methods of its own."""
     changed(root, stored("smoke") | {"methods": own})
-
-
-def test_a_method_sets_training_and_data_otherwise(root: Path) -> None:
-    own = {"like": "plain", "training": {"epochs": 7}, "dataset": {"train_images": 50, "label_noise": 0.2}}
-    with_methods(root, {"mine": own})
-    mine, other = (load_run("digits", "two_conv_small", name, 0, "smoke") for name in ("mine", "smoot"))
-    assert (mine.training.epochs, mine.dataset.train_images, mine.dataset.label_noise) == (7, 50, 0.2)
-    assert mine.training == replace(other.training, epochs=7)
-    assert mine.split_arguments() == other.split_arguments() | {"train_images": 50, "label_noise": 0.2}
 
 
 # -- random streams

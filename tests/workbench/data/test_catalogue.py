@@ -29,7 +29,6 @@ NOT_IDX = {"files": ..., "num_classes": 10, "image_shape": [3, 32, 32]}
         (NOT_IDX | {"kind": "cifar"}, r"tiny: torchvision is .*: expected one of CIFAR10, CIFAR100$"),
         (NOT_IDX | {"kind": "image_folder"}, r"tiny: root is missing: a set of kind image_folder needs it"),
         ({"source": "x"}, r"tiny: source belongs to the kinds block, shortcut: a set of kind idx has none"),
-        ({"seed": 1}, r"tiny: seed belongs to the kinds block, shortcut: a set of kind idx has none"),
         ({"correlation": 1}, r"tiny: correlation belongs to the kinds shortcut: a set of kind idx has none"),
     ],
 )
@@ -48,20 +47,15 @@ SHORTCUT = {"kind": "shortcut", "correlation": 0.9, "image_shape": [1, 4, 5]}
         ({"source": "mnits"}, r"stacked: source is 'mnits', which is no data set: expected one of tiny$"),
         ({"source": "stacked"}, r"stacked: source is 'stacked', which is derived itself: expected one of tiny$"),
         ({"source": ...}, r"stacked: source is missing: a set of kind block needs it"),
-        ({"source": ["tiny"]}, r"stacked\.source is \['tiny'\]: expected a text"),
         ({"seed": ...}, r"stacked: seed is missing: a set of kind block needs it"),
         ({"seed": 0.5}, r"stacked\.seed is 0\.5: expected a whole number"),
-        ({"seed": True}, r"stacked\.seed is True: expected a whole number"),
         ({"seed": -1}, r"stacked: seed is -1: expected a whole number from 0"),
         ({"correlation": 0.9}, r"stacked: correlation belongs to the kinds shortcut: a set of kind block has none"),
-        ({"correlation": 0}, r"stacked: correlation belongs to the kinds shortcut: a set of kind block has none"),
         ({"root": "here"}, r"stacked: root belongs to the kinds image_folder: a set of kind block has none"),
         ({"files": {"a": "0" * 64}}, r"stacked: files belongs to the kinds idx, scikit_learn: .* block has none"),
         (SHORTCUT | {"correlation": ...}, r"stacked: correlation is missing: a set of kind shortcut needs it"),
         (SHORTCUT | {"correlation": 1.1}, r"stacked: correlation is 1\.1: expected a number in \[0, 1\]"),
-        (SHORTCUT | {"correlation": "half"}, r"stacked\.correlation is 'half': expected a number"),
         ({"image_shape": [1, 4, 5]}, r"stacked: image shape is \(1, 8, 5\): expected \(1, 4, 5\)"),
-        ({"num_classes": 4}, r"stacked: 3 classes found: expected 4"),
     ],
 )
 def test_a_derived_entry_that_is_wrong_is_named(checkout: Checkout, changes: dict[str, Any], message: str) -> None:
@@ -100,5 +94,3 @@ def test_the_committed_entries_are_consistent() -> None:
         if dataset.kind == "idx":
             assert [f"{file}.gz" for file in dataset.files] == [file for file, _ in known.resources]
             assert dataset.packages
-    ours, theirs = (catalogue.describe(name).files.values() for name in ("mnist", "fashion_mnist"))
-    assert not set(ours) & set(theirs)

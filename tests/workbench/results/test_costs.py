@@ -1,6 +1,3 @@
-import math
-
-import numpy as np
 import pandas as pd
 import pytest
 from synthetic import step_costs
@@ -52,4 +49,3 @@ def test_rows_keep_their_place_whatever_the_index() -> None:
     runs = histories({"smoot": [0.5, 1.0]}).set_axis([40, 7], axis="index")
     found = costs.run_cost(step_costs(), runs, "two_conv_small", 64)
     assert found["relative"].to_dict() == pytest.approx({40: 1.6, 7: 2.2})
-    assert np.isfinite(found["limit"]).all() and not math.isnan(found["relative"].sum())

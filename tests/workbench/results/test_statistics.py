@@ -1,21 +1,12 @@
 import math
 from dataclasses import asdict, replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from workbench.results.statistics import (
-    compare,
-    compared_frame,
-    holm,
-    mean_interval,
-    measured,
-    pairs,
-    shifted,
-)
+from workbench.results.statistics import compare, compared_frame, holm, mean_interval, measured, pairs, shifted
 
 METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
 
@@ -33,17 +24,14 @@ def test_against_scipy(paired: tuple[list[float], list[float]]) -> None:
     oracle = stats.ttest_rel(values, reference)
     interval = oracle.confidence_interval(0.95)
 
-    assert found.n == 8
-    assert found.mean == pytest.approx(np.mean(values))
-    assert found.sd == pytest.approx(np.std(values, ddof=1))
-    assert found.reference_mean == pytest.approx(np.mean(reference))
-    assert found.reference_sd == pytest.approx(np.std(reference, ddof=1))
+    assert (found.mean, found.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert (found.reference_mean, found.reference_sd) == pytest.approx((np.mean(reference), np.std(reference, ddof=1)))
     assert found.difference == pytest.approx(np.mean(values) - np.mean(reference))
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.p_value == pytest.approx(oracle.pvalue)
     assert found.p_wilcoxon == pytest.approx(stats.wilcoxon(values, reference).pvalue)
     assert found.effect_size == pytest.approx(oracle.statistic / math.sqrt(8))
-    assert math.isnan(found.p_holm)
+    assert found.n == 8 and math.isnan(found.p_holm)
 
 
 def test_by_hand() -> None:
@@ -52,17 +40,6 @@ def test_by_hand() -> None:
     half = 4.302652729911275 / math.sqrt(3)  # t quantile at 2 degrees of freedom
     assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
     assert found.excludes_zero
-
-
-def test_five_seeds_cannot_bring_wilcoxon_below_its_floor() -> None:
-    found = compare([1.1, 1.2, 1.3, 1.4, 1.5], [0.0, 0.01, 0.02, 0.03, 0.05])
-    assert found.p_wilcoxon == pytest.approx(0.0625) and found.p_value < 0.001
-
-
-def test_order_of_the_seeds_matters_only_in_pairs() -> None:
-    forward, swapped = compare([1, 2, 4], [1, 3, 2]), compare([4, 1, 2], [2, 1, 3])
-    assert forward.p_value == pytest.approx(swapped.p_value)
-    assert compare([1, 2, 4], [3, 1, 2]).p_value != pytest.approx(forward.p_value)
 
 
 def test_one_seed_has_no_spread() -> None:
@@ -118,13 +95,8 @@ def test_holm_leaves_out_what_is_undefined() -> None:
     assert holm([0.02, math.nan, 0.01]) == pytest.approx((0.02, math.nan, 0.02), nan_ok=True)
 
 
-def late(pair: tuple[str, str]) -> tuple[int, int]:
-    """By the later method, then by the earlier one."""
-    return METHODS.index(pair[1]), METHODS.index(pair[0])
-
-
 def test_every_pair_once() -> None:
-    assert list(pairs(METHODS)) == list((b, a) for a, b in sorted(combinations(METHODS, 2), key=late)) != []
+    assert list(pairs(("a", "b", "c"))) == [("b", "a"), ("c", "a"), ("c", "b")]
     assert list(pairs(METHODS, ("plain", "sgt", "sgt_improved"))) == [
         ("random_mask", "plain"),
         ("random_mask", "sgt"),
