@@ -74,25 +74,25 @@ class Methods:
         looks = {key: value for key, value in self._given(name).items() if key in LOOKS}
         return build(MethodEntry, looks, self.where(name))
 
-    def parameters(self, name: str) -> dict[str, Any]:
+    def parameters(self, name: str, heirs: tuple[str, ...] = ()) -> dict[str, Any]:
         """The parameters that an entry gives or inherits, as they stand in the files: not checked yet.
+
+        Args:
+            name: of the entry.
+            heirs: the entries that inherit from it, the one that was asked for first.
 
         Raises:
             ValueError: for an unknown name, an entry that is no mapping, or one that inherits from itself.
         """
-        return self._resolved(name, ())
-
-    def _resolved(self, name: str, above: tuple[str, ...]) -> dict[str, Any]:
-        """The parameters of an entry that the entries ``above`` lead to."""
-        if name in above:
-            raise ValueError(f"{self.where(name)}: like leads back to itself: {' → '.join([*above, name])}")
+        if name in heirs:
+            raise ValueError(f"{self.where(name)}: like leads back to itself: {' → '.join([*heirs, name])}")
         given = {key: value for key, value in self._given(name).items() if key not in LOOKS}
         if "like" not in given:
             return given
         like = given.pop("like")
         if like not in self.names:
             raise ValueError(f"{self.where(name)}.like is {like!r}: expected one of {', '.join(self.names)}")
-        inherited = self._resolved(like, (*above, name))
+        inherited = self.parameters(like, (*heirs, name))
         both = [key for key in given if isinstance(given[key], Mapping) and isinstance(inherited.get(key), Mapping)]
         return inherited | given | {key: {**inherited[key], **given[key]} for key in both}
 

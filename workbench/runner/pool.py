@@ -27,12 +27,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Report = Callable[..., None]  # called as report(step, **numbers): steps done of a task so far, and numbers to show
 SPAWN = multiprocessing.get_context("spawn")
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # The numbers before the bar, so that a narrow terminal cuts the bar and not them.
 BAR = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}"
 
@@ -90,7 +85,7 @@ def _finished(futures: Sequence["Future[Any]"], workers: "_Workers", progress: "
     waiting = set(futures)
     while waiting:
         ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        for index, step, shown in workers.told():
+        for index, step, shown in workers.reports():
             progress.show(index, step, shown)
         for future in ended:
             yield numbers[future]
@@ -102,7 +97,7 @@ class _Workers:
 
     def __init__(self, count: int) -> None:
         self.messages = SPAWN.SimpleQueue()
-        self.child_end, self.life = SPAWN.Pipe(duplex=False)  # every worker ends as soon as `life` is closed
+        self.child_end, self.parent_end = SPAWN.Pipe(duplex=False)  # a worker ends when `parent_end` is closed
         self.pool = ProcessPoolExecutor(count, SPAWN, _start_worker, (self.messages, self.child_end))
         self.processes: list[BaseProcess] = []
         self.started: dict[int, int] = {}  # the task that each process began last
@@ -115,8 +110,8 @@ class _Workers:
         self.processes = [process for process in multiprocessing.active_children() if process not in others]
         return futures
 
-    def told(self) -> Iterator[tuple[int, int, dict[str, float]]]:
-        """What came from the workers since the last time: task, steps done, numbers."""
+    def reports(self) -> Iterator[tuple[int, int, dict[str, float]]]:
+        """What the workers reported since the last call: task, steps done, numbers."""
         while not self.messages.empty():
             process, index, step, shown = self.messages.get()
             self.started[process] = index
@@ -125,20 +120,20 @@ class _Workers:
     def death(self, names: Sequence[str]) -> str:
         """Which task's process died, and how; empty if it died before a task."""
         self.pool.shutdown()
-        deque(self.told(), maxlen=0)
+        deque(self.reports(), maxlen=0)
         codes = {process.pid: process.exitcode for process in self.processes if process.pid in self.started}
         # After one death the pool itself ends the others by SIGTERM.
         dead = [pid for pid, code in codes.items() if code not in (0, None, -signal.SIGTERM)] or list(codes)
-        for pid in dead:
-            code = codes[pid]
-            how = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
-            hint = ": out of memory?" if code == -signal.SIGKILL else ""
-            return f"{names[self.started[pid]]}: its process ended {how}{hint}"
-        return ""
+        if not dead:
+            return ""
+        code = codes[dead[0]]
+        how = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
+        hint = ": out of memory?" if code == -signal.SIGKILL else ""
+        return f"{names[self.started[dead[0]]]}: its process ended {how}{hint}"
 
     def close(self) -> None:
-        """End the processes, whatever they do; nothing is left of them."""
-        self.life.close()
+        """End all processes, whatever they are doing."""
+        self.parent_end.close()
         self.pool.shutdown()  # it finds that a process has ended and terminates all others
         self.child_end.close()
 
@@ -162,7 +157,7 @@ _messages: Any = None  # in a worker: the way to the parent
 
 
 def _start_worker(messages: Any, child_end: Connection) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to the parent, and ends when the parent says so or dies."""
+    """Prepare a worker process: it leaves Ctrl-C to the parent, and ends when the parent closes its end or dies."""
     global _messages  # noqa: PLW0603 -- what the pool's initialiser leaves for its tasks
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
