@@ -91,7 +91,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Axes:
-    """A grid by hand: anything with these attributes will do."""
+    """The axes of a grid that `lay_out` writes down."""
 
     profile: str = "laptop"
     datasets: tuple[str, ...] = ("fashion_mnist",)

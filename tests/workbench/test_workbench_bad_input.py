@@ -7,26 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import synthetic
 import torch
 import torch._dynamo  # an optimiser imports it, and it must find the functions of torch that are replaced here
 from clear_errors import Row, assert_clear
-from tiny_runs import fresh, own_checkout, run, silent, split
+from tiny_runs import fresh, run, silent, split
 
-from workbench.config.paths import SettingPaths
-from workbench.config.profile import load_grid
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.data.composites import block_images, mosaics, shortcut_images
-from workbench.results import records, tables
 from workbench.stages.runs import evaluate
 from workbench.training.guided import fit
 from workbench.training.networks import create_backbone, load_weights, pick_device
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return own_checkout(tmp_path / "checkout", monkeypatch)
 
 
 def built(architecture: str, shape: tuple[int, int, int] = (3, 32, 32), **config: Any) -> Callable[[], Any]:
@@ -139,7 +130,6 @@ COMPOSED = [
 ]
 
 
-AXES = synthetic.Axes("smoke", ("digits",), ("two_conv_small",), ("sgt",), (3,))
 LOST = [
     Row(
         "weights",
@@ -157,37 +147,7 @@ LOST = [
         ),
         FileNotFoundError,
     ),
-    Row(
-        "records",
-        lambda: records.load_records(AXES),
-        ("digits-two_conv_small/runs.csv is missing", "the evaluate notebook"),
-        FileNotFoundError,
-    ),
-    Row(
-        "histories",
-        lambda: records.read_histories(AXES),
-        ("digits-two_conv_small/epochs.csv is missing", "the train notebook"),
-        FileNotFoundError,
-    ),
-    Row(
-        "samples",
-        lambda: records.read_samples(load_grid("smoke"), "digits", "two_conv_small"),
-        ("digits-two_conv_small/samples.npz is missing", "the evaluate notebook"),
-        FileNotFoundError,
-    ),
-    Row(
-        "a table in pieces",
-        lambda: tables.EPOCH_TABLE.read(half_a_table()),
-        ("epochs.csv is not a table", "delete it and make it again"),
-    ),
 ]
-
-
-def half_a_table() -> Path:
-    folder = SettingPaths("smoke", "digits", "two_conv_small").folder
-    folder.mkdir(parents=True)
-    (folder / "epochs.csv").write_text('method,seed\nsgt,"0')
-    return folder
 
 
 CALLS = MODELS + DATA + COMPOSED + LOST

@@ -16,6 +16,12 @@ from workbench.config import paths
 from workbench.runner import ledger
 
 
+@pytest.fixture(autouse=True)
+def unused_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+
+
 def committed(folder: Path) -> str:
     """The one commit of a new repository."""
     name = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
@@ -26,8 +32,6 @@ def committed(folder: Path) -> str:
 
 
 def test_facts_of_work_on_the_processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # there, but not used
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     commit = committed(tmp_path)
     facts = ledger.provenance("abc", seconds=1.23456)
@@ -62,7 +66,6 @@ def test_linux_counts_memory_in_kib_and_macos_in_bytes(
 
     monkeypatch.setattr(resource, "getrusage", lambda who: Usage)
     monkeypatch.setattr(platform, "system", lambda: system)
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     assert ledger.provenance("abc", seconds=1.0)["peak_memory_mb"] == megabytes
 
 
@@ -70,7 +73,6 @@ def test_the_processor_is_named_by_linux_or_else_by_python(monkeypatch: pytest.M
     real = builtins.open
     listing = tmp_path / "cpuinfo"
     listing.write_text("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nprocessor\t: 1\nmodel name\t: Other\n")
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     monkeypatch.setattr(platform, "processor", lambda: "by python")
 
     def redirected(file: Any, *arguments: Any, **named: Any) -> Any:
