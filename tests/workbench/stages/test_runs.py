@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tiny_runs import METHODS, digits, fitted, fresh, in_this_process, own_checkout, run, same, silent
 
 from workbench.config import files
-from workbench.config.paths import SettingPaths
+from workbench.config.paths import ProfilePaths, SettingPaths
 from workbench.config.profile import load_backbone, load_judge, load_run
 from workbench.measuring import evaluation, judge, retraining
 from workbench.results import records, samples, tables
@@ -167,7 +167,7 @@ def job(seed: int = 0, **changes: Any) -> Evaluate:
 
 
 def judge_file() -> Path:
-    return PLACES.weights_folder.parents[1] / "judge" / "digits.safetensors"
+    return ProfilePaths("smoke").judge_weights / "digits.safetensors"
 
 
 def network_of(weights: Path) -> torch.nn.Module:
