@@ -11,9 +11,8 @@ from workbench.data.sets import ImageData, split
 from workbench.measuring.faithfulness import Faithfulness, faithfulness_curves, named_fill
 from workbench.training.erasing import erase
 from workbench.training.inference import accuracy
-from workbench.training.networks import create_backbone
+from workbench.training.networks import fresh_network
 from workbench.training.plain import Report, fit_plain
-from workbench.training.randomness import seeded
 
 TEST_BATCH = 500  # images of one forward when the judge's own accuracy is measured
 
@@ -61,10 +60,7 @@ def train_judge(
         FloatingPointError: if the training diverges.
     """
     part = split(images, train_images=config.train_images, validation_images=config.validation_images, seed=config.seed)
-    shape = part.train_images.shape[1:]
-    with seeded(config.seed, torch.device("cpu")):
-        network = create_backbone(backbone, dataset, image_shape=shape, num_classes=images.num_classes)
-    network = network.to(device)
+    network = fresh_network(backbone, dataset, images, seed=config.seed, device=device)
     named_fills = [named_fill(name, dataset) for name in fills]
 
     def erased(batch: Tensor, draws: torch.Generator) -> Tensor:
@@ -102,12 +98,7 @@ def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Ten
         identifies the class, not whether it shows what the network used. On data with a shortcut a faithful map of a
         network that relies on it scores badly.
 
-    Args:
-        judge: see :func:`train_judge`; run in eval mode.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)`` int64, the true classes.
-        saliency: ``(N, H, W)``, maps of the network that is explained.
-        config: steps, fills, batch size and seed, as for the network's own curves.
+    Arguments as for :func:`workbench.measuring.faithfulness.faithfulness_curves`.
 
     Returns:
         Curves ``judge_deletion``, ``judge_insertion``, ``judge_random`` for each fill, and the areas ``judge_gap_F``,
