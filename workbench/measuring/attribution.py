@@ -58,12 +58,7 @@ def gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: tor
 
 def input_x_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
     """Input times gradient (Shrikumar et al. 2017); zero wherever the image is black, whatever the network."""
-    from captum.attr import InputXGradient
-
-    with evaluation_mode(network):
-        variable = images.detach().clone().requires_grad_()
-        product: Tensor = InputXGradient(_scored(network)).attribute(variable, additional_forward_args=(targets,))
-    return product.detach()
+    return images * input_gradient(network, images, targets)
 
 
 def smooth_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:

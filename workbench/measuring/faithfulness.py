@@ -27,7 +27,7 @@ class Faithfulness:
 
 
 def faithfulness_curves(
-    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig
+    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig, *, prefix: str = ""
 ) -> Faithfulness:
     """Accuracy of a network while the most salient pixels are removed, shown, or removed at random.
 
@@ -38,6 +38,7 @@ def faithfulness_curves(
         saliency: ``(N, H, W)``; maps of this network or of another one.
         config: steps, fills, batch size, and the seed of the random ranking and of random fills: the same for every
             fill, method and network.
+        prefix: of every name in the result.
     """
     settings = config.evaluation
     curves: dict[str, dict[str, list[float]]] = {}
@@ -56,9 +57,9 @@ def faithfulness_curves(
             batch_size=settings.batch_size,
             generator=torch.Generator(images.device).manual_seed(config.seed_for("random ranking")),
         )
-        curves[name] = {kind: getattr(measured, kind).score.tolist() for kind in KINDS}
-        areas |= {f"{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
-        areas[f"gap_{name}"] = areas[f"insertion_auc_{name}"] - areas[f"deletion_auc_{name}"]
+        curves[name] = {prefix + kind: getattr(measured, kind).score.tolist() for kind in KINDS}
+        areas |= {f"{prefix}{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
+        areas[f"{prefix}gap_{name}"] = float(measured.insertion.auc) - float(measured.deletion.auc)
     return Faithfulness(curves, areas)
 
 

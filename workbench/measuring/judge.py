@@ -104,11 +104,4 @@ def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Ten
         Curves ``judge_deletion``, ``judge_insertion``, ``judge_random`` for each fill, and the areas ``judge_gap_F``,
         ``judge_deletion_auc_F``, ``judge_insertion_auc_F``, ``judge_random_auc_F``.
     """
-    measured = faithfulness_curves(judge, images, labels, saliency, config)
-    return Faithfulness(
-        {
-            fill: {f"judge_{kind}": scores for kind, scores in curves.items()}
-            for fill, curves in measured.curves.items()
-        },
-        {f"judge_{name}": area for name, area in measured.areas.items()},
-    )
+    return faithfulness_curves(judge, images, labels, saliency, config, prefix="judge_")

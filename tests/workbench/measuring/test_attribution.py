@@ -73,17 +73,14 @@ def test_the_batch_size_changes_nothing_but_rounding(name: str) -> None:
     assert torch.allclose(maps(name, net(), images, targets, size=4), maps(name, net(), images, targets), atol=1e-6)
 
 
-def test_gradient_against_captum() -> None:
+@pytest.mark.parametrize(
+    ("name", "reference"), [("gradient", captum.attr.Saliency), ("input_x_gradient", captum.attr.InputXGradient)]
+)
+def test_gradients_against_captum(name: str, reference: type) -> None:
     network, (images, targets) = net().eval(), batch()
-    saliency = captum.attr.Saliency(lambda pixels: log_odds(network, pixels, targets))
-    expected = saliency.attribute(images.clone().requires_grad_(), abs=True).mean(1)
-    assert torch.allclose(maps("gradient", network, images, targets), expected, atol=1e-7)
-
-
-def test_input_x_gradient_is_the_product() -> None:
-    network, (images, targets) = net(), batch()
-    expected = (images * input_gradient(network, images, targets)).abs().mean(1)
-    assert torch.allclose(maps("input_x_gradient", network, images, targets), expected, atol=1e-7)
+    method = reference(lambda pixels: log_odds(network, pixels, targets))
+    expected = method.attribute(images.clone().requires_grad_()).abs().mean(1)
+    assert torch.allclose(maps(name, network, images, targets), expected.detach(), atol=1e-7)
 
 
 def test_smooth_gradient_is_the_mean_over_noisy_copies() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
 from workbench.config.run import RunConfig
-from workbench.measuring.faithfulness import curve_fractions, faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import faithfulness_curves, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
@@ -61,10 +61,6 @@ def test_curves_against_a_loop_over_images_and_pixels() -> None:
         assert found.areas[f"gap_{name}"] == gap != 0
     assert len({tuple(scores) for scores in found.curves["mean"].values()}) == 3
     assert len(found.areas) == 8
-
-
-def test_fractions_are_even_from_none_to_all() -> None:
-    assert curve_fractions(4) == (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_fills_by_name() -> None:
