@@ -9,21 +9,14 @@ import torch
 from tiny_runs import digits, draws, run, same, weights
 from torch import Tensor, nn
 
-from workbench.config.run import RetrainingConfig, RunConfig
+from workbench.config.profile import load_retraining
+from workbench.config.run import RunConfig
 from workbench.data.sets import ImageData
 from workbench.measuring import retraining as retrained
 from workbench.measuring.retraining import diffroar, kept_pixels
 
-RETRAINING = RetrainingConfig(
-    settings=("digits-two_conv_small",),
-    levels=(0.25, 0.5),
-    backbone="two_conv_small",
-    train_images=300,
-    test_images=120,
-    epochs=2,
-    batch_size=32,
-    learning_rate=0.01,
-    weight_decay=0.01,
+RETRAINING = replace(
+    load_retraining("smoke"), levels=(0.25, 0.5), train_images=300, test_images=120, learning_rate=0.01
 )
 
 
@@ -120,12 +113,8 @@ def test_initialisation_and_order_depend_on_the_seed_alone(monkeypatch: pytest.M
 def test_labels_do_not_show_in_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     spy, network = Spy(monkeypatch), explained()
     measured(network)
-    shuffled = replace(
-        digits(),
-        train_labels=(digits().train_labels + 3) % 10,
-        test_labels=(digits().test_labels + 3) % 10,
-    )
-    measured(network, images=shuffled)
+    others = {f"{part}_labels": (getattr(digits(), f"{part}_labels") + 3) % 10 for part in ("train", "test")}
+    measured(network, images=replace(digits(), **others))
     for first, second in zip(spy.fitted[:4] + spy.tested[:4], spy.fitted[4:] + spy.tested[4:], strict=True):
         assert torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
 

@@ -215,9 +215,13 @@ def test_each_method_gets_its_schedule() -> None:
         assert (schedule.base, schedule.decay) == (method.plan, decay)
 
 
-def test_shares_are_stretched_over_the_steps() -> None:
-    found = [plan.image_fraction for plan in plans(sequenced(image_fractions=(0.0, 0.25, 1.0)), 7)]
-    assert found == [0.0, 0.0, 0.0, 0.25, 0.25, 1.0, 1.0]
+def test_shares_are_stretched_over_the_steps_while_rankings_take_turns() -> None:
+    found = plans(sequenced(image_fractions=(0.0, 0.25, 1.0), rankings=("highest", "saliency")), 7)
+    assert [plan.image_fraction for plan in found] == [0.0, 0.0, 0.0, 0.25, 0.25, 1.0, 1.0]
+    assert [plan.ranking for plan in found] == ["highest", "saliency"] * 3 + ["highest"]
+    assert {plan.mask_fraction for plan in found} == {0.5}
+    alone = plans(sequenced(image_fractions=(0.5,)), 2)
+    assert {plan.ranking for plan in alone} == {MaskPlan().ranking}
 
 
 def test_shuffled_shares_are_the_same_ones_in_an_order_of_the_seed() -> None:
@@ -228,13 +232,6 @@ def test_shuffled_shares_are_the_same_ones_in_an_order_of_the_seed() -> None:
     )
     assert first == second != other
     assert sorted(first) == sorted(other) == list(shares) != first
-
-
-def test_rankings_take_turns_and_the_rest_of_the_plan_stays() -> None:
-    found = plans(sequenced(image_fractions=(0.0, 1.0), rankings=("highest", "saliency")), 4)
-    assert [plan.ranking for plan in found] == ["highest", "saliency", "highest", "saliency"]
-    assert [plan.image_fraction for plan in found] == [0.0, 0.0, 1.0, 1.0]
-    assert {plan.mask_fraction for plan in found} == {0.5}
 
 
 # -- the history
@@ -270,7 +267,7 @@ def test_means_of_an_epoch_by_hand() -> None:
     )
 
 
-def test_the_history_says_what_masking_did(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
     rows = {method: fitted(run(method), tmp_path / method).history[0] for method in METHODS}
     did = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
     assert all(math.isnan(rows["plain"][name]) for name in did)

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,15 +10,10 @@ import torch.nn.functional as F
 from tiny_runs import draws, same, weights
 from torch import Tensor, nn
 
+from workbench.config.profile import load_retraining
 from workbench.training.plain import fit_plain, shuffled_batches, steps_per_epoch
 
-
-@dataclass(frozen=True)
-class Settings:
-    epochs: int = 2
-    batch_size: int = 4
-    learning_rate: float = 0.05
-    weight_decay: float = 0.1
+SETTINGS = replace(load_retraining("smoke"), epochs=2, batch_size=4, learning_rate=0.05, weight_decay=0.1)
 
 
 def net(dropout: float = 0.0) -> nn.Sequential:
@@ -35,7 +30,7 @@ def test_training_against_a_loop_by_hand() -> None:
     pixels, labels = images()
     found, expected = net(), net()
     reports: list[tuple[int, float]] = []
-    fit_plain(found, pixels, labels, Settings(), seed=11, report=lambda epoch, loss: reports.append((epoch, loss)))
+    fit_plain(found, pixels, labels, SETTINGS, seed=11, report=lambda epoch, loss: reports.append((epoch, loss)))
     order, step = torch.Generator().manual_seed(11), 0
     torch.randint(2**62, (1,), generator=order)  # the seed of the changes comes from the same source
     optimizer = torch.optim.AdamW(expected.parameters(), lr=0.05, weight_decay=0.1)
@@ -64,7 +59,7 @@ def test_the_seed_decides_order_and_dropout_whatever_was_drawn_before() -> None:
         network = copy.deepcopy(start)
         torch.manual_seed(before)
         state = torch.get_rng_state()
-        fit_plain(network, pixels, labels, Settings(), seed=seed)
+        fit_plain(network, pixels, labels, SETTINGS, seed=seed)
         assert torch.equal(torch.get_rng_state(), state)
         found.append(weights(network))
     assert same(found[0], found[1]) and not same(found[0], found[2])
@@ -79,7 +74,7 @@ def test_images_change_before_the_network_sees_them() -> None:
     def shifted(batch: Tensor, draws: torch.Generator) -> Tensor:
         return batch + 1 + torch.rand(len(batch), 1, 1, 1, generator=draws)
 
-    fit_plain(network, pixels, labels, Settings(), seed=1, transform=shifted)
+    fit_plain(network, pixels, labels, SETTINGS, seed=1, transform=shifted)
     assert len(seen) == 4 and all((batch >= 1).all() for batch in seen)
     offsets = torch.cat([batch[:, 0, 0, 0] for batch in seen])
     assert offsets.unique().numel() == 16
@@ -99,4 +94,4 @@ def test_batches_are_full_unless_there_is_one_only(count: int, size: int, length
 def test_divergence_is_named() -> None:
     pixels, labels = images()
     with pytest.raises(FloatingPointError, match=r"epoch 1: the loss is nan: .*learning rate, now 0\.05"):
-        fit_plain(net(), pixels * math.nan, labels, Settings(), seed=1)
+        fit_plain(net(), pixels * math.nan, labels, SETTINGS, seed=1)
