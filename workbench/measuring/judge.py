@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
-from workbench.measuring.faithfulness import Faithfulness, faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import Measured, faithfulness_curves, named_fill
 from workbench.training.erasing import erase
 from workbench.training.inference import accuracy
 from workbench.training.networks import fresh_network
@@ -75,7 +75,7 @@ def train_judge(
     return TrainedJudge(network, *accuracies)
 
 
-def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Faithfulness:
+def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Measured:
     """Curves of the judge's accuracy while the most salient pixels of another network's maps are removed or shown.
 
     Formula:

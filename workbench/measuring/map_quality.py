@@ -1,7 +1,7 @@
 """Quality of saliency maps, whichever attribution method made them: all metrics of one set of maps together."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from smoot.metrics import gini_sparseness
 from workbench.config.run import RunConfig
 from workbench.measuring.attribution import attribution_map
-from workbench.measuring.faithfulness import faithfulness_curves
+from workbench.measuring.faithfulness import Measured, faithfulness_curves
 from workbench.measuring.judge import judge_curves
 from workbench.measuring.localisation import region_scores
 from workbench.measuring.robustness import noisy
@@ -52,15 +52,7 @@ class Subject:
         return torch.Generator(self.images.device).manual_seed(self.config.seed_for(purpose))
 
 
-@dataclass(frozen=True)
-class MapQuality:
-    """Metrics by their names in a run record, and for each fill the curves of network and judge."""
-
-    metrics: Mapping[str, float]
-    curves: Mapping[str, Mapping[str, list[float]]]
-
-
-def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> MapQuality:
+def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> Measured:
     """Faithfulness to the network and to its judge, localisation, sparseness and stability of maps.
 
     Args:
@@ -69,20 +61,20 @@ def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> MapQual
         attribution: the method that made them, see :func:`maps_of`; it is called again on noisy images.
 
     Returns:
-        :class:`MapQuality`; NaN where nothing could be measured.
+        Metrics, NaN where nothing could be measured; and for each fill the curves of network and judge.
     """
     config = subject.config
     own = faithfulness_curves(subject.network, subject.images, subject.labels, saliency, config)
     judged = judge_curves(subject.judge, subject.images, subject.labels, saliency, config)
     disturbed = noisy(subject.images, config.evaluation.stability_std, subject.draws("stability"))
     metrics = {
-        **own.areas,
-        **judged.areas,
+        **own.metrics,
+        **judged.metrics,
         **_judge_gap_right(subject, saliency),
         **place_and_shape(subject, saliency),
         "stability": map_stability(saliency, maps_of(attribution, subject, disturbed)),
     }
-    return MapQuality(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
+    return Measured(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
 
 
 def _judge_gap_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
@@ -96,7 +88,7 @@ def _judge_gap_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
         return {f"judge_gap_right_{fill}": math.nan for fill in fills}
     correct = subject.only(right)
     judged = judge_curves(subject.judge, correct.images, correct.labels, saliency[right], subject.config)
-    return {f"judge_gap_right_{fill}": judged.areas[f"judge_gap_{fill}"] for fill in fills}
+    return {f"judge_gap_right_{fill}": judged.metrics[f"judge_gap_{fill}"] for fill in fills}
 
 
 def place_and_shape(subject: Subject, saliency: Tensor) -> dict[str, float]:

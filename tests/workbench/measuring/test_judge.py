@@ -100,8 +100,8 @@ def test_its_curves_are_faithfulness_under_other_names() -> None:
     saliency = torch.rand(50, 8, 8)
     found = judge_curves(whole().network, images, labels, saliency, run())
     expected = faithfulness_curves(whole().network, images, labels, saliency, run())
-    assert found.areas == {f"judge_{name}": value for name, value in expected.areas.items()}
-    assert set(found.areas) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
+    assert found.metrics == {f"judge_{name}": value for name, value in expected.metrics.items()}
+    assert set(found.metrics) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
     for fill in ("mean", "black"):
         assert set(found.curves[fill]) == {"judge_deletion", "judge_insertion", "judge_random"}
         assert found.curves[fill]["judge_insertion"] == expected.curves[fill]["insertion"]
@@ -112,7 +112,7 @@ def test_it_prefers_maps_of_the_digits_to_random_maps_and_those_to_reversed_ones
     saliency = saliency_map(input_gradient(long_trained(0.0), images, labels))
     random = torch.rand(200, 8, 8, generator=torch.Generator().manual_seed(2))
     gaps = [
-        judge_curves(whole().network, images, labels, maps, run()).areas["judge_gap_mean"]
+        judge_curves(whole().network, images, labels, maps, run()).metrics["judge_gap_mean"]
         for maps in (saliency, random, saliency.max() - saliency)
     ]
     assert gaps[0] > 0.1 > abs(gaps[1]) and gaps[2] < -0.1

@@ -56,9 +56,9 @@ def test_it_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         judged = judge_curves(asked.judge, asked.images, asked.labels, maps(), asked.config)
         placed = region_scores(maps(), asked.regions, 1)
         shape = {"gini": pytest.approx(float(gini_sparseness(maps()).mean())), "stability": pytest.approx(1.0)}
-        expected = {**own.areas, **judged.areas, **right_alone(asked), **placed, **shape}
+        expected = {**own.metrics, **judged.metrics, **right_alone(asked), **placed, **shape}
         assert dict(found.metrics) == expected and list(found.metrics) == list(expected)
-        assert own.areas["gap_mean"] != judged.areas["judge_gap_mean"] != expected["judge_gap_right_mean"]
+        assert own.metrics["gap_mean"] != judged.metrics["judge_gap_mean"] != expected["judge_gap_right_mean"]
         for fill in ("mean", "black"):
             assert found.curves[fill] == {**own.curves[fill], **judged.curves[fill]}
             assert len(found.curves[fill]) == 6
@@ -71,7 +71,7 @@ def right_alone(asked: Subject) -> dict[str, float]:
     right = asked.predictions == asked.labels
     assert 0 < int(right.sum()) < COUNT
     judged = judge_curves(asked.judge, asked.images[right], asked.labels[right], maps()[right], asked.config)
-    return {f"judge_gap_right_{fill}": judged.areas[f"judge_gap_{fill}"] for fill in ("mean", "black")}
+    return {f"judge_gap_right_{fill}": judged.metrics[f"judge_gap_{fill}"] for fill in ("mean", "black")}
 
 
 def test_without_a_correct_image_the_gap_over_correct_images_is_undefined() -> None:
