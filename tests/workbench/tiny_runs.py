@@ -78,12 +78,7 @@ def digits() -> data.ImageData:
 
 def split(config: RunConfig) -> data.Split:
     """What a run trains and validates on."""
-    return data.split(
-        digits(),
-        train_images=config.dataset.train_images,
-        validation_images=config.dataset.validation_images,
-        seed=config.seed_for("subset"),
-    )
+    return data.split(digits(), **config.split_arguments())
 
 
 def silent(step: int, **numbers: float) -> None:
@@ -129,7 +124,7 @@ class Spy:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.plans: list[Any] = []
         self.images: list[Tensor] = []
-        self.labels: list[Tensor] = []
+        self.seeds: list[int] = []
         self.losses: list[Any] = []
         self.real = training.guided_backward
         patch.setattr(training, "guided_backward", self)
@@ -137,7 +132,7 @@ class Spy:
     def __call__(self, network: nn.Module, images: Tensor, labels: Tensor, plan: Any, *rest: Any, **named: Any) -> Any:
         self.plans.append(plan)
         self.images.append(images.clone())
-        self.labels.append(labels.clone())
+        self.seeds.append(named["generator"].initial_seed())
         self.losses.append(self.real(network, images, labels, plan, *rest, **named))
         return self.losses[-1]
 

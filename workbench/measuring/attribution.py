@@ -1,7 +1,7 @@
 """Attribution methods by name: the input gradient, three others to compare it with, and two controls.
 
-Every method returns non-negative maps ``(N, H, W)``: the mean over channels of the attribution's magnitude. What is
-attributed is the log-odds of the target class, as in :func:`smoot.saliency.target_score`.
+Every method attributes the log-odds of the target class (see :func:`smoot.saliency.target_score`) to the pixels of
+each channel, ``(N, C, H, W)``, or of one. A map is the mean over channels of the attribution's magnitude.
 """
 
 from collections.abc import Callable
@@ -48,33 +48,21 @@ def attribution_map(
     """
     check_choice("name", name, ATTRIBUTIONS)
     parts = zip(images.split(batch_size), targets.split(batch_size), strict=True)
-    return torch.cat([ATTRIBUTIONS[name](network, *part, generator) for part in parts])
+    return torch.cat([saliency_map(ATTRIBUTIONS[name](network, *part, generator)) for part in parts])
 
 
 def gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Magnitude of the input gradient (Simonyan et al. 2014)."""
-    return saliency_map(input_gradient(network, images, targets))
+    """The input gradient (Simonyan et al. 2014)."""
+    return input_gradient(network, images, targets)
 
 
 def input_x_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
     """Input times gradient (Shrikumar et al. 2017); zero wherever the image is black, whatever the network."""
-    from captum.attr import InputXGradient
-
-    with evaluation_mode(network):
-        variable = images.detach().clone().requires_grad_()
-        product = InputXGradient(_scored(network)).attribute(variable, additional_forward_args=(targets,))
-    return saliency_map(product.detach())
+    return images * input_gradient(network, images, targets)
 
 
 def smooth_gradient(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """SmoothGrad (Smilkov et al. 2017): magnitude of the mean gradient under noise of `SMOOTH_STD`."""
-    return saliency_map(noisy_gradient(network, images, targets, generator, noise_std=SMOOTH_STD))
-
-
-def noisy_gradient(
-    network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator, *, noise_std: float
-) -> Tensor:
-    """Mean input gradient ``(N, C, H, W)`` over `SMOOTH_SAMPLES` copies of each image under Gaussian noise."""
+    """SmoothGrad (Smilkov et al. 2017): mean gradient over `SMOOTH_SAMPLES` copies under noise of `SMOOTH_STD`."""
     from captum.attr import NoiseTunnel, Saliency
 
     with evaluation_mode(network), seeded(drawn_seed(generator), images.device):
@@ -83,7 +71,7 @@ def noisy_gradient(
             nt_type="smoothgrad",
             nt_samples=SMOOTH_SAMPLES,
             nt_samples_batch_size=1,
-            stdevs=float(noise_std),
+            stdevs=SMOOTH_STD,
             additional_forward_args=(targets,),
             abs=False,
         )
@@ -91,12 +79,7 @@ def noisy_gradient(
 
 
 def integrated_gradients(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Integrated gradients (Sundararajan et al. 2017) from a black image: their magnitude."""
-    return saliency_map(path_integral(network, images, targets))
-
-
-def path_integral(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Signed integrated gradients ``(N, C, H, W)`` from a black image; they sum to the change of the log-odds."""
+    """Integrated gradients (Sundararajan et al. 2017) from a black image; they sum to the change of the log-odds."""
     from captum.attr import IntegratedGradients
 
     with evaluation_mode(network):
@@ -112,7 +95,7 @@ def path_integral(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
 
 def random(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
     """Control: uniform noise, which depends on neither the network nor the image."""
-    return torch.rand(images[:, 0].shape, generator=generator, device=images.device)
+    return torch.rand(images[:, :1].shape, generator=generator, device=images.device)
 
 
 def edges(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,7 +104,7 @@ def edges(network: nn.Module, images: Tensor, targets: Tensor, generator: torch.
     down, across = torch.outer(slope, smooth), torch.outer(smooth, slope)
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1).unsqueeze(1)
     slopes = F.conv2d(padded, torch.stack([down, across]).unsqueeze(1))
-    return slopes.square().sum(1).sqrt().view_as(images).mean(1)
+    return slopes.square().sum(1).sqrt().view_as(images)
 
 
 ATTRIBUTIONS: dict[str, Attribution] = {

@@ -5,7 +5,7 @@ images. Everything is measured in eval mode, and maps explain the predicted clas
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,12 @@ from workbench.measuring.map_quality import (
     attribution_metrics,
     attribution_samples,
     gets_all_attributions,
-    map_function,
     map_quality,
     place_and_shape,
 )
-from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from workbench.measuring.robustness import attacked, blurred, noisy
 from workbench.results.samples import Samples
-from workbench.training.inference import predict, share_correct
+from workbench.training.inference import accuracy, predict, share_correct
 from workbench.training.networks import load_network, pick_device
 
 GRADIENT_EDGES = np.linspace(-8.0, 3.0, 67)  # log10 of the gradient's magnitude per unit of pixel value
@@ -53,8 +52,8 @@ class Evaluation:
     metrics: Mapping[str, float]
     curves: Mapping[str, Any]
     samples: Samples
-    attributions: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    sanity: Mapping[str, Any] = field(default_factory=dict)
+    attributions: Mapping[str, Mapping[str, float]]
+    sanity: Mapping[str, Any]
 
 
 def evaluate_run(
@@ -97,9 +96,16 @@ def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, j
     subject = _subject(network, judge, images, config, device)
     gradient = _gradient(subject)
     saliency = saliency_map(gradient)
-    quality = map_quality(subject, saliency, map_function("gradient", subject))
+    quality = map_quality(subject, saliency, "gradient")
     metrics |= quality.metrics
-    metrics["grid_pointing"] = _grid_pointing(subject)
+    metrics["grid_pointing"] = grid_pointing(
+        network,
+        subject.images,
+        subject.labels,
+        count=config.evaluation.mosaics,
+        batch_size=config.evaluation.batch_size,
+        generator=subject.draws("mosaics"),
+    )
     metrics |= _control(subject)
     listed = gets_all_attributions(config)
     attributions, sanity = attribution_metrics(subject) if listed else ({}, {})
@@ -125,24 +131,26 @@ def _classification(network: nn.Module, pixels: Tensor, labels: Tensor, config: 
 def _robustness(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:
     """Accuracy on the first images under noise, blur and attack."""
     settings, size = config.evaluation.robustness, config.evaluation.batch_size
-    disturbed = pixels[: settings.images], labels[: settings.images]
-    attacked = pixels[: settings.pgd_images], labels[: settings.pgd_images]
     noise, start = (
         torch.Generator(pixels.device).manual_seed(config.seed_for(purpose)) for purpose in ("noise", "attack")
     )
-    return {
-        "accuracy_noise": noise_accuracy(
-            network, *disturbed, noise_std=settings.noise_std, batch_size=size, generator=noise
-        ),
-        "accuracy_blur": blur_accuracy(network, *disturbed, sigma=settings.blur_sigma, batch_size=size),
-        "accuracy_pgd": pgd_accuracy(
+    first, few = pixels[: settings.images], slice(settings.pgd_images)
+    disturbed = {
+        "noise": noisy(first, settings.noise_std, noise),
+        "blur": blurred(first, settings.blur_sigma),
+        "pgd": attacked(
             network,
-            *attacked,
+            pixels[few],
+            labels[few],
             epsilon=settings.pgd_epsilon,
             steps=settings.pgd_steps,
             batch_size=size,
             generator=start,
         ),
+    }
+    return {
+        f"accuracy_{name}": accuracy(network, images, labels[: len(images)], batch_size=size)
+        for name, images in disturbed.items()
     }
 
 
@@ -165,18 +173,6 @@ def _gradient(subject: Subject) -> Tensor:
     size = subject.config.evaluation.batch_size
     parts = zip(subject.images.split(size), subject.predictions.split(size), strict=True)
     return torch.cat([input_gradient(subject.network, *part) for part in parts])
-
-
-def _grid_pointing(subject: Subject) -> float:
-    settings = subject.config.evaluation
-    return grid_pointing(
-        subject.network,
-        subject.images,
-        subject.labels,
-        count=settings.mosaics,
-        batch_size=settings.batch_size,
-        generator=subject.draws("mosaics"),
-    )
 
 
 def _control(subject: Subject) -> dict[str, float]:

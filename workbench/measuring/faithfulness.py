@@ -14,21 +14,21 @@ KINDS = ("deletion", "insertion", "random")
 
 
 @dataclass(frozen=True)
-class Faithfulness:
-    """Curves and their areas.
+class Measured:
+    """What is measured of some maps, by the names of a run record.
 
     Attributes:
-        curves: for each fill its deletion, insertion and random curve: accuracy at each fraction of pixels.
-        areas: ``deletion_auc_F``, ``insertion_auc_F``, ``random_auc_F`` and ``gap_F`` for each fill F.
+        metrics: numbers, for example ``gap_F`` for each fill F.
+        curves: for each fill accuracy at each fraction of pixels: ``deletion``, ``insertion``, ``random``.
     """
 
+    metrics: Mapping[str, float]
     curves: Mapping[str, Mapping[str, list[float]]]
-    areas: Mapping[str, float]
 
 
 def faithfulness_curves(
-    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig
-) -> Faithfulness:
+    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig, *, prefix: str = ""
+) -> Measured:
     """Accuracy of a network while the most salient pixels are removed, shown, or removed at random.
 
     Args:
@@ -38,6 +38,11 @@ def faithfulness_curves(
         saliency: ``(N, H, W)``; maps of this network or of another one.
         config: steps, fills, batch size, and the seed of the random ranking and of random fills: the same for every
             fill, method and network.
+        prefix: of every name in the result.
+
+    Returns:
+        The curves, and as metrics ``deletion_auc_F``, ``insertion_auc_F``, ``random_auc_F`` and ``gap_F`` for each
+        fill F.
     """
     settings = config.evaluation
     curves: dict[str, dict[str, list[float]]] = {}
@@ -56,10 +61,10 @@ def faithfulness_curves(
             batch_size=settings.batch_size,
             generator=torch.Generator(images.device).manual_seed(config.seed_for("random ranking")),
         )
-        curves[name] = {kind: getattr(measured, kind).score.tolist() for kind in KINDS}
-        areas |= {f"{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
-        areas[f"gap_{name}"] = areas[f"insertion_auc_{name}"] - areas[f"deletion_auc_{name}"]
-    return Faithfulness(curves, areas)
+        curves[name] = {prefix + kind: getattr(measured, kind).score.tolist() for kind in KINDS}
+        areas |= {f"{prefix}{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
+        areas[f"{prefix}gap_{name}"] = float(measured.insertion.auc) - float(measured.deletion.auc)
+    return Measured(areas, curves)
 
 
 def curve_fractions(steps: int) -> tuple[float, ...]:

@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
-from workbench.measuring.faithfulness import Faithfulness, faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import Measured, faithfulness_curves, named_fill
 from workbench.training.erasing import erase
 from workbench.training.inference import accuracy
-from workbench.training.networks import create_backbone
+from workbench.training.networks import fresh_network
 from workbench.training.plain import Report, fit_plain
-from workbench.training.randomness import seeded
 
 TEST_BATCH = 500  # images of one forward when the judge's own accuracy is measured
 
@@ -61,10 +60,7 @@ def train_judge(
         FloatingPointError: if the training diverges.
     """
     part = split(images, train_images=config.train_images, validation_images=config.validation_images, seed=config.seed)
-    shape = part.train_images.shape[1:]
-    with seeded(config.seed, torch.device("cpu")):
-        network = create_backbone(backbone, dataset, image_shape=shape, num_classes=images.num_classes)
-    network = network.to(device)
+    network = fresh_network(backbone, dataset, images, seed=config.seed, device=device)
     named_fills = [named_fill(name, dataset) for name in fills]
 
     def erased(batch: Tensor, draws: torch.Generator) -> Tensor:
@@ -79,7 +75,7 @@ def train_judge(
     return TrainedJudge(network, *accuracies)
 
 
-def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Faithfulness:
+def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Measured:
     """Curves of the judge's accuracy while the most salient pixels of another network's maps are removed or shown.
 
     Formula:
@@ -102,22 +98,10 @@ def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Ten
         identifies the class, not whether it shows what the network used. On data with a shortcut a faithful map of a
         network that relies on it scores badly.
 
-    Args:
-        judge: see :func:`train_judge`; run in eval mode.
-        images: ``(N, C, H, W)`` in [0, 1].
-        labels: ``(N,)`` int64, the true classes.
-        saliency: ``(N, H, W)``, maps of the network that is explained.
-        config: steps, fills, batch size and seed, as for the network's own curves.
+    Arguments as for :func:`workbench.measuring.faithfulness.faithfulness_curves`.
 
     Returns:
         Curves ``judge_deletion``, ``judge_insertion``, ``judge_random`` for each fill, and the areas ``judge_gap_F``,
         ``judge_deletion_auc_F``, ``judge_insertion_auc_F``, ``judge_random_auc_F``.
     """
-    measured = faithfulness_curves(judge, images, labels, saliency, config)
-    return Faithfulness(
-        {
-            fill: {f"judge_{kind}": scores for kind, scores in curves.items()}
-            for fill, curves in measured.curves.items()
-        },
-        {f"judge_{name}": area for name, area in measured.areas.items()},
-    )
+    return faithfulness_curves(judge, images, labels, saliency, config, prefix="judge_")

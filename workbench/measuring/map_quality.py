@@ -1,6 +1,7 @@
 """Quality of saliency maps, whichever attribution method made them: all metrics of one set of maps together."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 from smoot.metrics import gini_sparseness
 from workbench.config.run import RunConfig
 from workbench.measuring.attribution import attribution_map
-from workbench.measuring.faithfulness import faithfulness_curves
+from workbench.measuring.faithfulness import Measured, faithfulness_curves
 from workbench.measuring.judge import judge_curves
 from workbench.measuring.localisation import region_scores
-from workbench.measuring.stability import MapFunction, cascading_randomisation, map_stability
+from workbench.measuring.robustness import noisy
+from workbench.measuring.stability import cascading_randomisation, map_stability
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,57 +42,39 @@ class Subject:
     regions: Tensor
     config: RunConfig
 
-    def first(self, count: int) -> "Subject":
-        """The same network and judge on the first images only."""
-        return self._restricted(slice(count))
-
-    def correct(self) -> "Subject":
-        """The same network and judge on the images that the network classifies correctly."""
-        return self._restricted(self.predictions == self.labels)
+    def only(self, rows: slice | list[int] | Tensor) -> "Subject":
+        """The same network and judge on some of the images."""
+        per_image = ("images", "labels", "predictions", "regions")
+        return replace(self, **{name: getattr(self, name)[rows] for name in per_image})
 
     def draws(self, purpose: str) -> torch.Generator:
         """A generator of the run's seed for a purpose, on the images' device."""
         return torch.Generator(self.images.device).manual_seed(self.config.seed_for(purpose))
 
-    def _restricted(self, rows: slice | Tensor) -> "Subject":
-        per_image = ("images", "labels", "predictions", "regions")
-        return replace(self, **{name: getattr(self, name)[rows] for name in per_image})
 
-
-@dataclass(frozen=True)
-class MapQuality:
-    """Metrics by their names in a run record, and for each fill the curves of network and judge."""
-
-    metrics: Mapping[str, float]
-    curves: Mapping[str, Mapping[str, list[float]]]
-
-
-def map_quality(subject: Subject, saliency: Tensor, maps_of: MapFunction) -> MapQuality:
+def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> Measured:
     """Faithfulness to the network and to its judge, localisation, sparseness and stability of maps.
 
     Args:
         subject: what is explained.
         saliency: ``(N, H, W)``, non-negative, the maps of ``subject.images``.
-        maps_of: the function that made them; called again on noisy images.
+        attribution: the method that made them, see :func:`maps_of`; it is called again on noisy images.
 
     Returns:
-        :class:`MapQuality`; NaN where nothing could be measured.
+        Metrics, NaN where nothing could be measured; and for each fill the curves of network and judge.
     """
     config = subject.config
     own = faithfulness_curves(subject.network, subject.images, subject.labels, saliency, config)
     judged = judge_curves(subject.judge, subject.images, subject.labels, saliency, config)
-    stability = map_stability(
-        subject.network,
-        subject.images,
-        subject.predictions,
-        saliency,
-        maps_of=maps_of,
-        noise_std=config.evaluation.stability_std,
-        generator=subject.draws("stability"),
-    )
-    placed = place_and_shape(subject, saliency)
-    metrics = {**own.areas, **judged.areas, **_judge_gap_right(subject, saliency), **placed, "stability": stability}
-    return MapQuality(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
+    disturbed = noisy(subject.images, config.evaluation.stability_std, subject.draws("stability"))
+    metrics = {
+        **own.metrics,
+        **judged.metrics,
+        **_judge_gap_right(subject, saliency),
+        **place_and_shape(subject, saliency),
+        "stability": map_stability(saliency, maps_of(attribution, subject, disturbed)),
+    }
+    return Measured(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
 
 
 def _judge_gap_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
@@ -99,12 +83,12 @@ def _judge_gap_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
     Maps explain the predicted class, but the judge is asked for the true one. On misclassified images a faithful map
     shows evidence for another class, so the gap over all images also rewards accuracy. NaN without a correct image.
     """
-    correct = subject.correct()
-    if not len(correct.images):
-        return {f"judge_gap_right_{fill}": float("nan") for fill in subject.config.evaluation.fills}
-    maps = saliency[subject.predictions == subject.labels]
-    judged = judge_curves(subject.judge, correct.images, correct.labels, maps, subject.config)
-    return {f"judge_gap_right_{fill}": judged.areas[f"judge_gap_{fill}"] for fill in subject.config.evaluation.fills}
+    fills, right = subject.config.evaluation.fills, subject.predictions == subject.labels
+    if not right.any():
+        return {f"judge_gap_right_{fill}": math.nan for fill in fills}
+    correct = subject.only(right)
+    judged = judge_curves(subject.judge, correct.images, correct.labels, saliency[right], subject.config)
+    return {f"judge_gap_right_{fill}": judged.metrics[f"judge_gap_{fill}"] for fill in fills}
 
 
 def place_and_shape(subject: Subject, saliency: Tensor) -> dict[str, float]:
@@ -113,14 +97,16 @@ def place_and_shape(subject: Subject, saliency: Tensor) -> dict[str, float]:
     return placed | {"gini": float(gini_sparseness(saliency).nanmean())}
 
 
-def map_function(name: str, subject: Subject) -> MapFunction:
-    """The map function of an attribution method; each call starts from the same seed."""
-
-    def maps_of(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        size, draws = subject.config.evaluation.batch_size, subject.draws("attributions")
-        return attribution_map(name, network, images, targets, batch_size=size, generator=draws)
-
-    return maps_of
+def maps_of(name: str, subject: Subject, images: Tensor | None = None) -> Tensor:
+    """Maps ``(N, H, W)`` of the subject's images, or of ``images`` in their place; each call draws from one seed."""
+    return attribution_map(
+        name,
+        subject.network,
+        subject.images if images is None else images,
+        subject.predictions,
+        batch_size=subject.config.evaluation.batch_size,
+        generator=subject.draws("attributions"),
+    )
 
 
 def gets_all_attributions(config: RunConfig) -> bool:
@@ -141,8 +127,8 @@ def attribution_metrics(subject: Subject) -> tuple[dict[str, dict[str, float]], 
         ValueError: for an unknown attribution method.
     """
     settings = subject.config.evaluation.attributions
-    subject = subject.first(settings.images)
-    cascade = cascading_randomisation(
+    subject = subject.only(slice(settings.images))
+    layers, cascade = cascading_randomisation(
         subject.network,
         subject.images,
         subject.predictions,
@@ -152,19 +138,18 @@ def attribution_metrics(subject: Subject) -> tuple[dict[str, dict[str, float]], 
     )
     metrics = {}
     for name in settings.names:
-        maps_of = map_function(name, subject)
-        quality = map_quality(subject, maps_of(subject.network, subject.images, subject.predictions), maps_of)
+        quality = map_quality(subject, maps_of(name, subject), name)
         metrics[name] = {key: value for key, value in quality.metrics.items() if _depends_on_maps(key)}
-        metrics[name] |= {"sanity_spearman": cascade.spearman[name][-1], "sanity_ssim": cascade.ssim[name][-1]}
-    return metrics, cascade.as_record()
+        metrics[name] |= {f"sanity_{kind}": similarities[-1] for kind, similarities in cascade[name].items()}
+    return metrics, {"layers": layers, **cascade}
 
 
 def attribution_samples(subject: Subject, names: Sequence[str], rows: list[int]) -> npt.NDArray[np.float32]:
     """Maps ``(A, K, H, W)`` of A attribution methods for K of the images; A may be 0."""
-    images, predictions = subject.images[rows], subject.predictions[rows]
-    maps = images.new_zeros(len(names), *images[:, 0].shape)
+    shown = subject.only(rows)
+    maps = shown.images.new_zeros(len(names), *shown.images[:, 0].shape)
     for place, name in zip(maps, names, strict=True):
-        place.copy_(map_function(name, subject)(subject.network, images, predictions))
+        place.copy_(maps_of(name, shown))
     return maps.float().cpu().numpy()
 
 

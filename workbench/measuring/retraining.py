@@ -1,74 +1,20 @@
 """DiffROAR: can a fresh network learn more from the most salient pixels than from the least salient ones?"""
 
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from itertools import product
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from smoot.checks import check_between
 from smoot.masking import lowest_saliency_mask
-from smoot.saliency import input_gradient, saliency_map
 from workbench.config.run import ModelConfig, RetrainingConfig, RunConfig
 from workbench.data.sets import ImageData, split
+from workbench.measuring.attribution import attribution_map
 from workbench.training.inference import accuracy, predict
-from workbench.training.networks import create_backbone, load_network, pick_device
+from workbench.training.networks import fresh_network
 from workbench.training.plain import Report, fit_plain
-from workbench.training.randomness import seeded
-
-
-@dataclass(frozen=True)
-class DiffRoar:
-    """Test accuracies of the networks trained on kept pixels, in [0, 1], one per level.
-
-    Attributes:
-        levels: fractions of pixels that were kept.
-        top: accuracy on the most salient pixels.
-        bottom: accuracy on the least salient pixels.
-    """
-
-    levels: tuple[float, ...]
-    top: tuple[float, ...]
-    bottom: tuple[float, ...]
-
-    @property
-    def diffroar(self) -> tuple[float, ...]:
-        """Top minus bottom, in [-1, 1]."""
-        return tuple(top - bottom for top, bottom in zip(self.top, self.bottom, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Images ``(N, C, H, W)``, labels ``(N,)``, and maps ``(N, H, W)`` of the explained network's predictions."""
-
-    images: Tensor
-    labels: Tensor
-    saliency: Tensor
-
-
-def retrain_run(
-    config: RunConfig,
-    images: ImageData,
-    weights: Path,
-    retraining: RetrainingConfig,
-    backbone: ModelConfig,
-    report: Report | None = None,
-) -> DiffRoar:
-    """Load a trained network and measure its maps by :func:`diffroar`.
-
-    Args:
-        config: the run.
-        images: the whole data set.
-        weights: of the run's network.
-        retraining, backbone, report: as for :func:`diffroar`.
-
-    Raises:
-        FileNotFoundError: if the weights are missing.
-        RuntimeError: if they do not fit the run's network.
-        ValueError, FloatingPointError: as :func:`diffroar`.
-    """
-    network = load_network(config.backbone, config.dataset, images, weights, pick_device(config.training.device))
-    return diffroar(network, images, config, retraining, backbone, report=report)
 
 
 def diffroar(
@@ -79,7 +25,7 @@ def diffroar(
     backbone: ModelConfig,
     *,
     report: Report | None = None,
-) -> DiffRoar:
+) -> pd.DataFrame:
     """Train fresh networks on the most salient pixels alone, and on the least salient ones alone.
 
     Formula:
@@ -112,8 +58,9 @@ def diffroar(
         report: called as ``report(number of networks trained so far)``.
 
     Returns:
-        :class:`DiffRoar`. Initialisation and order depend on the seed alone: they are the same for top and bottom,
-        every level and every method.
+        One row per level: ``level``; ``top`` and ``bottom``, the test accuracies in [0, 1]; ``diffroar``, their
+        difference. Initialisation and order depend on the seed alone: they are the same for top and bottom, every
+        level and every method.
 
     Raises:
         ValueError: for more images than there are, or a backbone that does not fit.
@@ -128,19 +75,20 @@ def diffroar(
     )
     first = slice(retraining.test_images)
     size = config.evaluation.batch_size
-    training = _explained(network, part.train_images.to(device), part.train_labels.to(device), size)
-    testing = _explained(network, images.test_images[first].to(device), images.test_labels[first].to(device), size)
-    top: list[float] = []
-    bottom: list[float] = []
-    for level in retraining.levels:
-        for most, accuracies in ((True, top), (False, bottom)):
-            train_part, test_part = (_kept(part, level, config, most=most) for part in (training, testing))
-            fresh = _fresh_network(config, backbone, images, device)
-            fit_plain(fresh, *train_part, retraining, seed=config.seed_for("retraining"))
-            accuracies.append(accuracy(fresh, *test_part, batch_size=size))
-            if report:
-                report(len(top) + len(bottom))
-    return DiffRoar(retraining.levels, tuple(top), tuple(bottom))
+    training, testing = part.train_images.to(device), images.test_images[first].to(device)
+    labels, test_labels = part.train_labels.to(device), images.test_labels[first].to(device)
+    maps, test_maps = (_maps(network, pixels, size) for pixels in (training, testing))
+    accuracies: dict[str, list[float]] = {"top": [], "bottom": []}
+    for done, (level, end) in enumerate(product(retraining.levels, accuracies), start=1):
+        keep = partial(kept_pixels, level=level, most=end == "top", mean=config.dataset.mean)
+        seed = config.seed_for("retraining initialisation")
+        fresh = fresh_network(backbone, config.dataset, images, seed=seed, device=device)
+        fit_plain(fresh, keep(training, maps), labels, retraining, seed=config.seed_for("retraining"))
+        accuracies[end].append(accuracy(fresh, keep(testing, test_maps), test_labels, batch_size=size))
+        if report:
+            report(done)
+    found = pd.DataFrame({"level": retraining.levels, **accuracies})
+    return found.assign(diffroar=found["top"] - found["bottom"])
 
 
 def kept_pixels(images: Tensor, saliency: Tensor, level: float, *, most: bool, mean: tuple[float, ...]) -> Tensor:
@@ -164,21 +112,8 @@ def kept_pixels(images: Tensor, saliency: Tensor, level: float, *, most: bool, m
     return torch.where(kept.unsqueeze(1), images, images.new_tensor(mean).view(1, -1, 1, 1))
 
 
-def _explained(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> _Part:
-    """Maps of the predicted class, so that the true label cannot leak into what is kept."""
+def _maps(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """Maps ``(N, H, W)`` of the predicted class, so that the true label cannot leak into what is kept."""
     predictions = predict(network, images, batch_size=batch_size).argmax(1)
-    parts = zip(images.split(batch_size), predictions.split(batch_size), strict=True)
-    return _Part(images, labels, torch.cat([saliency_map(input_gradient(network, *part)) for part in parts]))
-
-
-def _kept(part: _Part, level: float, config: RunConfig, *, most: bool) -> tuple[Tensor, Tensor]:
-    images = kept_pixels(part.images, part.saliency, level, most=most, mean=config.dataset.mean)
-    return images, part.labels
-
-
-def _fresh_network(config: RunConfig, backbone: ModelConfig, images: ImageData, device: torch.device) -> nn.Module:
-    """An untrained network, always the same for one seed."""
-    shape = images.test_images.shape[1:]
-    with seeded(config.seed_for("retraining initialisation"), torch.device("cpu")):
-        network = create_backbone(backbone, config.dataset, image_shape=shape, num_classes=images.num_classes)
-    return network.to(device)
+    unused = torch.Generator(images.device)  # the gradient draws nothing
+    return attribution_map("gradient", network, images, predictions, batch_size=batch_size, generator=unused)

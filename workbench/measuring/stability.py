@@ -2,39 +2,25 @@
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from smoot.checks import check_between
 from smoot.metrics import rank_correlation
 from workbench.measuring.attribution import attribution_map
 from workbench.training.randomness import drawn_seed, seeded
 
-MapFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
-MOST_STEPS = 12
+MOST_STEPS = 12  # a network with more layers than this has neighbouring ones randomised together
 SSIM_WINDOW = 7  # side of the uniform window of the structural similarity, in pixels; smaller for smaller maps
 
 
-def map_stability(
-    network: nn.Module,
-    images: Tensor,
-    targets: Tensor,
-    saliency: Tensor,
-    *,
-    maps_of: MapFunction,
-    noise_std: float,
-    generator: torch.Generator,
-) -> float:
+def map_stability(saliency: Tensor, under_noise: Tensor) -> float:
     """How alike a map and the map of the same image under small noise are.
 
     Formula:
-        ``mean over images of rho(m(x, y), m(x + s e, y))``, e one standard normal draw an image, rho Spearman's
+        ``mean over images of rho(m(x, y), m(x + s e, y))``, e one standard normal draw per image, rho Spearman's
         rank correlation over pixels, y the same class in both.
 
     Range:
@@ -51,45 +37,14 @@ def map_stability(
         from the same seed is perfectly so. Ranks among pixels that matter nothing count as much as the others.
 
     Args:
-        network: explained.
-        images: ``(N, C, H, W)`` in [0, 1].
-        targets: ``(N,)`` int64, the class that is explained, with and without noise.
-        saliency: ``(N, H, W)``, the maps of ``images`` themselves.
-        maps_of: called as ``maps_of(network, images, targets)`` with all images at once; returns ``(N, H, W)``.
-        noise_std: s, in units of a pixel's range [0, 1].
-        generator: source of the noise, on the images' device.
+        saliency: ``(N, H, W)``, the maps m(x, y).
+        under_noise: ``(N, H, W)``, the maps of the same class on the images of
+            :func:`workbench.measuring.robustness.noisy`.
 
     Returns:
         The mean rank correlation; images whose map is constant are left out.
-
-    Raises:
-        ValueError: for a negative ``noise_std``.
     """
-    check_between("noise_std", noise_std, 0.0, math.inf)
-    noisy = images + noise_std * torch.randn(images.shape, generator=generator, device=images.device)
-    return float(rank_correlation(saliency, maps_of(network, noisy, targets)).nanmean())
-
-
-@dataclass(frozen=True)
-class CascadeResult:
-    """How similar the maps of the trained and of the randomised network are.
-
-    Attributes:
-        layers: L names, the layer next to the output first; each step randomises it and keeps all before it randomised.
-        spearman: L mean rank correlations for each attribution method, in [-1, 1]; NaN if no map varies.
-        ssim: L mean structural similarities for each attribution method, in [-1, 1].
-    """
-
-    layers: tuple[str, ...]
-    spearman: Mapping[str, tuple[float, ...]]
-    ssim: Mapping[str, tuple[float, ...]]
-
-    def as_record(self) -> dict[str, Any]:
-        """``{"layers": [L], NAME: {"spearman": [L], "ssim": [L]}, ...}``, as in a run record."""
-        similarities = {
-            name: {"spearman": list(self.spearman[name]), "ssim": list(self.ssim[name])} for name in self.spearman
-        }
-        return {"layers": list(self.layers), **similarities}
+    return float(rank_correlation(saliency, under_noise).nanmean())
 
 
 def cascading_randomisation(
@@ -100,8 +55,7 @@ def cascading_randomisation(
     *,
     batch_size: int,
     generator: torch.Generator,
-    most_steps: int = MOST_STEPS,
-) -> CascadeResult:
+) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
     """Cascading randomisation of a network's layers, from the output to the input.
 
     Formula:
@@ -131,38 +85,33 @@ def cascading_randomisation(
         names: keys of :data:`workbench.measuring.attribution.ATTRIBUTIONS`.
         batch_size: images at a time.
         generator: source of the fresh weights and of the maps' own draws.
-        most_steps: a network with more layers than this has neighbouring ones randomised together.
 
     Returns:
-        :class:`CascadeResult`.
+        Names of L layers, the one next to the output first; and for each attribution method ``spearman``, L mean
+        rank correlations (NaN if no map varies), and ``ssim``, L mean structural similarities.
 
     Raises:
         ValueError: for a network without parameters, or an unknown attribution method.
     """
     weights_seed, map_seed = drawn_seed(generator), drawn_seed(generator)
     broken = copy.deepcopy(network)
-    steps = _steps(broken, most_steps)
+    steps = _steps(broken)
 
     def maps(explained: nn.Module, name: str) -> Tensor:
         draws = torch.Generator(images.device).manual_seed(map_seed)
         return attribution_map(name, explained, images, targets, batch_size=batch_size, generator=draws)
 
     trained = {name: maps(network, name) for name in names}
-    spearman: dict[str, list[float]] = {name: [] for name in names}
-    ssim: dict[str, list[float]] = {name: [] for name in names}
+    similar: dict[str, dict[str, list[float]]] = {name: {"spearman": [], "ssim": []} for name in names}
     for index, step in enumerate(steps):
         with seeded((weights_seed + index) % 2**63, images.device):
             for module in step.values():
                 reinitialise(module)
         for name in names:
             changed = maps(broken, name)
-            spearman[name].append(float(rank_correlation(trained[name], changed).nanmean()))
-            ssim[name].append(float(structural_similarity(trained[name], changed).mean()))
-    return CascadeResult(
-        tuple(list(step)[-1] for step in steps),
-        {name: tuple(values) for name, values in spearman.items()},
-        {name: tuple(values) for name, values in ssim.items()},
-    )
+            similar[name]["spearman"].append(float(rank_correlation(trained[name], changed).nanmean()))
+            similar[name]["ssim"].append(float(structural_similarity(trained[name], changed).mean()))
+    return [list(step)[-1] for step in steps], similar
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
@@ -208,7 +157,7 @@ def reinitialise(module: nn.Module) -> None:
         parameter.data.copy_(shuffled.view_as(parameter))
 
 
-def _steps(network: nn.Module, most_steps: int) -> list[dict[str, nn.Module]]:
+def _steps(network: nn.Module) -> list[dict[str, nn.Module]]:
     """Modules that own parameters, last defined first: the first alone, the rest in groups of neighbours."""
     owners = [
         (name or "network", module)
@@ -217,7 +166,7 @@ def _steps(network: nn.Module, most_steps: int) -> list[dict[str, nn.Module]]:
     ][::-1]
     if not owners:
         raise ValueError("network has no parameters: expected at least one layer that can be randomised")
-    groups = min(most_steps, len(owners)) - 1
+    groups = min(MOST_STEPS, len(owners)) - 1
     cuts = [0, *(1 + round(step * (len(owners) - 1) / groups) for step in range(groups + 1))] if groups else [0, None]
     return [dict(owners[low:high]) for low, high in itertools.pairwise(cuts)]
 

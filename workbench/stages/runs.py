@@ -30,7 +30,7 @@ from workbench.config.profile import (
     load_runs,
 )
 from workbench.config.run import JudgeConfig, ModelConfig, RetrainingConfig, RunConfig
-from workbench.data.sets import ImageData, load_once
+from workbench.data.sets import ImageData, load_once, split
 from workbench.results import records, samples, tables
 from workbench.results.records import RunRecord
 from workbench.runner import ledger, pool
@@ -117,12 +117,13 @@ class Train(Job):
         return {name: value for name, value in self.config.as_dict().items() if name != "evaluation"}
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
-        from workbench.training.guided import train_run
+        from workbench.training.guided import fit
         from workbench.training.networks import save_weights
 
-        trained = train_run(self.config, images, folder / "checkpoint.pt", report)
-        save_weights(trained.weights, folder / WEIGHTS)
-        tables.EPOCH_TABLE.update(trained.history.assign(**_run(self.config)), folder)
+        part = split(images, **self.config.split_arguments())
+        state = fit(self.config, part, images.num_classes, folder / "checkpoint.pt", report)
+        save_weights(state.best, folder / WEIGHTS)
+        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**_run(self.config)), folder)
 
 
 @dataclass(frozen=True)
@@ -230,11 +231,14 @@ class Retrain(Job):
         return self.config.as_dict() | {"retraining": asked, "retrained_backbone": asdict(self.backbone)}
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
-        from workbench.measuring.retraining import retrain_run
+        from workbench.measuring.retraining import diffroar
+        from workbench.training.networks import load_network
 
-        found = retrain_run(self.config, images, self.weights, self.retraining, self.backbone, report)
-        levels = {"level": found.levels, "top": found.top, "bottom": found.bottom, "diffroar": found.diffroar}
-        tables.RETRAINING_TABLE.update(pd.DataFrame(levels).assign(**_run(self.config)), folder)
+        config = self.config
+        device = pick_device(config.training.device)
+        network = load_network(config.backbone, config.dataset, images, self.weights, device)
+        found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
+        tables.RETRAINING_TABLE.update(found.assign(**_run(config)), folder)
 
 
 def train(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPl
 from smoot.step import guided_backward
 from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig
-from workbench.data.sets import ImageData, Split, check_images, split
+from workbench.data.sets import Split, check_images
 from workbench.training.erasing import erase
 from workbench.training.inference import predict, share_correct
 from workbench.training.networks import create_backbone, pick_device
@@ -41,30 +40,16 @@ class BatchTooLarge(RuntimeError):
     """A step does not fit into memory; the message names the batch and what to change."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedRun:
-    """What training gives.
-
-    Attributes:
-        weights: state dict of the best epoch.
-        history: one row per epoch, see :func:`train_epoch`, and the validation accuracy and loss (nats).
-    """
-
-    weights: dict[str, Tensor]
-    history: pd.DataFrame
-
-
 @dataclass
 class TrainState:
     """What changes during training; a checkpoint holds all of it.
 
     Attributes:
-        network: the network in training.
-        optimizer: its optimiser.
+        network, optimizer: what is trained, and its optimiser.
         rate: the learning-rate schedule, stepped once per batch.
         schedule: decides what is masked.
-        history: one row per epoch.
-        best: weights of the epoch with the highest validation accuracy so far.
+        history: one row per epoch: see :func:`train_epoch`, and the validation accuracy and loss (nats).
+        best: weights of the epoch with the highest validation accuracy so far, the earliest of equals.
     """
 
     network: nn.Module
@@ -75,31 +60,12 @@ class TrainState:
     best: dict[str, Tensor]
 
 
-def train_run(config: RunConfig, images: ImageData, checkpoint: Path, report: Report) -> TrainedRun:
-    """Train one run on its own draw of a data set, from its last checkpoint if there is one.
-
-    Args:
-        config: the run.
-        images: the whole data set; training and validation images are drawn from its training part by seed.
-        checkpoint, report: as for :func:`fit`.
-
-    Returns:
-        :class:`TrainedRun`.
-
-    Raises:
-        ValueError, TrainingDiverged, BatchTooLarge: as :func:`fit`.
-    """
-    state = fit(config, split(images, **config.split_arguments()), images.num_classes, checkpoint, report)
-    return TrainedRun(state.best, pd.DataFrame(state.history).astype({"epoch": int}))
-
-
 def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
     """Train a run to its end; the test split is out of reach.
 
     Args:
         config: the run.
-        part: training and validation images; the best epoch is the one with the highest validation accuracy, the
-            earliest of equals.
+        part: training images, and the validation images that decide which epoch is the best.
         num_classes: number of classes.
         checkpoint: file that is replaced after every epoch; training goes on from it if it exists.
         report: called as ``report(epoch, loss=..., accuracy=..., masked=...)`` after every epoch: training loss in
@@ -214,7 +180,10 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
         plan = state.schedule.plan
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
-            loss = _optimise(state, _augmented(images[rows], config, draws), labels[rows], plan, config, draws)
+            batch = images[rows]
+            if probability := config.training.erase_probability:
+                batch = erase(batch, probability=probability, fills=[("uniform", 0.0)], generator=draws)
+            loss = _optimise(state, batch, labels[rows], plan, config, draws)
             steps.append(_step_numbers(loss))
             if images.device.type == "cpu":
                 _check_finite(steps[-1][:1], epoch, step)
@@ -224,18 +193,8 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
     numbers = torch.stack(steps).cpu().double()
     _check_finite(numbers[:, 0], epoch)  # once per epoch on an accelerator: a check per step would wait for it
-    change = first_order_change(
-        state.network, images[rows], labels[rows], plan, config.method.guidance, generator=draws
-    )
+    change = first_order_change(state.network, images[rows], labels[rows], plan, config.method.guidance, draws)
     return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(change)}
-
-
-def _augmented(images: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
-    """The images ``(B, C, H, W)``, with parts of some of them erased if the configuration asks for it."""
-    probability = config.training.erase_probability
-    if not probability:
-        return images
-    return erase(images, probability=probability, fills=[("uniform", 0.0)], generator=draws)
 
 
 def _optimise(
@@ -292,7 +251,7 @@ def _step_numbers(loss: GuidedLoss) -> Tensor:
 
 def _epoch_row(steps: Tensor, planned: list[tuple[float, float]], epoch: int) -> Row:
     """Means over the steps ``(S, numbers)``; the effects of masking are weighted by the share of masked images."""
-    row = {"epoch": float(epoch), "accuracy": float(steps[:, -1].mean())}
+    row: Row = {"epoch": epoch, "accuracy": float(steps[:, -1].mean())}
     row |= {name: float(steps[:, index].mean()) for index, name in enumerate(STEP_MEANS)}
     weight = steps[:, STEP_MEANS.index("masked_share")]
     for index, name in enumerate(MASKED_MEANS, start=len(STEP_MEANS)):

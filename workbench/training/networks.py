@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from workbench.config.files import replacing
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data.sets import ImageData
+from workbench.training.randomness import seeded
 
 SMALL_IMAGE = 40  # pixels; on larger images a 3x3 stem of stride 1 is refused as too expensive
 
@@ -77,12 +78,7 @@ def create_backbone(
 
 
 def _two_conv(
-    image_shape: Sequence[int],
-    num_classes: int,
-    widths: tuple[int, int],
-    hidden: int,
-    stride: int,
-    pool: int,
+    image_shape: Sequence[int], num_classes: int, *, widths: tuple[int, int], hidden: int, stride: int, pool: int
 ) -> nn.Module:
     """Two 3x3 convolutions, two linear layers, dropout 0.25 and 0.5 (Ismail et al. 2021, section 4.1)."""
     channels, *size = image_shape
@@ -151,6 +147,16 @@ def _small_stem(network: nn.Module, config: ModelConfig, image_shape: Sequence[i
     return network
 
 
+def fresh_network(
+    config: ModelConfig, dataset: DatasetConfig, images: ImageData, *, seed: int, device: torch.device
+) -> nn.Module:
+    """An untrained network for the images and classes of a data set, always the same for one seed."""
+    shape = images.test_images.shape[1:]
+    with seeded(seed, torch.device("cpu")):
+        network = create_backbone(config, dataset, image_shape=shape, num_classes=images.num_classes)
+    return network.to(device)
+
+
 def load_network(
     config: ModelConfig, dataset: DatasetConfig, images: ImageData, source: Path, device: torch.device
 ) -> nn.Module:
@@ -159,10 +165,9 @@ def load_network(
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_weights`.
     """
-    shape = images.test_images.shape[1:]
-    network = create_backbone(config, dataset, image_shape=shape, num_classes=images.num_classes)
+    network = fresh_network(config, dataset, images, seed=0, device=device)  # no weight of which stays
     load_weights(network, source)
-    return network.to(device)
+    return network
 
 
 def save_weights(state: dict[str, Tensor], target: Path) -> None:

@@ -2,29 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workbench.config.run import JudgeConfig, RetrainingConfig, TrainingConfig
 from workbench.training.randomness import drawn_seed, seeded
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 Report = Callable[..., None]
-
-
-class FitSettings(Protocol):
-    """What AdamW and its learning-rate schedule need to know."""
-
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
+FitSettings = TrainingConfig | JudgeConfig | RetrainingConfig  # epochs, batch size, learning rate, weight decay
 
 
 def fit_plain(
@@ -46,7 +34,6 @@ def fit_plain(
         network: left in eval mode.
         images: ``(N, C, H, W)`` on the network's device.
         labels: ``(N,)`` int64.
-        settings: epochs, batch size, learning rate, weight decay.
         seed: of all draws.
         transform: changes each batch before the network sees it, e.g. erases parts; called as
             ``transform(batch, generator)``.
@@ -70,7 +57,12 @@ def fit_plain(
                 optimizer.step()
                 rate.step()
                 losses.append(loss.detach())
-            mean = _finite_mean(losses, epoch, settings)
+            mean = float(torch.stack(losses).mean())
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"epoch {epoch}: the loss is {mean}: expected a finite number; "
+                    f"lower the learning rate, now {settings.learning_rate:g}"
+                )
             if report:
                 report(epoch, loss=mean)
     network.eval()
@@ -101,13 +93,3 @@ def shuffled_batches(num_images: int, batch_size: int, order: torch.Generator) -
     """Row indices of one epoch in random order; an incomplete last batch is dropped unless it is the only one."""
     batches = torch.randperm(num_images, generator=order).split(batch_size)
     return [rows for rows in batches if len(rows) == batch_size] or [batches[0]]
-
-
-def _finite_mean(losses: list[Tensor], epoch: int, settings: FitSettings) -> float:
-    mean = float(torch.stack(losses).mean())
-    if not math.isfinite(mean):
-        raise FloatingPointError(
-            f"epoch {epoch}: the loss is {mean}: expected a finite number; "
-            f"lower the learning rate, now {settings.learning_rate:g}"
-        )
-    return mean

@@ -13,9 +13,8 @@ def first_order_change(
     inputs: Tensor,
     targets: Tensor,
     plan: MaskPlan,
-    guidance: Guidance | None = None,
-    *,
-    generator: torch.Generator | None = None,
+    guidance: Guidance,
+    generator: torch.Generator,
 ) -> Tensor:
     """Change of log p of the label under masking, to first order around the clean images.
 
@@ -38,7 +37,6 @@ def first_order_change(
     Raises:
         TypeError, ValueError: as :func:`smoot.saliency.input_gradient`.
     """
-    guidance = Guidance() if guidance is None else guidance
     if plan.num_images(len(inputs)) == 0:
         return inputs.new_full((), torch.nan)
     gradient = input_gradient(model, inputs, targets, score=guidance.score) if needs_gradient(plan) else None

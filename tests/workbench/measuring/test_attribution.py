@@ -15,8 +15,8 @@ from workbench.measuring.attribution import (
     SMOOTH_SAMPLES,
     SMOOTH_STD,
     attribution_map,
-    noisy_gradient,
-    path_integral,
+    integrated_gradients,
+    smooth_gradient,
 )
 
 NAMES = tuple(ATTRIBUTIONS)
@@ -73,23 +73,14 @@ def test_the_batch_size_changes_nothing_but_rounding(name: str) -> None:
     assert torch.allclose(maps(name, net(), images, targets, size=4), maps(name, net(), images, targets), atol=1e-6)
 
 
-def test_gradient_against_captum() -> None:
+@pytest.mark.parametrize(
+    ("name", "reference"), [("gradient", captum.attr.Saliency), ("input_x_gradient", captum.attr.InputXGradient)]
+)
+def test_gradients_against_captum(name: str, reference: type) -> None:
     network, (images, targets) = net().eval(), batch()
-    saliency = captum.attr.Saliency(lambda pixels: log_odds(network, pixels, targets))
-    expected = saliency.attribute(images.clone().requires_grad_(), abs=True).mean(1)
-    assert torch.allclose(maps("gradient", network, images, targets), expected, atol=1e-7)
-
-
-def test_input_x_gradient_is_the_product() -> None:
-    network, (images, targets) = net(), batch()
-    expected = (images * input_gradient(network, images, targets)).abs().mean(1)
-    assert torch.allclose(maps("input_x_gradient", network, images, targets), expected, atol=1e-7)
-
-
-def test_without_noise_smooth_gradient_is_the_gradient() -> None:
-    network, (images, targets) = net(), batch()
-    found = noisy_gradient(network, images, targets, draws(), noise_std=0.0)
-    assert torch.allclose(found, input_gradient(network, images, targets), atol=1e-6)
+    method = reference(lambda pixels: log_odds(network, pixels, targets))
+    expected = method.attribute(images.clone().requires_grad_()).abs().mean(1)
+    assert torch.allclose(maps(name, network, images, targets), expected.detach(), atol=1e-7)
 
 
 def test_smooth_gradient_is_the_mean_over_noisy_copies() -> None:
@@ -100,7 +91,7 @@ def test_smooth_gradient_is_the_mean_over_noisy_copies() -> None:
             return torch.stack([pixels.flatten(1).square().sum(1) / 2, torch.zeros(len(pixels))], dim=1)
 
     images, targets = torch.rand(40, 1, 10, 10), torch.zeros(40, dtype=torch.int64)
-    mean = noisy_gradient(Quadratic(), images, targets, draws(), noise_std=SMOOTH_STD)
+    mean = smooth_gradient(Quadratic(), images, targets, draws())
     error = mean - images  # the log-odds of two classes whose second logit is 0 is the first logit
     assert float(error.std()) == pytest.approx(SMOOTH_STD / SMOOTH_SAMPLES**0.5, rel=0.05)
     assert abs(float(error.mean())) < 0.003
@@ -109,7 +100,7 @@ def test_smooth_gradient_is_the_mean_over_noisy_copies() -> None:
 
 def test_integrated_gradients_are_complete() -> None:
     network, (images, targets) = net().eval(), batch()
-    signed = path_integral(network, images, targets)
+    signed = integrated_gradients(network, images, targets, draws())
     change = log_odds(network, images, targets) - log_odds(network, torch.zeros_like(images), targets)
     assert torch.allclose(signed.flatten(1).sum(1), change, atol=1e-4) and change.abs().min() > 1e-3
     assert torch.allclose(maps("integrated_gradients", network, images, targets), signed.abs().mean(1), atol=1e-7)
@@ -120,7 +111,7 @@ def test_integrated_gradients_against_a_sum_by_hand() -> None:
     places = [(step + 0.5) / 400 for step in range(400)]
     mean = sum(input_gradient(network, place * images, targets) for place in places) / 400
     assert INTEGRATION_STEPS >= 20
-    assert torch.allclose(path_integral(network, images, targets), mean * images, atol=1e-4)
+    assert torch.allclose(integrated_gradients(network, images, targets, draws()), mean * images, atol=1e-4)
 
 
 def test_edges_against_scipy() -> None:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,9 @@ from workbench.config.run import RunConfig
 from workbench.data import sets as data
 from workbench.data.sets import ImageData
 from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network, evaluate_run
-from workbench.measuring.localisation import grid_pointing, region_scores
-from workbench.measuring.map_quality import Subject, attribution_metrics, map_function, map_quality
-from workbench.measuring.robustness import blur_accuracy, noise_accuracy, pgd_accuracy
+from workbench.measuring.localisation import grid_pointing
+from workbench.measuring.map_quality import Subject, attribution_metrics, map_quality, maps_of, place_and_shape
+from workbench.measuring.robustness import attacked, blurred, noisy
 from workbench.training.inference import accuracy
 from workbench.training.networks import save_weights
 
@@ -66,12 +65,8 @@ def with_numbers(**evaluation: Any) -> RunConfig:
     return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
 
 
-def generator(purpose: str, config: RunConfig = CONFIG) -> torch.Generator:
-    return torch.Generator().manual_seed(config.seed_for(purpose))
-
-
 def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) -> Subject:
-    """The digits as :func:`evaluate_network` should explain them."""
+    """The first digits as :func:`evaluate_network` should explain them."""
     images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
     predictions = torch.from_numpy(answers(network, images)).argmax(1)
     return Subject(network, judge, images, labels, predictions, images.mean(1) > 0.1, config)
@@ -141,21 +136,38 @@ def test_calibration_against_numpy(bins: int) -> None:
     assert metrics["ece"] == pytest.approx(error, rel=1e-4) and error > 0.01
 
 
-# -- robustness
+# -- what is put together
 
 
-def test_robustness_is_that_of_the_first_images_with_the_runs_draws(trained: nn.Module, measured: Evaluation) -> None:
-    images, labels = digits().test_images, digits().test_labels
-    first, attacked = (images[:80], labels[:80]), (images[:20], labels[:20])
-    noise, start = generator("noise"), generator("attack")
-    assert measured.metrics["accuracy_noise"] == noise_accuracy(
-        trained, *first, noise_std=0.3, batch_size=64, generator=noise
-    )
-    assert measured.metrics["accuracy_blur"] == blur_accuracy(trained, *first, sigma=1.0, batch_size=64)
-    assert measured.metrics["accuracy_pgd"] == pgd_accuracy(
-        trained, *attacked, epsilon=0.03, steps=2, batch_size=64, generator=start
-    )
-    assert measured.metrics["accuracy_noise"] < measured.metrics["accuracy"]
+def test_numbers_are_those_of_the_parts_on_the_first_images_with_the_runs_draws(
+    trained: nn.Module, judge: nn.Module, measured: Evaluation
+) -> None:
+    images, labels, asked = digits().test_images, digits().test_labels, subject(trained, judge)
+    quality = map_quality(asked, maps_of("gradient", asked), "gradient")
+    random = place_and_shape(asked, torch.rand(FIRST, 8, 8, generator=asked.draws("random map")))
+    attack = {"epsilon": 0.03, "steps": 2, "batch_size": 64, "generator": asked.draws("attack")}
+    disturbed = {
+        "noise": noisy(images[:80], 0.3, asked.draws("noise")),
+        "blur": blurred(images[:80], 1.0),
+        "pgd": attacked(trained, images[:20], labels[:20], **attack),
+    }
+    grids = {"count": 4, "batch_size": 64, "generator": asked.draws("mosaics")}
+    expected = {
+        **{name: measured.metrics[name] for name in ("accuracy", "nll", "ece")},
+        **{
+            f"accuracy_{name}": accuracy(trained, pixels, labels[: len(pixels)], batch_size=64)
+            for name, pixels in disturbed.items()
+        },
+        **quality.metrics,
+        "grid_pointing": grid_pointing(trained, images[:FIRST], labels[:FIRST], **grids),
+        **{f"random_{name}": value for name, value in random.items()},
+    }
+    assert measured.metrics == expected and list(measured.metrics) == list(expected)
+    assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **quality.curves}
+    assert expected["accuracy_noise"] < expected["accuracy"] and 0 < expected["grid_pointing"] < 1
+    share = float((images[:FIRST] > 0.1).double().mean())
+    assert expected["random_relevance_mass"] == pytest.approx(share, abs=0.05)
+    assert expected["random_gini"] == pytest.approx(1 / 3, abs=0.03)  # of uniform numbers
 
 
 # -- localisation and sparseness
@@ -197,48 +209,7 @@ def test_known_regions_take_the_place_of_the_foreground() -> None:
         assert metrics["relevance_mass"] == pytest.approx(expected)
 
 
-def test_the_control_is_a_random_map_measured_alike(measured: Evaluation) -> None:
-    images = digits().test_images[:FIRST]
-    random = torch.rand(FIRST, 8, 8, generator=generator("random map"))
-    expected = region_scores(random, images[:, 0] > 0.1, CONFIG.evaluation.pointing_tolerance)
-    for name, value in expected.items():
-        assert measured.metrics[f"random_{name}"] == value
-    share = float((images > 0.1).double().mean())
-    assert measured.metrics["random_relevance_mass"] == pytest.approx(share, abs=0.05)
-    assert measured.metrics["random_gini"] == pytest.approx(1 / 3, abs=0.03)  # of uniform numbers
-
-
-def test_grid_pointing_is_that_of_the_explained_images(trained: nn.Module, measured: Evaluation) -> None:
-    images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
-    expected = grid_pointing(trained, images, labels, count=4, batch_size=64, generator=generator("mosaics"))
-    assert measured.metrics["grid_pointing"] == expected
-    assert 0 < expected < 1
-    fixed = evaluated(fresh(run("plain", "two_conv_small")).network, digits()).metrics
-    assert math.isnan(fixed["grid_pointing"])
-
-
-# -- curves, judge, stability
-
-
-def test_maps_are_measured_as_a_whole(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
-    asked = subject(trained, judge)
-    maps_of = map_function("gradient", asked)
-    expected = map_quality(asked, maps_of(trained, asked.images, asked.predictions), maps_of)
-    assert {name: measured.metrics[name] for name in expected.metrics} == dict(expected.metrics)
-    assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **expected.curves}
-
-
-def test_the_judge_sees_the_networks_maps(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
-    shares = answers(judge, digits().test_images[:FIRST])
-    whole = (shares.argmax(axis=1) == digits().test_labels[:FIRST].numpy()).mean()
-    for fill in ("mean", "black"):
-        curves = measured.curves[fill]
-        assert curves["judge_deletion"][0] == curves["judge_insertion"][-1] == pytest.approx(whole)
-        assert curves["judge_deletion"] != curves["deletion"]
-    own = evaluated(trained, digits()).metrics
-    assert (
-        own["judge_gap_mean"] == own["gap_mean"] == measured.metrics["gap_mean"] != measured.metrics["judge_gap_mean"]
-    )
+# -- the seed
 
 
 def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
@@ -254,9 +225,9 @@ def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.
 # -- other attribution methods
 
 
-def listed(**settings: Any) -> RunConfig:
-    chosen = {"names": ("gradient", "random", "edges"), "images": 10, "networks": (CONFIG.network,)} | settings
-    return with_numbers(attributions=replace(CONFIG.evaluation.attributions, **chosen))
+def listed() -> RunConfig:
+    names, networks = ("gradient", "random", "edges"), (CONFIG.network,)
+    return with_numbers(attributions=replace(CONFIG.evaluation.attributions, names=names, networks=networks))
 
 
 def test_listed_runs_alone_get_all_attributions(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
@@ -277,21 +248,16 @@ def test_listed_runs_alone_get_all_attributions(trained: nn.Module, judge: nn.Mo
 # -- samples
 
 
-def test_samples_are_the_first_image_of_each_class(trained: nn.Module, measured: Evaluation) -> None:
-    labels = digits().test_labels.tolist()
-    first = [labels.index(label) for label in range(10)]
-    assert max(first) < FIRST
-    assert measured.samples.labels.tolist() == list(range(10))
-    assert np.array_equal(measured.samples.images, digits().test_images[first].numpy())
-    assert measured.samples.predictions.tolist() == answers(trained, digits().test_images[first]).argmax(1).tolist()
-    assert measured.samples.saliency.shape == (10, 8, 8) and measured.samples.saliency.dtype == np.float32
-
-
-def test_a_class_that_the_first_images_do_not_show_has_no_sample(trained: nn.Module) -> None:
-    samples = evaluated(trained, digits(), with_numbers(curve_images=7)).samples
-    shown = sorted(set(digits().test_labels[:7].tolist()))
-    assert 1 < len(shown) < 7  # some class twice, some not at all
-    assert samples.labels.tolist() == shown
+@pytest.mark.parametrize(("count", "classes"), [(FIRST, 10), (7, 2)])  # some classes have several images, some none
+def test_samples_are_the_first_image_of_each_class_shown(trained: nn.Module, count: int, classes: int) -> None:
+    samples = evaluated(trained, digits(), with_numbers(curve_images=count)).samples
+    labels = digits().test_labels[:count].tolist()
+    shown = sorted(set(labels))
+    first = digits().test_images[[labels.index(label) for label in shown]]
+    assert samples.labels.tolist() == shown and len(shown) == classes
+    assert np.array_equal(samples.images, first.numpy())
+    assert samples.predictions.tolist() == answers(trained, first).argmax(1).tolist()
+    assert samples.saliency.shape == (classes, 8, 8) and samples.saliency.dtype == np.float32
 
 
 def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluation) -> None:
@@ -313,18 +279,6 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
 
 
 # -- what is used, and what is left alone
-
-
-def test_all_but_classification_sees_the_first_images_only(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation
-) -> None:
-    assert FIRST < 80 == CONFIG.evaluation.robustness.images
-    first = replace(digits(), test_images=digits().test_images[:80], test_labels=digits().test_labels[:80])
-    alone = evaluate_network(trained, first, CONFIG, judge)
-    for name in set(measured.metrics) - {"accuracy", "nll", "ece"}:
-        assert alone.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-5), name
-    assert alone.metrics["nll"] != pytest.approx(measured.metrics["nll"], rel=1e-3)
-    assert alone.curves == measured.curves
 
 
 def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
@@ -362,9 +316,8 @@ def test_the_batch_size_changes_nothing_but_rounding(
     trained: nn.Module, judge: nn.Module, measured: Evaluation
 ) -> None:
     parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judge)
-    by_start = {"accuracy_pgd"}  # the attack's start is drawn batch by batch
-    for name in set(measured.metrics) - by_start:
-        assert parts.metrics[name] == pytest.approx(measured.metrics[name], rel=1e-3), name
+    expected = dict(measured.metrics) | {"accuracy_pgd": parts.metrics["accuracy_pgd"]}  # its start is drawn by batch
+    assert parts.metrics == pytest.approx(expected, rel=1e-3)
     for fill in ("mean", "black"):
         for kind, scores in measured.curves[fill].items():
             assert parts.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
@@ -378,13 +331,12 @@ def frozen_layer(network: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ["two_conv_small", "resnet10_narrow"])
-@pytest.mark.parametrize("configured", [lambda: CONFIG, listed])
-def test_networks_are_left_as_they_were(name: str, configured: Callable[[], RunConfig]) -> None:
+def test_networks_are_left_as_they_were(name: str) -> None:
     networks = [frozen_layer(fresh(run("plain", kind)).network) for kind in (name, "two_conv_small")]
     before = [weights(network) for network in networks]
     modes = [[module.training for module in network.modules()] for network in networks]
     random, images = torch.get_rng_state(), digits().test_images.clone()
-    evaluate_network(networks[0], digits(), configured(), networks[1])
+    evaluate_network(networks[0], digits(), listed(), networks[1])
     for network, tensors, training in zip(networks, before, modes, strict=True):
         assert same(weights(network), tensors)
         assert [module.training for module in network.modules()] == training and training.count(False) == 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
 from workbench.config.run import RunConfig
-from workbench.measuring.faithfulness import curve_fractions, faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import faithfulness_curves, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
@@ -56,15 +56,11 @@ def test_curves_against_a_loop_over_images_and_pixels() -> None:
         for kind, scores in expected.items():
             assert found.curves[name][kind] == pytest.approx(scores)
             area = sum((a + b) / 2 / 4 for a, b in itertools.pairwise(scores))
-            assert found.areas[f"{kind}_auc_{name}"] == pytest.approx(area)
-        gap = found.areas[f"insertion_auc_{name}"] - found.areas[f"deletion_auc_{name}"]
-        assert found.areas[f"gap_{name}"] == gap != 0
+            assert found.metrics[f"{kind}_auc_{name}"] == pytest.approx(area)
+        gap = found.metrics[f"insertion_auc_{name}"] - found.metrics[f"deletion_auc_{name}"]
+        assert found.metrics[f"gap_{name}"] == gap != 0
     assert len({tuple(scores) for scores in found.curves["mean"].values()}) == 3
-    assert len(found.areas) == 8
-
-
-def test_fractions_are_even_from_none_to_all() -> None:
-    assert curve_fractions(4) == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert len(found.metrics) == 8
 
 
 def test_fills_by_name() -> None:
@@ -88,4 +84,4 @@ def test_a_noise_fill_is_that_of_the_core_from_the_same_seed() -> None:
     )
     assert found.curves["noise"]["deletion"] == expected.deletion.score.tolist()
     assert found.curves["noise"]["random"] == expected.random.score.tolist()
-    assert found.areas["insertion_auc_noise"] == float(expected.insertion.auc)
+    assert found.metrics["insertion_auc_noise"] == float(expected.insertion.auc)

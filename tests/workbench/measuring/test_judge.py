@@ -10,6 +10,7 @@ from tiny_runs import digits, run, same, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient, saliency_map
+from workbench.config.profile import load_judge
 from workbench.config.run import JudgeConfig
 from workbench.data.sets import split
 from workbench.measuring import judge as judging
@@ -18,17 +19,7 @@ from workbench.measuring.judge import TrainedJudge, judge_curves, train_judge
 from workbench.training.inference import accuracy
 
 CPU = torch.device("cpu")
-JUDGE = JudgeConfig(
-    backbone="two_conv_small",
-    train_images=700,
-    validation_images=100,
-    epochs=6,
-    batch_size=32,
-    learning_rate=0.01,
-    weight_decay=0.01,
-    seed=1000,
-    erase_probability=0.75,
-)
+JUDGE = replace(load_judge("smoke"), train_images=700, validation_images=100, epochs=6, learning_rate=0.01, seed=1000)
 
 
 def trained(config: JudgeConfig = JUDGE, **named: Any) -> TrainedJudge:
@@ -64,7 +55,7 @@ def test_it_depends_on_its_own_seed_and_on_no_runs() -> None:
     assert same(weights(trained(short).network), first)
     assert torch.equal(torch.get_rng_state(), state)
     assert not same(weights(trained(replace(short, seed=1001)).network), first)
-    more = replace(run().dataset, train_images=5, validation_images=7)
+    more = run(dataset={"train_images": 5, "validation_images": 7}).dataset
     again = train_judge(short, more, run().backbone, digits(), fills=("mean", "black"), device=CPU)
     assert same(weights(again.network), first)
 
@@ -79,9 +70,9 @@ def test_it_is_trained_on_erased_images_of_its_own_part_of_the_training_split(mo
         return images
 
     monkeypatch.setattr(judging, "erase", watching)
-    trained(replace(JUDGE, epochs=1), fills=("mean", "noise"))
+    trained(replace(JUDGE, epochs=1, erase_probability=0.4), fills=("mean", "noise"))
     assert len(asked) == 700 // 32
-    assert all(settings["probability"] == 0.75 for settings in asked)
+    assert all(settings["probability"] == 0.4 for settings in asked)
     assert asked[0]["fills"] == [("constant", run().dataset.mean[0]), ("uniform", 0.0)]
     own = {
         image.numpy().tobytes()
@@ -109,8 +100,8 @@ def test_its_curves_are_faithfulness_under_other_names() -> None:
     saliency = torch.rand(50, 8, 8)
     found = judge_curves(whole().network, images, labels, saliency, run())
     expected = faithfulness_curves(whole().network, images, labels, saliency, run())
-    assert found.areas == {f"judge_{name}": value for name, value in expected.areas.items()}
-    assert set(found.areas) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
+    assert found.metrics == {f"judge_{name}": value for name, value in expected.metrics.items()}
+    assert set(found.metrics) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
     for fill in ("mean", "black"):
         assert set(found.curves[fill]) == {"judge_deletion", "judge_insertion", "judge_random"}
         assert found.curves[fill]["judge_insertion"] == expected.curves[fill]["insertion"]
@@ -121,7 +112,7 @@ def test_it_prefers_maps_of_the_digits_to_random_maps_and_those_to_reversed_ones
     saliency = saliency_map(input_gradient(long_trained(0.0), images, labels))
     random = torch.rand(200, 8, 8, generator=torch.Generator().manual_seed(2))
     gaps = [
-        judge_curves(whole().network, images, labels, maps, run()).areas["judge_gap_mean"]
+        judge_curves(whole().network, images, labels, maps, run()).metrics["judge_gap_mean"]
         for maps in (saliency, random, saliency.max() - saliency)
     ]
     assert gaps[0] > 0.1 > abs(gaps[1]) and gaps[2] < -0.1

@@ -16,33 +16,19 @@ SALIENCY = torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 4).view(4, 2, 2)
 REGION = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]]).bool().view(4, 2, 2)
 
 
-def test_three_measures_by_hand_without_images_that_have_no_region() -> None:
-    found = region_scores(SALIENCY, REGION, 0)
-    assert found["relevance_mass"] == pytest.approx((0.7 + 0.3 + 0.5) / 3)
-    assert found["relevance_rank"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)
-    assert found["pointing_game"] == pytest.approx(2 / 3)
-    assert set(found) == {"relevance_mass", "relevance_rank", "pointing_game"}
-
-
-def test_the_tolerance_widens_the_pointing_game_only() -> None:
-    near, far = region_scores(SALIENCY, REGION, 0), region_scores(SALIENCY, REGION, 1)
-    assert far["pointing_game"] == 1.0
-    assert (far["relevance_mass"], far["relevance_rank"]) == (near["relevance_mass"], near["relevance_rank"])
+@pytest.mark.parametrize(("tolerance", "pointing"), [(0, 2 / 3), (1, 1.0)])
+def test_three_measures_by_hand_without_images_that_have_no_region(tolerance: int, pointing: float) -> None:
+    means = {"relevance_mass": (0.7 + 0.3 + 0.5) / 3, "relevance_rank": (1.0 + 0.0 + 0.5) / 3}
+    assert region_scores(SALIENCY, REGION, tolerance) == pytest.approx({**means, "pointing_game": pointing})
 
 
 def test_an_image_without_saliency_counts_for_the_rank_only() -> None:
     saliency = SALIENCY.clone()
-    saliency[1] = 0
-    found = region_scores(saliency, REGION, 0)
-    assert found["relevance_mass"] == pytest.approx((0.7 + 0.5) / 2)
-    assert found["pointing_game"] == 1.0
-    assert found["relevance_rank"] == pytest.approx((1.0 + 0.0 + 0.5) / 3)  # first pixels win ties
-
-
-def test_without_any_region_nothing_is_measured() -> None:
-    found = region_scores(SALIENCY, torch.zeros_like(REGION), 0)
-    assert all(math.isnan(value) for value in found.values())
-    assert len(found) == 3
+    saliency[1] = 0  # of equal pixels the first ones rank highest
+    means = {"relevance_mass": (0.7 + 0.5) / 2, "relevance_rank": (1.0 + 0.0 + 0.5) / 3, "pointing_game": 1.0}
+    assert region_scores(saliency, REGION, 0) == pytest.approx(means)
+    nothing = region_scores(SALIENCY, torch.zeros_like(REGION), 0)
+    assert set(nothing) == set(means) and all(math.isnan(value) for value in nothing.values())
 
 
 # -- the grid pointing game
@@ -119,8 +105,7 @@ def test_grids_without_saliency_are_left_out() -> None:
 
 
 def test_too_few_classes_or_one_image_size_only_is_undefined() -> None:
-    fixed = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
-    assert math.isnan(play(fixed))
+    assert math.isnan(play(nn.Sequential(nn.Flatten(), nn.Linear(9, 4))))
     assert math.isnan(play(Places(torch.rand(4, 6, 6)), classes=3))
 
 

@@ -1,30 +1,22 @@
 """DiffROAR: what is kept, what does not leak, and what a fresh network can learn from it."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
-from tiny_runs import digits, draws, fresh, run, same, weights
+from tiny_runs import digits, draws, run, same, weights
 from torch import Tensor, nn
 
-from workbench.config.run import RetrainingConfig, RunConfig
+from workbench.config.profile import load_retraining
+from workbench.config.run import RunConfig
 from workbench.data.sets import ImageData
 from workbench.measuring import retraining as retrained
-from workbench.measuring.retraining import DiffRoar, diffroar, kept_pixels, retrain_run
-from workbench.training.networks import save_weights
+from workbench.measuring.retraining import diffroar, kept_pixels
 
-RETRAINING = RetrainingConfig(
-    settings=("digits-two_conv_small",),
-    levels=(0.25, 0.5),
-    backbone="two_conv_small",
-    train_images=300,
-    test_images=120,
-    epochs=2,
-    batch_size=32,
-    learning_rate=0.01,
-    weight_decay=0.01,
+RETRAINING = replace(
+    load_retraining("smoke"), levels=(0.25, 0.5), train_images=300, test_images=120, learning_rate=0.01
 )
 
 
@@ -52,7 +44,7 @@ def explained(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Tanh(), nn.Linear(20, 10))
 
 
-def measured(network: nn.Module, config: RunConfig | None = None, images: ImageData | None = None) -> DiffRoar:
+def measured(network: nn.Module, config: RunConfig | None = None, images: ImageData | None = None) -> pd.DataFrame:
     return diffroar(network, images or digits(), config or run(), RETRAINING, run().backbone)
 
 
@@ -87,9 +79,11 @@ def test_top_and_bottom_keep_equally_many(level: float) -> None:
 
 def test_every_level_is_trained_and_tested_on_top_and_bottom(monkeypatch: pytest.MonkeyPatch) -> None:
     spy, config = Spy(monkeypatch), run()
-    found = measured(explained(), config)
-    assert found == DiffRoar((0.25, 0.5), (0.1, 0.3), (0.2, 0.4))
-    assert found.diffroar == pytest.approx((-0.1, -0.1))
+    network = explained().train()
+    before = weights(network)
+    found = measured(network, config)
+    expected = {"level": [0.25, 0.5], "top": [0.1, 0.3], "bottom": [0.2, 0.4], "diffroar": [-0.1, -0.1]}
+    pd.testing.assert_frame_equal(found, pd.DataFrame(expected))
     for (images, labels, _), (tests, test_labels) in zip(spy.fitted, spy.tested, strict=True):
         assert images.shape == (300, 1, 8, 8) and labels.shape == (300,)
         assert torch.equal(test_labels, digits().test_labels[:120])
@@ -98,6 +92,8 @@ def test_every_level_is_trained_and_tested_on_top_and_bottom(monkeypatch: pytest
     kept = [images != torch.tensor(config.dataset.mean[0]) for images, _, _ in spy.fitted]
     assert [round(float(pixels.double().mean()), 2) for pixels in kept] == [0.25, 0.25, 0.5, 0.5]
     assert not (kept[0] & kept[1]).any() and not (kept[2] & kept[3]).any()
+    assert same(weights(network), before) and all(module.training for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 def test_initialisation_and_order_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,31 +113,10 @@ def test_initialisation_and_order_depend_on_the_seed_alone(monkeypatch: pytest.M
 def test_labels_do_not_show_in_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     spy, network = Spy(monkeypatch), explained()
     measured(network)
-    shuffled = replace(
-        digits(),
-        train_labels=(digits().train_labels + 3) % 10,
-        test_labels=(digits().test_labels + 3) % 10,
-    )
-    measured(network, images=shuffled)
+    others = {f"{part}_labels": (getattr(digits(), f"{part}_labels") + 3) % 10 for part in ("train", "test")}
+    measured(network, images=replace(digits(), **others))
     for first, second in zip(spy.fitted[:4] + spy.tested[:4], spy.fitted[4:] + spy.tested[4:], strict=True):
         assert torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
-
-
-def test_the_explained_network_is_left_alone() -> None:
-    network = explained().train()
-    before = weights(network)
-    measured(network)
-    assert same(weights(network), before) and all(module.training for module in network.modules())
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
-def test_a_run_is_measured_with_its_stored_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, spy = fresh(run()).network, Spy(monkeypatch)
-    save_weights(network.state_dict(), tmp_path / "weights")
-    retrain_run(run(), digits(), tmp_path / "weights", RETRAINING, run().backbone)
-    measured(network)
-    for first, second in zip(spy.fitted[:4] + spy.tested[:4], spy.fitted[4:] + spy.tested[4:], strict=True):
-        assert torch.equal(first[0], second[0])
 
 
 def halves(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -163,6 +138,7 @@ def test_it_tells_where_the_information_is() -> None:
         layer.weight.data[1, rows] += 1.0
         network = nn.Sequential(nn.Flatten(), layer)
         settings = replace(RETRAINING, levels=(0.5,), epochs=4)
-        found.append(diffroar(network, data, run(), settings, run().backbone, report=reports.append).diffroar[0])
+        result = diffroar(network, data, run(), settings, run().backbone, report=reports.append)
+        found.append(result["diffroar"].item())
     assert found[0] > 0.3 and found[1] < -0.3
     assert reports == [1, 2, 1, 2]

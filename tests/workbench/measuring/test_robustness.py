@@ -1,6 +1,7 @@
 """Noise, blur and attack: closed forms on a linear network, scipy's filter, bounds."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from scipy import ndimage
 from tiny_runs import digits, draws, run, trained_network
 from torch import Tensor, nn
 
-from workbench.measuring.robustness import blur_accuracy, blurred, noise_accuracy, pgd_accuracy, pgd_attack
+from workbench.measuring.robustness import attacked, blurred, noisy
 from workbench.training.inference import accuracy
 
 
@@ -20,30 +21,22 @@ def two_classes(weight: Tensor) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), layer)
 
 
-@pytest.fixture(scope="module")
-def trained() -> nn.Module:
-    return trained_network(run("plain", "resnet10_narrow", dataset={"train_images": 200}))
+def attack(
+    network: nn.Module, images: Tensor, labels: Tensor, *, size: int = 100, seed: int = 0, **asked: Any
+) -> Tensor:
+    return attacked(network, images, labels, batch_size=size, generator=draws(seed), **asked)
 
 
 # -- noise
 
 
-def test_noise_accuracy_is_the_normal_distributions() -> None:
-    """One pixel at distance m from the boundary is answered rightly with probability Phi(m / s)."""
+def test_accuracy_under_noise_is_the_normal_distributions() -> None:
+    """One pixel at distance m from the boundary is classified correctly with probability Phi(m / s)."""
     network = two_classes(torch.tensor([2.0]))
     images, labels = torch.full((40_000, 1, 1, 1), 0.7), torch.zeros(40_000, dtype=torch.int64)
-    found = noise_accuracy(network, images, labels, noise_std=0.4, batch_size=10_000, generator=draws())
+    found = accuracy(network, noisy(images, 0.4, draws()), labels, batch_size=10_000)
     assert found == pytest.approx(0.5 * (1 + math.erf(0.2 / 0.4 / math.sqrt(2))), abs=0.01)
-
-
-def test_no_noise_is_plain_accuracy_and_the_batch_size_does_not_matter(trained: nn.Module) -> None:
-    images, labels = digits().test_images[:100], digits().test_labels[:100]
-    clean = accuracy(trained, images, labels, batch_size=50)
-    assert noise_accuracy(trained, images, labels, noise_std=0.0, batch_size=50, generator=draws()) == clean
-    noisy = [
-        noise_accuracy(trained, images, labels, noise_std=0.4, batch_size=size, generator=draws(1)) for size in (7, 100)
-    ]
-    assert noisy[0] == noisy[1] < clean
+    assert torch.equal(noisy(images, 0.0, draws()), images)
 
 
 # -- blur
@@ -61,14 +54,7 @@ def test_a_blur_wider_than_the_image_still_works() -> None:
     images = torch.rand(2, 1, 3, 5)
     smooth = blurred(images, 4.0)
     assert smooth.shape == images.shape and smooth.std() < images.std() / 2
-
-
-def test_blur_accuracy_is_that_of_the_blurred_images(trained: nn.Module) -> None:
-    images, labels = digits().test_images[:100], digits().test_labels[:100]
-    expected = accuracy(trained, blurred(images, 1.0), labels, batch_size=100)
-    clean = accuracy(trained, images, labels, batch_size=100)
-    assert blur_accuracy(trained, images, labels, sigma=1.0, batch_size=30) == expected < clean
-    assert blur_accuracy(trained, images, labels, sigma=0.0, batch_size=30) == clean
+    assert torch.equal(blurred(images, 0.0), images)
 
 
 # -- attack
@@ -79,29 +65,34 @@ def test_on_a_linear_network_the_attack_is_epsilon_times_the_sign(steps: int) ->
     weight = torch.tensor([3.0, -2.0, 0.5, -0.25])
     images = 0.3 + 0.4 * torch.rand(20, 1, 2, 2)
     labels = torch.randint(2, (20,))
-    attacked = pgd_attack(two_classes(weight), images, labels, epsilon=0.1, steps=steps, generator=draws())
+    found = attack(two_classes(weight), images, labels, epsilon=0.1, steps=steps, size=7)
     away = torch.where(labels == 0, -1.0, 1.0).view(-1, 1, 1, 1)  # class 0 falls with the first logit
-    assert torch.allclose(attacked, images + 0.1 * away * weight.sign().view(1, 1, 2, 2), atol=1e-6)
+    assert torch.allclose(found, images + 0.1 * away * weight.sign().view(1, 1, 2, 2), atol=1e-6)
 
 
 def test_the_attack_is_cut_off_at_black_and_white() -> None:
     images, labels = torch.tensor([0.02, 0.97]).view(1, 1, 1, 2), torch.tensor([0])
     network = two_classes(torch.tensor([1.0, -1.0]))
-    attacked = pgd_attack(network, images, labels, epsilon=0.1, steps=3, generator=draws())
-    assert torch.equal(attacked.flatten(), torch.tensor([0.0, 1.0]))
+    found = attack(network, images, labels, epsilon=0.1, steps=3)
+    assert torch.equal(found.flatten(), torch.tensor([0.0, 1.0]))
 
 
-def test_the_attack_stays_in_the_ball_and_raises_the_loss(trained: nn.Module) -> None:
+def test_the_attack_stays_in_the_ball_and_raises_the_loss() -> None:
+    network = trained_network(run("plain", "resnet10_narrow", dataset={"train_images": 200}))
     images, labels = digits().test_images[:60], digits().test_labels[:60]
-    attacked = pgd_attack(trained, images, labels, epsilon=0.07, steps=4, generator=draws())
-    assert (attacked - images).abs().max() <= 0.07 + 1e-6
-    assert (attacked >= 0).all() and (attacked <= 1).all()
+    network.zero_grad()
+    found = attack(network, images, labels, epsilon=0.07, steps=4)
+    assert (found - images).abs().max() <= 0.07 + 1e-6
+    assert (found >= 0).all() and (found <= 1).all()
+    assert network.training and all(parameter.grad is None for parameter in network.parameters())
     loss = nn.CrossEntropyLoss()
-    trained.eval()
+    network.eval()
     noise = (images + 0.07 * (2 * torch.rand(images.shape) - 1).sign()).clamp(0, 1)
     with torch.no_grad():
-        clean, random, worst = (float(loss(trained(pixels), labels)) for pixels in (images, noise, attacked))
+        clean, random, worst = (float(loss(network(pixels), labels)) for pixels in (images, noise, found))
     assert worst > 2 * clean and worst > random
+    starts = [attack(network, images, labels, epsilon=0.1, steps=1, seed=seed) for seed in (1, 1, 2)]
+    assert torch.equal(starts[0], starts[1]) and not torch.equal(starts[0], starts[2])
 
 
 def test_accuracy_under_attack_by_hand() -> None:
@@ -110,23 +101,17 @@ def test_accuracy_under_attack_by_hand() -> None:
     images = torch.tensor([0.55, 0.65, 0.75]).view(3, 1, 1, 1)
     labels = torch.zeros(3, dtype=torch.int64)
     for epsilon, expected in ((0.0, 1.0), (0.1, 2 / 3), (0.2, 1 / 3), (0.3, 0.0)):
-        found = pgd_accuracy(network, images, labels, epsilon=epsilon, steps=3, batch_size=2, generator=draws())
-        assert found == pytest.approx(expected)
-
-
-def test_the_start_is_random_and_follows_the_generator(trained: nn.Module) -> None:
-    images, labels = digits().test_images[:5], digits().test_labels[:5]
-    found = [pgd_attack(trained, images, labels, epsilon=0.1, steps=1, generator=draws(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+        found = attack(network, images, labels, epsilon=epsilon, steps=3, size=2)
+        assert accuracy(network, found, labels, batch_size=3) == pytest.approx(expected)
 
 
 def test_bad_numbers_are_named() -> None:
     network, images, labels = two_classes(torch.ones(1)), torch.rand(1, 1, 1, 1), torch.tensor([0])
     with pytest.raises(ValueError, match=r"epsilon is 1\.5"):
-        pgd_attack(network, images, labels, epsilon=1.5, steps=1, generator=draws())
+        attack(network, images, labels, epsilon=1.5, steps=1)
     with pytest.raises(ValueError, match="steps is 0"):
-        pgd_attack(network, images, labels, epsilon=0.1, steps=0, generator=draws())
+        attack(network, images, labels, epsilon=0.1, steps=0)
     with pytest.raises(ValueError, match="noise_std is -1"):
-        noise_accuracy(network, images, labels, noise_std=-1.0, batch_size=1, generator=draws())
+        noisy(images, -1.0, draws())
     with pytest.raises(ValueError, match="sigma is -1"):
-        blur_accuracy(network, images, labels, sigma=-1.0, batch_size=1)
+        blurred(images, -1.0)

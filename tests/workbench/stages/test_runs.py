@@ -112,6 +112,13 @@ def test_a_finished_training_is_found_and_not_done_again(monkeypatch: pytest.Mon
         complete(Train(run("smoot")), silent)
 
 
+def test_a_run_is_trained_on_its_own_labels(tmp_path: Path) -> None:
+    config = run("plain", dataset={"label_noise": 0.2})
+    found = load_file(Path(complete(Train(config), silent)) / "weights.safetensors")
+    expected = fitted(config, tmp_path / "checkpoint").best
+    assert same(dict(sorted(found.items())), dict(sorted(expected.items())))
+
+
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_a_training_that_was_stopped_goes_on_where_it_was(done: int, tmp_path: Path) -> None:
     def stop(step: int, **numbers: float) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from workbench.training.inference import accuracy, predict, share_correct
 
 
-def test_the_batch_size_changes_nothing_and_modes_stay() -> None:
+def test_logits_are_float32_in_eval_mode_whatever_the_batch_size() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(12, 3))
     network[0].eval()
     images = torch.rand(7, 3, 2, 2)
@@ -16,11 +16,8 @@ def test_the_batch_size_changes_nothing_and_modes_stay() -> None:
     assert torch.allclose(whole, network[2](images.flatten(1)))  # no dropout
     assert not whole.requires_grad
     assert [module.training for module in network] == [False, True, True]
-
-
-def test_logits_are_raised_to_float32() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).to(torch.bfloat16)
-    assert predict(network, torch.rand(2, 1, 2, 2, dtype=torch.bfloat16), batch_size=1).dtype == torch.float32
+    half = predict(network.to(torch.bfloat16), images.bfloat16(), batch_size=7)
+    assert half.dtype == torch.float32 and torch.allclose(half, whole, atol=0.05)
 
 
 def test_the_share_of_correct_answers_by_hand() -> None:

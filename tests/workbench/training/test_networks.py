@@ -129,13 +129,9 @@ def test_two_conv_has_the_papers_size_and_two_conv_small_is_strided_and_narrower
     name: str, first: int, second: int, features: int, hidden: int, total: int
 ) -> None:
     layers = (first * (9 + 1), second * (first * 9 + 1), hidden * (features + 1), 10 * (hidden + 1))
-    assert parameters(backbone(name, (1, 28, 28), classes=10)) == sum(layers) == total
-
-
-@pytest.mark.parametrize("name", ["two_conv", "two_conv_small"])
-def test_two_conv_drops_a_quarter_and_a_half(name: str) -> None:
-    modules = backbone(name, (1, 8, 8)).modules()
-    assert [module.p for module in modules if isinstance(module, nn.Dropout)] == [0.25, 0.5]
+    network = backbone(name, (1, 28, 28), classes=10)
+    assert parameters(network) == sum(layers) == total
+    assert [module.p for module in network.modules() if isinstance(module, nn.Dropout)] == [0.25, 0.5]
 
 
 @pytest.mark.parametrize(("name", "shape"), [("two_conv", (2, 6, 9)), ("two_conv_small", (2, 7, 12))])
@@ -159,6 +155,8 @@ def test_the_network_standardises_what_it_is_given() -> None:
     by_hand = torch.stack([(images[:, 0] - 0.25) / 0.5, (images[:, 1] - 0.75) / 0.125], dim=1)
     assert torch.equal(seen_by(network.get_submodule("backbone"), network, images), by_hand)
     assert torch.equal(network(images), network.get_submodule("backbone")(by_hand))
+    assert not any("normalize" in name for name in network.state_dict())  # mean and deviation are no weights
+    assert not list(network.get_submodule("normalize").parameters())
 
 
 def test_gradients_are_per_unit_of_pixel_value() -> None:
@@ -168,12 +166,6 @@ def test_gradients_are_per_unit_of_pixel_value() -> None:
     gradient = input_gradient(network, torch.rand(4, 2, 8, 8), labels, score="logit")
     per_unit = linear.weight.detach().view(3, 2, 8, 8) / torch.tensor([0.5, 0.125]).view(2, 1, 1)
     assert torch.allclose(gradient, per_unit[labels], rtol=1e-6, atol=0)
-
-
-def test_mean_and_deviation_are_no_weights() -> None:
-    network = two_channels()
-    assert [name for name in network.state_dict() if "normalize" in name] == []
-    assert list(network.get_submodule("normalize").parameters()) == []
 
 
 # -- initialisation

@@ -15,41 +15,24 @@ from stopping import EPOCHS, STEPS, Checkout, Moment
 OPTIMISE = "workbench.training.guided._optimise"
 EPOCH = [f"0 epoch {number}" for number in range(EPOCHS + 1)]
 WHOLE = [*EPOCH[1:], "0 evaluation"]
+SAVE, FINISH, UPDATE = (
+    "workbench.training.guided._save",
+    "workbench.runner.ledger.Entry.finish",
+    "workbench.results.tables.Table.update",
+)
+KILL, CTRL_C = signal.SIGKILL, signal.SIGINT
+HALF = STEPS + STEPS // 2  # in the middle of the second epoch of a process
 # Every moment lies in a process that goes on with what the one before left; then, what that process began.
 ENDS = {
-    "after the first checkpoint": (
-        Moment("train", "workbench.training.guided._save", after=True),
-        signal.SIGKILL,
-        EPOCH[1:2],
-    ),
-    "in the middle of the third epoch, by Ctrl-C": (
-        Moment("train", OPTIMISE, STEPS + STEPS // 2),
-        signal.SIGINT,
-        EPOCH[2:4],
-    ),
-    "in the middle of the fourth epoch": (
-        Moment("train", OPTIMISE, STEPS + STEPS // 2),
-        signal.SIGKILL,
-        EPOCH[3:5],
-    ),
-    "with a checkpoint written and not in place": (
-        Moment("train", "torch.save", after=True),
-        signal.SIGKILL,
-        EPOCH[4:5],
-    ),
-    "with weights and epochs written and the entry not finished": (
-        Moment("train", "workbench.runner.ledger.Entry.finish"),
-        signal.SIGKILL,
-        EPOCH[4:],
-    ),
-    "with the weights in place and the epochs not": (
-        Moment("parent", "workbench.results.tables.Table.update"),
-        signal.SIGKILL,
-        [],
-    ),
+    "after the first checkpoint": (Moment("train", SAVE, after=True), KILL, EPOCH[1:2]),
+    "in the middle of the third epoch": (Moment("train", OPTIMISE, HALF), CTRL_C, EPOCH[2:4]),
+    "in the middle of the fourth epoch": (Moment("train", OPTIMISE, HALF), KILL, EPOCH[3:5]),
+    "with a checkpoint written and not in place": (Moment("train", "torch.save", after=True), KILL, EPOCH[4:5]),
+    "with weights and epochs written and the entry not finished": (Moment("train", FINISH), KILL, EPOCH[4:]),
+    "with the weights in place and the epochs not": (Moment("parent", UPDATE), KILL, []),
     "with the record in the ledger and the samples not in place": (
         Moment("evaluate", "numpy.savez_compressed", after=True),
-        signal.SIGKILL,
+        KILL,
         WHOLE[-1:],
     ),
 }
@@ -61,16 +44,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout.new(tmp_path_factory.mktemp("whole") / "root")
     checkout.run(0)
     assert checkout.ran == WHOLE
-    assert sorted(Path(name).name for name in checkout.outputs) == [
-        "0.safetensors",
-        "attributions.csv",
-        "config.json",
-        "curves.csv",
-        "epochs.csv",
-        "runs.csv",
-        "samples.npz",
-        "sanity.csv",
-    ]
+    tables = {f"{name}.csv" for name in ("attributions", "curves", "epochs", "runs", "sanity")}
+    others = {"0.safetensors", "config.json", "samples.npz"}
+    assert {Path(name).name for name in checkout.outputs} == tables | others
     (content,) = (content for name, content in checkout.outputs.items() if name.endswith("/runs.csv"))
     best = pd.read_csv(io.BytesIO(content))["best_epoch"]
     assert best.item() < EPOCHS  # so its weights must outlast what is ended later
