@@ -157,17 +157,12 @@ def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return frame[(frame["dataset"] == setting.dataset) & (frame["backbone"] == setting.backbone)]
 
 
-def ending(study: Study, records: Sequence[RunRecord], setting: Setting, shown: Iterable[str]) -> str:
-    """How the caption of a study's exhibit ends: its remarks, what the judge's gap counts, how much was measured.
-
-    Args:
-        study, records, setting: of the exhibit.
-        shown: the metrics that it shows.
-    """
+def ending(study: Study, profile: str, setting: Setting, shown: Iterable[str]) -> str:
+    """How the caption of an exhibit of these metrics ends: remarks, what the judge's gap counts, what was measured."""
     judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
     maps, attacked = setting.evaluation.curve_images, setting.evaluation.robustness.pgd_images
     facts = f"{setting.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
-    return " ".join(part for part in (remarks(study, records[0].profile, setting), judged, facts) if part)
+    return " ".join(part for part in (remarks(study, profile, setting), judged, facts) if part)
 
 
 def remarks(study: Study, profile: str, setting: Setting) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.metrics import Metric, quality
 from workbench.reporting.questions import Claim
-from workbench.reporting.table import Row, Table, blank_repeats, table
+from workbench.reporting.table import Row, Table, blank_repeats
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval
 from workbench.results.statistics import PairedComparison, holm, measured, shifted
 
@@ -138,7 +138,7 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], 
         "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
         f"the judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
     )
-    return table("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
+    return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
 
 
 def claims_overview(
@@ -166,7 +166,7 @@ def claims_overview(
         "improvement, in percentage points or the measure's unit. Rule, intervals and p-values: `claims.md`. "
         f"{all_facts(settings)}"
     )
-    return table("claims_overview", "Claims at a glance", caption, rows)
+    return Table.of_rows("claims_overview", "Claims at a glance", caption, rows)
 
 
 def _glance(found: Mapping[Hashable, Any] | None, fills: Sequence[str], setting: Setting) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts, of_setting
 from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, faithfulness, judged_fill, localisation, retraining
-from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised, table
+from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order
 from workbench.results.statistics import compared_frame
 
@@ -44,7 +44,7 @@ def attributions_table(
         "network on the same maps. "
         f"{all_facts(_shown(frame, settings))}"
     )
-    return table("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
+    return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
 
 
 def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
@@ -67,7 +67,7 @@ def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Settin
         "check works. Attributions that multiply by the image keep its black pixels black whatever the network is. "
         f"{all_facts(_shown(frame, settings))}"
     )
-    return table("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS))
+    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS))
 
 
 def sanity_verdict(spearman: float, ssim: float) -> str:
@@ -128,7 +128,7 @@ def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Sett
         f"split: a network that relies on it loses accuracy, and its saliency lies on the patch. {SPREAD}. "
         f"{all_facts(settings)}"
     )
-    return table("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
+    return Table.of_rows("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
 
 
 def judges_table(judges: pd.DataFrame) -> Table:
@@ -155,7 +155,7 @@ def judges_table(judges: pd.DataFrame) -> Table:
         "One separate network per data set judges the maps of all methods; it was trained on erased images with a "
         "seed of its own (n = 1). Accuracy on the whole test split, nothing erased."
     )
-    return table("judges", "Judges", caption, rows)
+    return Table.of_rows("judges", "Judges", caption, rows)
 
 
 def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settings: Sequence[Setting]) -> Table:
@@ -190,7 +190,7 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
         "paired by seed, with 95 % confidence interval; p: paired t-test, Holm-adjusted over the methods of a data set "
         f"and backbone. {all_facts(settings)}"
     )
-    return table("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
+    return Table.of_rows("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
 
 
 def _levels(own: pd.DataFrame, levels: Sequence[float]) -> Row:

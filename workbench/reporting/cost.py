@@ -18,7 +18,7 @@ from workbench.reporting.captions import Setting
 from workbench.reporting.charts import band
 from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.style import INK, Looks, finish, legend, panels, styled, tiles
-from workbench.reporting.table import Row, Table, table
+from workbench.reporting.table import Row, Table
 from workbench.reporting.words import Titles, display_name, fixed
 from workbench.results.costs import COSTS
 from workbench.results.records import RunRecord
@@ -63,7 +63,7 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
         "this package. Source: "
         "`results/benchmarks/step_cost.csv`, written by `make bench`."
     )
-    return table("cost", "Cost of a step", caption, rows)
+    return Table.of_rows("cost", "Cost of a step", caption, rows)
 
 
 def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:

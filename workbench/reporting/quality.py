@@ -18,7 +18,7 @@ from workbench.reporting.metrics import (
     localisation,
     quality,
 )
-from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised, table
+from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised
 from workbench.reporting.words import NOTHING, Titles, display_name
 
 CHANCE = 0.25  # grid pointing of a map that knows nothing: one tile of four
@@ -51,7 +51,7 @@ def summary_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], se
         f"{', '.join(places)}. {all_facts(settings)}"
     )
     metrics = {name: available[name] for name in shown}
-    return table("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
+    return Table.of_rows("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
 
 
 def accuracy_table(
@@ -82,7 +82,7 @@ def accuracy_table(
         f"confidence interval; p: paired t-test, Holm-adjusted over all {len(comparisons)} pairs of methods. "
         f"{setting.origin}"
     )
-    return table(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
+    return Table.of_rows(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
 
 
 def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], setting: Setting) -> Table:
@@ -107,7 +107,7 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str
         "wrong answer the map is of another class, so a less accurate network has less to gain. "
         f"{setting.origin}"
     )
-    return table(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
+    return Table.of_rows(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
 
 
 def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
@@ -132,7 +132,7 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
         f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {setting.origin}"
     )
-    return table(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
+    return Table.of_rows(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
 
 
 def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
@@ -209,4 +209,4 @@ def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[S
         f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
         f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(settings)}"
     )
-    return table("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))
+    return Table.of_rows("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))

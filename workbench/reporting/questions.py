@@ -116,10 +116,6 @@ class Study:
             "conditions": tuple(conditions),
         }
 
-    def shown(self, methods: Sequence[str]) -> tuple[str, ...]:
-        """The methods of exhibit ``comparison``, of all those of the grid."""
-        return self.compared or tuple(methods)
-
 
 def load_claims(profile: str) -> tuple[Claim, ...]:
     """The claims of a profile, in the order of its file.

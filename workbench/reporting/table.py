@@ -6,7 +6,7 @@ Frames hold one row per method and seed; fractions become per cent and differenc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pandas as pd
 
@@ -42,6 +42,12 @@ class Table:
     data: pd.DataFrame
     display: pd.DataFrame
 
+    @classmethod
+    def of_rows(cls, name: str, title: str, caption: str, rows: Sequence[Row]) -> Self:
+        """A table from its rows."""
+        data, display = pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
+        return cls(name, title, caption, data, display)
+
     @property
     def markdown(self) -> str:
         """Title and caption, then the table with its numbers flush right."""
@@ -55,12 +61,6 @@ class Table:
         """Write ``NAME.md`` and ``NAME.csv``, rounded, so that the same results give the same bytes."""
         files.write_text(self.markdown, folder / f"{self.name}.md")
         files.write_csv(self.data, folder / f"{self.name}.csv")
-
-
-def table(name: str, title: str, caption: str, rows: Sequence[Row]) -> Table:
-    """A table from its rows."""
-    data, display = pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
-    return Table(name, title, caption, data, display)
 
 
 def summarised(rows: pd.DataFrame, metrics: Metrics, bare: Sequence[str] = ()) -> Row:

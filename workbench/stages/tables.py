@@ -15,14 +15,14 @@ from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill, quality
-from workbench.reporting.questions import Claim, Study, load_claims, load_study
+from workbench.reporting.questions import Claim, load_claims, load_study
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import Titles
 from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import compared_frame
-from workbench.studies import compare, conditions, number
+from workbench.studies.exhibits import asked
 
 SUBJECT = "smoot"  # the method that the verdict is on
 BASELINE = "plain"
@@ -99,7 +99,9 @@ def write_all(profile: str) -> dict[str, Table]:
 def build_all(profile: str) -> dict[str, Table]:
     """All tables of a profile by name, in reading order; those without anything to show are left out."""
     study = load_study(profile)
-    found = _of_grid(load(profile)) if study is None else _of_study(study, profile)
+    if study is None:
+        return {table.name: table for table in _of_grid(load(profile))}
+    found = [exhibit.table(runs, method_titles(profile)) for runs, exhibit in asked(study, profile)]
     return {table.name: table for table in found}
 
 
@@ -135,15 +137,6 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     """The records' metrics, and the validation accuracy that their networks were chosen by."""
     chosen = [record.summary["validation_accuracy"] for record in records]
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
-
-
-def _of_study(study: Study, profile: str) -> Iterator[Table]:
-    """The tables that answer a study's question, for each data set and backbone."""
-    grid, titles = load_grid(profile), method_titles(profile)
-    histories = results.read_histories(grid)
-    for setting, records in captions.by_setting(results.load_records(grid)):
-        for question in (compare, number, conditions):
-            yield from question.tables(study, records, histories, setting, titles)
 
 
 def _of_grid(loaded: Results) -> Iterator[Table]:
