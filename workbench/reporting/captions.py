@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import files, paths
-from workbench.config.profile import load_dataset, read_profile
+from workbench.config.profile import read_profile
 from workbench.config.run import EvaluationConfig
 from workbench.config.schema import build
+from workbench.reporting.metrics import Metrics, quality
 from workbench.reporting.questions import Study
 from workbench.reporting.words import display_name
 from workbench.results.records import RunRecord
@@ -70,6 +71,11 @@ class Setting:
         return f"{display_name(self.dataset)}, {display_name(self.backbone)}"
 
     @property
+    def metrics(self) -> Metrics:
+        """How every metric of its networks is shown, in reading order."""
+        return quality(self.evaluation.fills, [self.region])
+
+    @property
     def facts(self) -> str:
         """``2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images``."""
         seeds = f"n = {self.seeds} seed{'s' if self.seeds != 1 else ''}"
@@ -106,8 +112,9 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     """
     first = records[0]
     named = paths.SettingPaths(first.profile, first.dataset, first.backbone)
-    usual = [record for record in records if not _sets_otherwise(record)]
-    train_images, epochs = _usual_training(usual[0]) if usual else _profile_training(first)
+    usual = [record.config for record in records if not _sets_otherwise(record)]
+    said = usual[0] if usual else _of_profile(first)
+    train_images, epochs = said["dataset"]["train_images"], said["training"]["epochs"]
     dataset, manifest = first.config["dataset"], _manifest(first)
     development = dataset["development_images"]
     return Setting(
@@ -141,15 +148,10 @@ def _sets_otherwise(record: RunRecord) -> bool:
     return bool(method["training"] or method["dataset"])
 
 
-def _usual_training(record: RunRecord) -> tuple[int | None, int]:
-    """Training images (None: all that are left) and epochs of a run."""
-    return record.config["dataset"]["train_images"], record.config["training"]["epochs"]
-
-
-def _profile_training(record: RunRecord) -> tuple[int | None, int]:
-    """The same as the profile says it."""
-    epochs: int = read_profile(record.profile)["training"]["epochs"]
-    return load_dataset(record.dataset, record.profile).train_images, epochs
+def _of_profile(record: RunRecord) -> dict[str, Any]:
+    """The blocks ``training`` and ``dataset`` of the record's profile."""
+    profile = read_profile(record.profile)
+    return {"training": profile["training"], "dataset": profile["datasets"][record.dataset]}
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:

@@ -18,15 +18,13 @@ from workbench.reporting.captions import Setting
 from workbench.reporting.charts import band
 from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.style import INK, Looks, finish, legend, panels, styled, tiles
-from workbench.reporting.table import Row, Table
+from workbench.reporting.table import Table
 from workbench.reporting.words import Titles, display_name, fixed
 from workbench.results.costs import COSTS
 from workbench.results.records import RunRecord
 
 Config: TypeAlias = Mapping[str, Any]  # of a method, as in a run record
-LINES = {  # of the benchmark alone
-    "sgt_reference": "SGT as published",
-}
+REFERENCE = {"sgt_reference": "SGT as published"}  # of the benchmark alone
 OVERLAP = "Masks, bf16 with fp32 (IoU) ↑"
 SALIENCY = {"reuse": 1, "eval": 2}  # saliency pass: passes that it takes beyond those of the two losses
 RUN: Metrics = {
@@ -46,31 +44,28 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
     """Time and memory of a training step relative to plain, beside what arithmetic allows.
 
     Args:
-        costs: as from `costs.read_costs`, one line per network, setting, method and share of masked images.
+        costs: as from `costs.read_costs`.
         methods: of the registry.
     """
-    rows: list[Row] = [
-        ({str(key): value for key, value in line.items()}, _cost(line, methods))
-        for line in costs[list(COSTS)].to_dict("records")
-    ]
-    if costs["mask_overlap"].isna().all():
-        rows = [(numbers, {key: text for key, text in texts.items() if key != OVERLAP}) for numbers, texts in rows]
+    data = costs[list(COSTS)]
+    display = pd.DataFrame([_cost(line, {**REFERENCE, **methods}) for line in data.to_dict("records")])
+    if data["mask_overlap"].isna().all():
+        display = display.drop(columns=OVERLAP)
     caption = (
         "One training step: forward, backward and optimiser. Limit: floating-point operations of the ideal step "
         "over Plain's, both counted by torch's FLOP counter on runs of their passes; achieved: that limit over the "
         "measured ratio. Methods take turns; times are medians, ratios medians of each round's own. Memory: peak of a "
         "step with weights and optimiser state, over Plain's. SGT as published is its definition written out without "
-        "this package. Source: "
-        "`results/benchmarks/step_cost.csv`, written by `make bench`."
+        "this package. Source: `results/benchmarks/step_cost.csv`, written by `make bench`."
     )
-    return Table.of_rows("cost", "Cost of a step", caption, rows)
+    return Table("cost", "Cost of a step", caption, data, display)
 
 
 def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
     """One line of the cost table as text."""
     return {
         "Network": display_name(line["network"]),
-        "Method": LINES.get(line["method"]) or methods[line["method"]],
+        "Method": methods[line["method"]],
         "Batch": fixed(line["batch_size"], 0),
         "Device": line["device"].upper(),
         "Precision": f"{line['precision']}{', compiled' if line['compiled'] else ''}",

@@ -9,7 +9,7 @@ from workbench.config.profile import load_grid
 from workbench.reporting import captions
 from workbench.reporting.captions import Setting
 from workbench.reporting.cost import Config
-from workbench.reporting.metrics import Metrics, judged_fill, quality
+from workbench.reporting.metrics import Metrics, judged_fill
 from workbench.reporting.questions import Study
 from workbench.results import records as results
 from workbench.results.records import RunRecord
@@ -58,8 +58,7 @@ class StudyRuns:
             for row in lacking[:1].to_dict("records"):
                 run = f"method {row['method']!r}, seed {row['seed']}"
                 raise ValueError(f"{name!r} of {run}, is missing or undefined: expected a number for every run")
-        known = quality(self.setting.evaluation.fills, [self.setting.region])
-        return {name: known[name] for name in names}
+        return {name: self.setting.metrics[name] for name in names}
 
     def headline(self) -> Metrics:
         """Accuracy and the judge's gap on rightly answered images.
