@@ -1,7 +1,4 @@
-"""What training costs: a measured step, passes counted over a run, and growth with the size of the work.
-
-Chart functions return a figure and write nothing.
-"""
+"""What training costs: a measured step, passes counted over a run, and growth with the size of the work."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -94,13 +91,9 @@ def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.floa
 def run_costs(records: Sequence[RunRecord], histories: pd.DataFrame, reference: str, setting: Setting) -> pd.DataFrame:
     """What each run paid: ``method``, ``seed`` and the columns `RUN`.
 
-    Args:
-        records, histories, setting: of one data set and backbone.
-        reference: the method whose epochs, in number and size, count as 1 when nothing is masked.
-
     Returns:
-        One row per run: its mean share of masked images, and the passes of its whole training, counted image by
-        image, over those of plain training for the reference's epochs.
+        One row per run of this data set and backbone: its mean share of masked images, and the passes of its whole
+        training, counted image by image, over those of plain training for the reference's epochs.
     """
     first = {record.method: record for record in reversed(records)}
     epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
@@ -126,7 +119,7 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
 
     Args:
         costs: for each panel's title ``method``, ``seed``, ``epoch``, ``relative``, ``limit``.
-        looks: of the methods, in order; those without rows are left out.
+        looks: of the methods; those without rows are left out.
     """
     figure, placed = tiles(len(costs), 2, 1.9, 0.6, sharex=True, sharey=True)
     measured = {method for frame in costs.values() for method in frame["method"]}
@@ -150,11 +143,7 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
 def growth(frame: pd.DataFrame, looks: Looks) -> Figure:
     """Time (top) and peak memory (bottom) against size, one column per axis, all logarithmic.
 
-    The dotted line has slope 1 and ends in the largest size's highest value.
-
-    Args:
-        frame: as from `costs.read_growth`, of one device.
-        looks: of its methods.
+    The dotted line has slope 1 and ends in the largest size's highest value. The frame is that of `costs.read_growth`.
     """
     shown = {axis: text for axis, text in AXES.items() if (frame["axis"] == axis).any()}
     methods = list(dict.fromkeys(frame["method"]))

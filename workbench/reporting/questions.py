@@ -106,16 +106,6 @@ class Study:
                 where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
                 raise ValueError(f"{where} has the base methods {known}: expected the reference {self.reference!r} too")
 
-    @property
-    def named(self) -> dict[str, tuple[str, ...]]:
-        """The methods that each key names."""
-        conditions = [method for condition in self.conditions for method in condition.methods.values()]
-        return {
-            "reference": (self.reference,),
-            "compared": self.compared,
-            "conditions": tuple(conditions),
-        }
-
 
 def load_claims(profile: str) -> tuple[Claim, ...]:
     """The claims of a profile, in the order of its file.
@@ -152,10 +142,11 @@ def load_study(profile: str) -> Study | None:
     where = block_name(profile, "study")
     study: Study = build(Study, values, where)
     methods = load_grid(profile).methods
-    for key, named in study.named.items():
-        for method in named:
-            if method not in methods:
-                raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
+    conditions = [method for condition in study.conditions for method in condition.methods.values()]
+    named = {"reference": [study.reference], "compared": study.compared, "conditions": conditions}
+    for key, method in ((key, method) for key, names in named.items() for method in names):
+        if method not in methods:
+            raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
     return study
 
 

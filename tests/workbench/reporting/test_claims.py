@@ -157,10 +157,10 @@ def test_claims_as_shown() -> None:
         Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01),
     ]
     verdicts = claim_verdicts(claims, groups)
-    glance = claims_overview(verdicts, TITLES, ("mean",), [SETTING, SHORTCUT]).display
+    glance = claims_overview(verdicts, TITLES, [SETTING, SHORTCUT]).display
     assert glance["Claim"].tolist() == ["SMOOT: not worse than plain", "SMOOT: better in the grid"]
     assert glance[SETTING.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"
-    table = claims_table(verdicts, TITLES, ("mean",), [SETTING, SHORTCUT])
+    table = claims_table(verdicts, TITLES, [SETTING, SHORTCUT])
     half = 100 * 4.302652729911275 * 0.001 / math.sqrt(3)
     assert table.display.iloc[0].to_dict() == {
         "Claim": "SMOOT: not worse than plain",

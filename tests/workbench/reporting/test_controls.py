@@ -27,7 +27,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, PLACES)
     assert table.data[["dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["fashion_mnist", "plain"],
         ["fashion_mnist", "smoot"],
@@ -49,7 +49,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
 
 
 def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
     own = run_record(NETWORK, SEED).attributions["edges"]
     assert found["gap_mean_mean"] == pytest.approx(100 * own["gap_mean"])
@@ -59,7 +59,7 @@ def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
 
 def test_the_caption_says_that_one_seed_was_explained(frame: pd.DataFrame) -> None:
     for table in (
-        controls.attributions_table(frame, TITLES, ("mean",), PLACES),
+        controls.attributions_table(frame, TITLES, PLACES),
         controls.sanity_table(frame, TITLES, PLACES),
     ):
         assert f"(seed {SEED}), so n = 1" in table.caption and "n = 1 seed," in table.caption
