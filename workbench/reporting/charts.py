@@ -106,7 +106,7 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
 
 
 def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", marked: tuple[int, int] = (0, 1)) -> None:
-    """Mean and (solid lines) interval over the rows, seeds; columns are x values. Nothing if undefined.
+    """Mean over the rows, seeds, and for solid lines its interval; columns are x values, undefined ones are left out.
 
     ``marked``: the first point with a marker and the step to the next; staggered, so that equal lines all show.
     """

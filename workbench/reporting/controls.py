@@ -100,7 +100,7 @@ def _seeds(frame: pd.DataFrame) -> str:
 
 
 def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
-    """What networks do whose training images carry a shortcut, and their test images a useless one.
+    """How much networks rely on a shortcut that tells the class in training images and says nothing in test images.
 
     Args:
         frame: ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.

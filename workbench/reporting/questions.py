@@ -22,7 +22,7 @@ class Claim:
         name: as the table shows it.
         metric: of a run record.
         better: whether higher or lower values are better.
-        method, reference: who is said to be better than whom, paired by seed.
+        method, reference: the first is said to be better than the second, paired by seed.
         family: claims that share it, and the setting, share Holm's adjustment.
         margin: how much worse than the reference is still not worse, in the metric's unit; 0 claims better.
         p: the adjusted p-value that is required.
@@ -60,7 +60,7 @@ class Condition:
     Attributes:
         axis: what is varied, as figures name it.
         level: as figures name it; a number if it reads as one.
-        methods: for each base method the profile's method that is it at this level.
+        methods: for each base method the profile's method that is trained like it at this level.
     """
 
     axis: str
