@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import files, paths
-from workbench.config.profile import read_profile
+from workbench.config.profile import load_dataset, read_profile
 from workbench.config.run import EvaluationConfig
 from workbench.config.schema import build
 from workbench.reporting.metrics import Metrics, quality
@@ -149,9 +149,9 @@ def _sets_otherwise(record: RunRecord) -> bool:
 
 
 def _of_profile(record: RunRecord) -> dict[str, Any]:
-    """The blocks ``training`` and ``dataset`` of the record's profile."""
-    profile = read_profile(record.profile)
-    return {"training": profile["training"], "dataset": profile["datasets"][record.dataset]}
+    """The same keys as a record's configuration, as the profile has them."""
+    train_images = load_dataset(record.dataset, record.profile).train_images
+    return {"training": read_profile(record.profile)["training"], "dataset": {"train_images": train_images}}
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
