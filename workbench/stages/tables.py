@@ -11,8 +11,7 @@ import pandas as pd
 
 from workbench.config import files, paths
 from workbench.config.profile import load_grid, load_retraining, method_entries
-from workbench.reporting import captions, claims, controls, cost
-from workbench.reporting import quality as qualities
+from workbench.reporting import captions, claims, controls, cost, quality
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill
 from workbench.reporting.questions import Claim, load_claims, load_study
@@ -135,14 +134,14 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
 def _of_grid(loaded: Results) -> Iterator[Table]:
     """The tables of a profile that compares methods: an overview, the settings, the controls, the cost."""
     methods, settings = loaded.methods, loaded.settings
-    yield qualities.summary_table(loaded.everything, methods, settings)
+    yield quality.summary_table(loaded.everything, methods, settings)
     verdicts = claims.claim_verdicts(loaded.claims, loaded.groups)
     if len(verdicts):
         yield claims.claims_overview(verdicts, methods, settings)
         yield claims.claims_table(verdicts, methods, settings)
     yield from _of_settings(loaded)
     yield from _of_controls(loaded)
-    yield qualities.masking_table(loaded.histories, methods, settings)
+    yield quality.masking_table(loaded.histories, methods, settings)
     yield cost.cost_table(loaded.costs, loaded.titles)
 
 
@@ -150,14 +149,14 @@ def _of_settings(loaded: Results) -> Iterator[Table]:
     """The four tables of each data set and backbone, kind by kind."""
     methods = loaded.methods
     for setting, frame in loaded.groups:
-        yield qualities.accuracy_table(frame, methods, REFERENCES, setting)
+        yield quality.accuracy_table(frame, methods, REFERENCES, setting)
     for setting, frame in loaded.groups:
-        yield qualities.faithfulness_table(frame, methods, setting)
+        yield quality.faithfulness_table(frame, methods, setting)
     for setting, frame in loaded.groups:
-        yield qualities.localisation_table(frame, methods, setting)
+        yield quality.localisation_table(frame, methods, setting)
     if len(methods) > 1:
         for setting, frame in loaded.groups:
-            yield qualities.comparisons_table(frame, methods, SUBJECT, REFERENCES, setting)
+            yield quality.comparisons_table(frame, methods, SUBJECT, REFERENCES, setting)
 
 
 def _of_controls(loaded: Results) -> Iterator[Table]:
