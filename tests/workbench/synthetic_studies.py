@@ -1,13 +1,18 @@
-"""Studies in a temporary folder, with made-up results: one of masks, one of plans."""
+"""Made-up studies: whole ones in a temporary folder, one of masks, one of plans; and runs of any methods."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
-from synthetic import REPOSITORY, Axes, lay_out, write_results
+from synthetic import REPOSITORY, SETTING, Axes, Network, history, lay_out, run_record, write_results
 
 from workbench.config.profile import Grid, load_grid
+from workbench.reporting.questions import Study
+from workbench.studies.runs import StudyRuns
 
 FEW = {"dataset": {"train_images": 500}}
 
@@ -84,3 +89,34 @@ def write_study(root: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], se
     grid = load_grid(asked["profile"])
     write_results(grid, pictures=False)
     return grid
+
+
+def config_of(method: str, **values: Any) -> dict[str, Any]:
+    """A method of the laptop profile as records have it, with other values: ``block`` or ``block__key``."""
+    network = Network("laptop", "fashion_mnist", "resnet10_narrow", method)
+    found = dict(run_record(network, 0).config["method"])
+    for name, value in values.items():
+        block, _, key = name.partition("__")
+        found[block] = found[block] | {key: value} if key else value
+    return found
+
+
+def plan_of(images: float, pixels: float, method: str = "sgt_improved", **values: Any) -> dict[str, Any]:
+    """The configuration of a constant plan."""
+    return config_of(method, plan__image_fraction=images, plan__mask_fraction=pixels, **values)
+
+
+def runs_of(study: Study, configs: Mapping[str, Any], accuracies: Mapping[str, Iterable[float]]) -> StudyRuns:
+    """Runs with these configurations and, seed by seed, accuracies; the judge's gap on right answers is 1 minus them.
+
+    SMOOT alone masks more and more images.
+    """
+    records, histories = [], []
+    for method, config in configs.items():
+        network = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot" if method == "smoot" else "plain")
+        for seed, accuracy in enumerate(accuracies[method]):
+            record = run_record(network, seed, accuracy=accuracy, judge_gap_right_mean=1 - accuracy)
+            named = {**record.config, "method": config | {"name": method}}
+            records.append(replace(record, method=method, config=named))
+            histories.append(history(network, seed).assign(method=method, seed=seed))
+    return StudyRuns(study, records, pd.concat(histories, ignore_index=True), SETTING)

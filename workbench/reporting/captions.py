@@ -10,6 +10,7 @@ from workbench.config import files, paths
 from workbench.config.profile import load_dataset, read_profile
 from workbench.config.run import EvaluationConfig
 from workbench.config.schema import build
+from workbench.reporting.metrics import Metrics, quality
 from workbench.reporting.questions import Study
 from workbench.reporting.words import display_name
 from workbench.results.records import RunRecord
@@ -70,6 +71,11 @@ class Setting:
         return f"{display_name(self.dataset)}, {display_name(self.backbone)}"
 
     @property
+    def metrics(self) -> Metrics:
+        """How every metric of its networks is shown, in reading order."""
+        return quality(self.evaluation.fills, [self.region])
+
+    @property
     def facts(self) -> str:
         """``2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images``."""
         seeds = f"n = {self.seeds} seed{'s' if self.seeds != 1 else ''}"
@@ -106,8 +112,9 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     """
     first = records[0]
     named = paths.SettingPaths(first.profile, first.dataset, first.backbone)
-    usual = [record for record in records if not _sets_otherwise(record)]
-    train_images, epochs = _usual_training(usual[0]) if usual else _profile_training(first)
+    usual = [record.config for record in records if not _sets_otherwise(record)]
+    said = usual[0] if usual else _of_profile(first)
+    train_images, epochs = said["dataset"]["train_images"], said["training"]["epochs"]
     dataset, manifest = first.config["dataset"], _manifest(first)
     development = dataset["development_images"]
     return Setting(
@@ -141,15 +148,10 @@ def _sets_otherwise(record: RunRecord) -> bool:
     return bool(method["training"] or method["dataset"])
 
 
-def _usual_training(record: RunRecord) -> tuple[int | None, int]:
-    """Training images (None: all that are left) and epochs of a run."""
-    return record.config["dataset"]["train_images"], record.config["training"]["epochs"]
-
-
-def _profile_training(record: RunRecord) -> tuple[int | None, int]:
-    """The same as the profile says it."""
-    epochs: int = read_profile(record.profile)["training"]["epochs"]
-    return load_dataset(record.dataset, record.profile).train_images, epochs
+def _of_profile(record: RunRecord) -> dict[str, Any]:
+    """The same keys as a record's configuration, as the profile has them."""
+    train_images = load_dataset(record.dataset, record.profile).train_images
+    return {"training": read_profile(record.profile)["training"], "dataset": {"train_images": train_images}}
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
@@ -157,17 +159,12 @@ def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return frame[(frame["dataset"] == setting.dataset) & (frame["backbone"] == setting.backbone)]
 
 
-def ending(study: Study, records: Sequence[RunRecord], setting: Setting, shown: Iterable[str]) -> str:
-    """How the caption of a study's exhibit ends: its remarks, what the judge's gap counts, how much was measured.
-
-    Args:
-        study, records, setting: of the exhibit.
-        shown: the metrics that it shows.
-    """
+def ending(study: Study, profile: str, setting: Setting, shown: Iterable[str]) -> str:
+    """How the caption of an exhibit of these metrics ends: remarks, what the judge's gap counts, what was measured."""
     judged = JUDGED if any(metric.startswith("judge_gap_right") for metric in shown) else ""
     maps, attacked = setting.evaluation.curve_images, setting.evaluation.robustness.pgd_images
     facts = f"{setting.facts}; maps on the first {maps:,} of them, PGD on the first {attacked:,}."
-    return " ".join(part for part in (remarks(study, records[0].profile, setting), judged, facts) if part)
+    return " ".join(part for part in (remarks(study, profile, setting), judged, facts) if part)
 
 
 def remarks(study: Study, profile: str, setting: Setting) -> str:

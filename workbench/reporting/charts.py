@@ -1,7 +1,7 @@
 """Figures that several profiles share: forests of differences, curves, training, maps of randomised networks.
 
-Frames hold one row per method and seed (and epoch, or point of a curve) of one data set and backbone; bands
-and bars are 95 % confidence intervals over seeds. Every function returns a figure and writes nothing.
+Frames hold one row per method and seed (and epoch, or point of a curve) of one data set and backbone; looks are
+those of the methods, in order; bands and bars are 95 % confidence intervals over seeds.
 """
 
 import math
@@ -71,10 +71,7 @@ class Differences:
 def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Figure:
     """Paired differences with their intervals, one line per method; filled where Holm's p is below 5 %.
 
-    Args:
-        differences: panels, in reading order.
-        looks: of the methods, from top to bottom; those without any difference are left out.
-        columns: panels side by side.
+    Methods stand from top to bottom as in the looks; those without any difference are left out.
     """
     compared = {method for panel in differences for method in panel.rows["method"]}
     methods = [method for method in looks if method in compared]
@@ -109,7 +106,7 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
 
 
 def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", marked: tuple[int, int] = (0, 1)) -> None:
-    """Mean and (solid lines) interval over the rows, seeds; columns are x values. Nothing if undefined.
+    """Mean over the rows, seeds, and for solid lines its interval; columns are x values, undefined ones are left out.
 
     ``marked``: the first point with a marker and the step to the next; staggered, so that equal lines all show.
     """
@@ -129,9 +126,9 @@ def perturbation_curves(curves: pd.DataFrame, looks: Looks, fills: Sequence[str]
     """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control.
 
     Args:
-        curves: long form as from `results.curves_frame`.
-        looks: of the methods, in order.
-        fills: columns, in order.
+        curves: long form as from `records.curves_frame`.
+        looks: of the methods.
+        fills: columns.
         judge: whether the accuracy is that of the judge on each method's maps.
     """
     prefix, ylabel = ("judge_", "Judge's accuracy (%)") if judge else ("", "Accuracy (%)")
@@ -161,12 +158,7 @@ def _by_seed(curve: pd.DataFrame) -> pd.DataFrame:
 
 @styled
 def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
-    """What was masked, and how training went, epoch by epoch.
-
-    Args:
-        histories: one row per epoch and seed; NaN where nothing was masked, and in columns a method has not.
-        looks: of the methods, in order.
-    """
+    """What was masked, and how training went, epoch by epoch; undefined values have no line."""
     figure, grid = panels(2, 4, 4.6, sharex=True)
     for axes, (column, (title, ylabel, factor)) in zip(chain(*grid), TRAINING.items(), strict=True):
         lines = {VALIDATION[column]: "-", column: ":"} if column in VALIDATION else {column: "-"}
@@ -175,7 +167,7 @@ def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
             for name, style in lines.items():
                 by_seed = factor * own.pivot(index="seed", columns="epoch", values=name)
                 band(axes, by_seed, look, style=style, marked=(place, len(looks)))
-        _keep_possible(axes, 100 if factor == 100 else None)
+        _keep_possible(axes, 100 if factor == 100 else math.inf)
         finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
     solid = Line2D([], [], color=INK, linestyle="-", label="validation")
     dotted = Line2D([], [], color=INK, linestyle=":", label="training")
@@ -183,22 +175,21 @@ def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
     return figure
 
 
-def _keep_possible(axes: Axes, largest: float | None) -> None:
+def _keep_possible(axes: Axes, largest: float) -> None:
     """Cut the y axis where values end: with few seeds an interval can reach beyond what is possible."""
     low, high = axes.get_ylim()
-    if largest is not None:
-        high = min(high, 1.04 * largest)
+    high = min(high, 1.04 * largest)
     axes.set_ylim(max(low, -0.04 * high), high)
 
 
 @styled
 def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, str]) -> Figure:
-    """Faithfulness (gap) against accuracy, one panel per gap: seeds as small marks, means with intervals.
+    """Faithfulness (gap) against accuracy: seeds as small marks, means with intervals.
 
     Args:
         frame: ``accuracy`` and the gaps for each method and seed.
-        looks: of the methods, in order.
-        gaps: panels, in order: metric and title.
+        looks: of the methods.
+        gaps: the title of each gap's panel.
     """
     figure, grid = panels(1, len(gaps), 3.3)
     for axes, (gap, title) in zip(grid[0], gaps.items(), strict=True):

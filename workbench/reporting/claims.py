@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts
-from workbench.reporting.metrics import Metric, quality
+from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Claim
-from workbench.reporting.table import Row, Table, blank_repeats, table
-from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval
+from workbench.reporting.table import Row, Table, blank_repeats
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval, probability
 from workbench.results.statistics import PairedComparison, holm, measured, shifted
 
 SUPPORTED, REFUTED, OPEN, ABSENT = "supported", "contradicted", "inconclusive", "not measured"
@@ -99,20 +99,13 @@ def verdict(row: Mapping[Hashable, Any]) -> str:
     return REFUTED if row["high"] < -row["margin"] else OPEN
 
 
-def claims_table(verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
-    """Every claim in every setting, and what came of it.
-
-    Args:
-        verdicts: rows of :func:`claim_verdicts`.
-        methods: of the grid.
-        fills: what removed pixels were replaced by, in order.
-        settings: the data sets and backbones, in order.
-    """
-    regions = {setting.key: setting.region for setting in settings}
+def claims_table(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
+    """Every claim in every setting, from the rows of :func:`claim_verdicts`."""
+    metrics = {setting.key: setting.metrics for setting in settings}
     rows: list[Row] = []
     for found in verdicts.to_dict("records"):
-        region = regions[f"{found['dataset']}-{found['backbone']}"]
-        metric = quality(fills, [region]).get(found["metric"], Metric(found["metric"], "", 3, ""))
+        known = metrics[f"{found['dataset']}-{found['backbone']}"]
+        metric = known.get(found["metric"], Metric(found["metric"], "", 3, ""))
         effect, low, high, margin = (metric.factor * found[key] for key in ("effect", "low", "high", "margin"))
         missing = math.isnan(found["effect"])
         texts = {
@@ -124,7 +117,7 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], 
             "Improvement ↑": NOTHING if missing else interval(effect, low, high, metric.digits),
             "Margin": fixed(margin, metric.digits),
             "n": str(found["n"]),
-            "p ↓": _p(found["p_holm"]),
+            "p ↓": probability(found["p_holm"]).removeprefix("p ").removeprefix("= "),
             "p needed": f"{found['p_required']:g}",
             "Verdict": found["verdict"],
         }
@@ -138,27 +131,18 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], 
         "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
         f"the judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
     )
-    return table("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
+    return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
 
 
-def claims_overview(
-    verdicts: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]
-) -> Table:
-    """The claims at a glance: one row each, one column per data set and backbone.
-
-    Args:
-        verdicts: rows of :func:`claim_verdicts`.
-        methods: of the grid.
-        fills: what removed pixels were replaced by, in order.
-        settings: the data sets and backbones, in order.
-    """
+def claims_overview(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
+    """The rows of :func:`claim_verdicts` at a glance: one row per claim, one column per data set and backbone."""
     rows: list[Row] = []
     for name, found in verdicts.groupby(["claim", "family", "method"], sort=False):
         claim, family, method = map(str, name)
         by_setting = {f"{row['dataset']}-{row['backbone']}": row for row in found.to_dict("records")}
         found_there = {key: row["verdict"] for key, row in by_setting.items()}
         texts = {"Claim": f"{methods[method]}: {claim}", "Family": family}
-        texts |= {setting.name: _glance(by_setting.get(setting.key), fills, setting) for setting in settings}
+        texts |= {setting.name: _glance(by_setting.get(setting.key), setting) for setting in settings}
         rows.append(({"claim": claim, "family": family} | found_there, texts))
     caption = (
         "Verdict on each claim: ✓ supported, after Holm's adjustment within its family and setting; ✗ contradicted by "
@@ -166,19 +150,12 @@ def claims_overview(
         "improvement, in percentage points or the measure's unit. Rule, intervals and p-values: `claims.md`. "
         f"{all_facts(settings)}"
     )
-    return table("claims_overview", "Claims at a glance", caption, rows)
+    return Table.of_rows("claims_overview", "Claims at a glance", caption, rows)
 
 
-def _glance(found: Mapping[Hashable, Any] | None, fills: Sequence[str], setting: Setting) -> str:
+def _glance(found: Mapping[Hashable, Any] | None, setting: Setting) -> str:
     """``✓ +0.86``; a dash where the claim was not made or not measured."""
     if found is None or found["verdict"] not in MARKS:
         return NOTHING
-    metric = quality(fills, [setting.region])[found["metric"]]
+    metric = setting.metrics[found["metric"]]
     return f"{MARKS[found['verdict']]} {fixed(metric.factor * found['effect'], metric.digits, sign=True)}"
-
-
-def _p(value: float) -> str:
-    """A p-value alone: ``0.008``, ``< 0.001``."""
-    if math.isnan(value):
-        return NOTHING
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

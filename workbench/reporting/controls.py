@@ -1,6 +1,6 @@
 """Tables of checks on saliency: other attributions, randomised and retrained networks, judges, a shortcut.
 
-Frames in, a :class:`~workbench.reporting.table.Table` out; no files.
+Methods are those of the grid; rows come in the order of the settings, data sets and backbones.
 """
 
 import math
@@ -10,8 +10,8 @@ from dataclasses import replace
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts, of_setting
-from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, faithfulness, judged_fill, localisation, retraining
-from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised, table
+from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, judged_fill, quality, retraining
+from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order
 from workbench.results.statistics import compared_frame
 
@@ -22,21 +22,13 @@ CHANGES, FAILS = "changes", "does not change: fails"
 WORDS = ("Data", "Backbone", "Method")
 
 
-def attributions_table(
-    frame: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]
-) -> Table:
-    """Faithfulness and localisation of every attribution on the networks that get all of them.
-
-    Args:
-        frame: rows of `records.attributions_frame`.
-        methods: of the grid.
-        fills: what removed pixels were replaced by, in order.
-        settings: the data sets and backbones, in order.
-    """
-    qualities = {**faithfulness(fills), **localisation([setting.region for setting in settings])}
-    gaps = [f"gap_{fill}" for fill in fills]
-    shown = [*gaps, f"judge_gap_{judged_fill(fills)}", "relevance_mass", "pointing_game", "gini", "stability"]
-    rows = _rows(frame, methods, settings, {name: qualities[name] for name in shown})
+def attributions_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
+    """Faithfulness and localisation of every attribution, from rows of `records.attributions_frame`."""
+    fills = settings[0].evaluation.fills
+    available = quality(fills, [setting.region for setting in settings])
+    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    shown = [*gaps, "relevance_mass", "pointing_game", "gini", "stability"]
+    rows = _rows(frame, methods, settings, {name: available[name] for name in shown})
     caption = (
         f"Attributions of the predicted class on the same networks and test images ({_images(settings)}); "
         f"{_seeds(frame)}. Random and Edges (Sobel) do not look at the network: they are controls. Gap: area "
@@ -44,17 +36,11 @@ def attributions_table(
         "network on the same maps. "
         f"{all_facts(_shown(frame, settings))}"
     )
-    return table("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
+    return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
 
 
 def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
-    """Whether maps change when all layers are randomised.
-
-    Args:
-        frame: rows of `records.attributions_frame`.
-        methods: of the grid.
-        settings: the data sets and backbones, in order.
-    """
+    """Whether maps change when all layers are randomised, from rows of `records.attributions_frame`."""
     rows: list[Row] = []
     for numbers, texts in _rows(frame, methods, settings, SANITY):
         said = sanity_verdict(*(float(str(numbers[f"{name}_mean"])) for name in SANITY))
@@ -67,7 +53,7 @@ def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Settin
         "check works. Attributions that multiply by the image keep its black pixels black whatever the network is. "
         f"{all_facts(_shown(frame, settings))}"
     )
-    return table("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS))
+    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS))
 
 
 def sanity_verdict(spearman: float, ssim: float) -> str:
@@ -101,9 +87,8 @@ def _shown(frame: pd.DataFrame, settings: Sequence[Setting]) -> list[Setting]:
 
 def _images(settings: Sequence[Setting]) -> str:
     """How many test images were explained."""
-    return " or ".join(
-        f"{count:,}" for count in dict.fromkeys(setting.evaluation.attributions.images for setting in settings)
-    )
+    counts = dict.fromkeys(setting.evaluation.attributions.images for setting in settings)
+    return " or ".join(f"{count:,}" for count in counts)
 
 
 def _seeds(frame: pd.DataFrame) -> str:
@@ -115,12 +100,12 @@ def _seeds(frame: pd.DataFrame) -> str:
 
 
 def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
-    """What networks do whose training images carry a shortcut, and their test images a useless one.
+    """How much networks rely on a shortcut that tells the class in training images and says nothing in test images.
 
     Args:
         frame: ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
         methods: rows within each data set and backbone.
-        settings: those whose region is a shortcut, in order.
+        settings: those whose region is a shortcut.
     """
     dropped = frame.assign(drop=frame["validation_accuracy"] - frame["accuracy"])
     caption = (
@@ -128,15 +113,11 @@ def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Sett
         f"split: a network that relies on it loses accuracy, and its saliency lies on the patch. {SPREAD}. "
         f"{all_facts(settings)}"
     )
-    return table("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
+    return Table.of_rows("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
 
 
 def judges_table(judges: pd.DataFrame) -> Table:
-    """The judge of every data set.
-
-    Args:
-        judges: one row per data set, as from `records.read_judges`.
-    """
+    """The judge of every data set, from the rows of `records.read_judges`."""
     rows: list[Row] = []
     for judge in judges.to_dict("records"):
         numbers = {str(key): value for key, value in judge.items()}
@@ -155,7 +136,7 @@ def judges_table(judges: pd.DataFrame) -> Table:
         "One separate network per data set judges the maps of all methods; it was trained on erased images with a "
         "seed of its own (n = 1). Accuracy on the whole test split, nothing erased."
     )
-    return table("judges", "Judges", caption, rows)
+    return Table.of_rows("judges", "Judges", caption, rows)
 
 
 def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settings: Sequence[Setting]) -> Table:
@@ -165,7 +146,7 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
         frame: one row per run and level, as from `records.read_retraining`.
         methods: rows within each data set and backbone.
         baseline: the method that differences are taken to at the middle level, if it is one of them.
-        settings: the data sets and backbones that were retrained, in order.
+        settings: those that were retrained.
     """
     levels = sorted(frame["level"].unique())
     middle = levels[len(levels) // 2]
@@ -190,7 +171,7 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
         "paired by seed, with 95 % confidence interval; p: paired t-test, Holm-adjusted over the methods of a data set "
         f"and backbone. {all_facts(settings)}"
     )
-    return table("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
+    return Table.of_rows("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
 
 
 def _levels(own: pd.DataFrame, levels: Sequence[float]) -> Row:

@@ -1,7 +1,4 @@
-"""What training costs: a measured step, passes counted over a run, and growth with the size of the work.
-
-Chart functions return a figure and write nothing.
-"""
+"""What training costs: a measured step, passes counted over a run, and growth with the size of the work."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -18,15 +15,13 @@ from workbench.reporting.captions import Setting
 from workbench.reporting.charts import band
 from workbench.reporting.metrics import Metric, Metrics
 from workbench.reporting.style import INK, Looks, finish, legend, panels, styled, tiles
-from workbench.reporting.table import Row, Table, table
+from workbench.reporting.table import Table
 from workbench.reporting.words import Titles, display_name, fixed
 from workbench.results.costs import COSTS
 from workbench.results.records import RunRecord
 
 Config: TypeAlias = Mapping[str, Any]  # of a method, as in a run record
-LINES = {  # of the benchmark alone
-    "sgt_reference": "SGT as published",
-}
+REFERENCE = {"sgt_reference": "SGT as published"}  # of the benchmark alone
 OVERLAP = "Masks, bf16 with fp32 (IoU) ↑"
 SALIENCY = {"reuse": 1, "eval": 2}  # saliency pass: passes that it takes beyond those of the two losses
 RUN: Metrics = {
@@ -46,31 +41,28 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
     """Time and memory of a training step relative to plain, beside what arithmetic allows.
 
     Args:
-        costs: as from `costs.read_costs`, one line per network, setting, method and share of masked images.
+        costs: as from `costs.read_costs`.
         methods: of the registry.
     """
-    rows: list[Row] = [
-        ({str(key): value for key, value in line.items()}, _cost(line, methods))
-        for line in costs[list(COSTS)].to_dict("records")
-    ]
-    if costs["mask_overlap"].isna().all():
-        rows = [(numbers, {key: text for key, text in texts.items() if key != OVERLAP}) for numbers, texts in rows]
+    data = costs[list(COSTS)]
+    display = pd.DataFrame([_cost(line, {**REFERENCE, **methods}) for line in data.to_dict("records")])
+    if data["mask_overlap"].isna().all():
+        display = display.drop(columns=OVERLAP)
     caption = (
         "One training step: forward, backward and optimiser. Limit: floating-point operations of the ideal step "
         "over Plain's, both counted by torch's FLOP counter on runs of their passes; achieved: that limit over the "
         "measured ratio. Methods take turns; times are medians, ratios medians of each round's own. Memory: peak of a "
         "step with weights and optimiser state, over Plain's. SGT as published is its definition written out without "
-        "this package. Source: "
-        "`results/benchmarks/step_cost.csv`, written by `make bench`."
+        "this package. Source: `results/benchmarks/step_cost.csv`, written by `make bench`."
     )
-    return table("cost", "Cost of a step", caption, rows)
+    return Table("cost", "Cost of a step", caption, data, display)
 
 
 def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
     """One line of the cost table as text."""
     return {
         "Network": display_name(line["network"]),
-        "Method": LINES.get(line["method"]) or methods[line["method"]],
+        "Method": methods[line["method"]],
         "Batch": fixed(line["batch_size"], 0),
         "Device": line["device"].upper(),
         "Precision": f"{line['precision']}{', compiled' if line['compiled'] else ''}",
@@ -99,13 +91,9 @@ def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.floa
 def run_costs(records: Sequence[RunRecord], histories: pd.DataFrame, reference: str, setting: Setting) -> pd.DataFrame:
     """What each run paid: ``method``, ``seed`` and the columns `RUN`.
 
-    Args:
-        records, histories, setting: of one data set and backbone.
-        reference: the method whose epochs, in number and size, count as 1 when nothing is masked.
-
     Returns:
-        One row per run: its mean share of masked images, and the passes of its whole training, counted image by
-        image, over those of plain training for the reference's epochs.
+        One row per run of this data set and backbone: its mean share of masked images, and the passes of its whole
+        training, counted image by image, over those of plain training for the reference's epochs.
     """
     first = {record.method: record for record in reversed(records)}
     epochs = int(histories.loc[histories["method"] == reference, "epoch"].max())
@@ -131,7 +119,7 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
 
     Args:
         costs: for each panel's title ``method``, ``seed``, ``epoch``, ``relative``, ``limit``.
-        looks: of the methods, in order; those without rows are left out.
+        looks: of the methods; those without rows are left out.
     """
     figure, placed = tiles(len(costs), 2, 1.9, 0.6, sharex=True, sharey=True)
     measured = {method for frame in costs.values() for method in frame["method"]}
@@ -155,11 +143,7 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
 def growth(frame: pd.DataFrame, looks: Looks) -> Figure:
     """Time (top) and peak memory (bottom) against size, one column per axis, all logarithmic.
 
-    The dotted line has slope 1 and ends in the largest size's highest value.
-
-    Args:
-        frame: as from `costs.read_growth`, of one device.
-        looks: of its methods.
+    The dotted line has slope 1 and ends in the largest size's highest value. The frame is that of `costs.read_growth`.
     """
     shown = {axis: text for axis, text in AXES.items() if (frame["axis"] == axis).any()}
     methods = list(dict.fromkeys(frame["method"]))

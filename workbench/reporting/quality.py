@@ -1,9 +1,9 @@
 """Tables of what the runs reached and what masking did: the whole grid, and the qualities of each setting.
 
-Frames in, a :class:`~workbench.reporting.table.Table` out; no files.
+Frames hold one row of metrics per method and seed; the methods are the rows of a table, in order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -18,8 +18,9 @@ from workbench.reporting.metrics import (
     localisation,
     quality,
 )
-from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised, table
+from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised
 from workbench.reporting.words import NOTHING, Titles, display_name
+from workbench.results.statistics import compared_frame
 
 CHANCE = 0.25  # grid pointing of a map that knows nothing: one tile of four
 CONTROLLED = ("relevance_mass", "relevance_rank", "pointing_game", "gini")  # measured for a random map too
@@ -31,19 +32,12 @@ REGIONS = {
 }
 
 
-def summary_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], settings: Sequence[Setting]) -> Table:
-    """The whole grid at a glance: one row per data set, backbone and method.
-
-    Args:
-        frame: all metrics of all runs.
-        methods: rows within each data set and backbone.
-        fills: what removed pixels were replaced by, in order.
-        settings: the data sets and backbones, in order.
-    """
+def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
+    """The whole grid at a glance: one row per data set, backbone and method."""
+    fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
-    gaps = [f"gap_{fill}" for fill in fills]
-    judged = f"judge_gap_{judged_fill(fills)}"
-    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, judged, "relevance_mass", "stability"]
+    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, "relevance_mass", "stability"]
     places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
     caption = (
         f"{SPREAD}. Gap: area under the insertion curve minus that under the deletion curve, for each fill; the "
@@ -51,25 +45,16 @@ def summary_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], se
         f"{', '.join(places)}. {all_facts(settings)}"
     )
     metrics = {name: available[name] for name in shown}
-    return table("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
+    return Table.of_rows("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
 
 
-def accuracy_table(
-    frame: pd.DataFrame, comparisons: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting
-) -> Table:
-    """Accuracy, calibration and robustness in one setting, with paired differences.
-
-    Args:
-        frame: the metrics `metrics.ACCURACY` for each method and seed.
-        comparisons: of ``accuracy``, from `statistics.compared_frame`.
-        methods: rows.
-        references: the methods that differences are shown to, as far as they were run.
-        setting: what the caption says of the runs.
-    """
+def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting) -> Table:
+    """Accuracy, calibration and robustness in one setting, with paired differences to the references that were run."""
+    comparisons = compared_frame(frame, "accuracy", list(methods))
     known = _known(references, comparisons, methods)
     rows = []
-    for method in methods:
-        numbers, texts = _row(frame, method, methods[method], ACCURACY)
+    for method, title in methods.items():
+        numbers, texts = _row(frame, method, title, ACCURACY)
         against, against_texts = differences(method, comparisons, known, ACCURACY["accuracy"])
         rows.append((numbers | against, texts | against_texts))
     measured = setting.evaluation.robustness
@@ -82,18 +67,12 @@ def accuracy_table(
         f"confidence interval; p: paired t-test, Holm-adjusted over all {len(comparisons)} pairs of methods. "
         f"{setting.origin}"
     )
-    return table(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
+    return Table.of_rows(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
 
 
-def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str], setting: Setting) -> Table:
-    """Areas under the deletion and insertion curves in one setting.
-
-    Args:
-        frame: the metrics `metrics.faithfulness` for each method and seed.
-        methods: rows.
-        fills: what removed pixels were replaced by, in order.
-        setting: what the caption says of the runs.
-    """
+def faithfulness_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
+    """Areas under the deletion and insertion curves in one setting."""
+    fills = setting.evaluation.fills
     metrics = faithfulness(fills)
     bare = [name for name in metrics if "gap" not in name]
     rows = [_row(frame, method, title, metrics, bare) for method, title in methods.items()]
@@ -107,17 +86,11 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, fills: Sequence[str
         "wrong answer the map is of another class, so a less accurate network has less to gain. "
         f"{setting.origin}"
     )
-    return table(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
+    return Table.of_rows(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
 
 
 def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """Where the saliency is in one setting, with a random map as control.
-
-    Args:
-        frame: the metrics `metrics.localisation`, and those of a random map, for each method and seed.
-        methods: rows.
-        setting: what the caption says of the runs.
-    """
+    """Where the saliency is in one setting, with a random map as control."""
     metrics = localisation([setting.region])
     rows = [_row(frame, method, title, metrics) for method, title in methods.items()]
     rows.append(_row(_control(frame, metrics), "control", "Random map (control)", metrics))
@@ -132,7 +105,7 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
         f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {setting.origin}"
     )
-    return table(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
+    return Table.of_rows(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
 
 
 def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
@@ -156,27 +129,13 @@ def _known(references: Sequence[str], comparisons: pd.DataFrame, methods: Titles
 
 
 def comparisons_table(
-    comparisons: Mapping[str, pd.DataFrame],
-    subject: str,
-    references: Sequence[str],
-    methods: Titles,
-    fills: Sequence[str],
-    setting: Setting,
+    frame: pd.DataFrame, methods: Titles, subject: str, references: Sequence[str], setting: Setting
 ) -> Table:
-    """Every metric of one setting: the subject against each reference, all pairs as numbers.
-
-    Args:
-        comparisons: for each metric the rows of `statistics.compared_frame`; none where it was not measured.
-        subject: the method whose differences are shown.
-        references: the methods that they are shown to, as far as they were run.
-        methods: of the grid.
-        fills: what removed pixels were replaced by, in order.
-        setting: what the caption says of the runs.
-    """
-    metrics = quality(fills, [setting.region])
+    """Every metric of one setting: the subject against each reference that was run, all pairs as numbers."""
+    comparisons = {name: compared_frame(frame, name, list(methods)) for name in setting.metrics}
     known = _known(references, pd.concat(comparisons.values()), methods)
     rows, numbers = [], []
-    for name, metric in metrics.items():
+    for name, metric in setting.metrics.items():
         found = comparisons[name]
         against = {title: paired(subject, reference, found, metric)[1] for reference, title in known.items()}
         rows.append({"Measure": metric.difference} | {f"Minus {title}": text for title, text in against.items()})
@@ -194,11 +153,11 @@ def comparisons_table(
 
 
 def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
-    """What masking did during training: means over epochs, then over seeds.
+    """What masking did during training: means over epochs, then over seeds; without methods that never mask.
 
     Args:
         histories: one row per epoch of every run; NaN where nothing was masked.
-        methods: rows within each data set and backbone; those that never mask are left out.
+        methods: rows within each data set and backbone.
         settings: the data sets and backbones, in order.
     """
     keys = ["dataset", "backbone", "method", "seed"]
@@ -209,4 +168,4 @@ def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[S
         f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
         f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(settings)}"
     )
-    return table("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))
+    return Table.of_rows("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))

@@ -22,7 +22,7 @@ class Claim:
         name: as the table shows it.
         metric: of a run record.
         better: whether higher or lower values are better.
-        method, reference: who is said to be better than whom, paired by seed.
+        method, reference: the first is said to be better than the second, paired by seed.
         family: claims that share it, and the setting, share Holm's adjustment.
         margin: how much worse than the reference is still not worse, in the metric's unit; 0 claims better.
         p: the adjusted p-value that is required.
@@ -60,7 +60,7 @@ class Condition:
     Attributes:
         axis: what is varied, as figures name it.
         level: as figures name it; a number if it reads as one.
-        methods: for each base method the profile's method that is it at this level.
+        methods: for each base method the profile's method that is trained like it at this level.
     """
 
     axis: str
@@ -106,20 +106,6 @@ class Study:
                 where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
                 raise ValueError(f"{where} has the base methods {known}: expected the reference {self.reference!r} too")
 
-    @property
-    def named(self) -> dict[str, tuple[str, ...]]:
-        """The methods that each key names."""
-        conditions = [method for condition in self.conditions for method in condition.methods.values()]
-        return {
-            "reference": (self.reference,),
-            "compared": self.compared,
-            "conditions": tuple(conditions),
-        }
-
-    def shown(self, methods: Sequence[str]) -> tuple[str, ...]:
-        """The methods of exhibit ``comparison``, of all those of the grid."""
-        return self.compared or tuple(methods)
-
 
 def load_claims(profile: str) -> tuple[Claim, ...]:
     """The claims of a profile, in the order of its file.
@@ -156,10 +142,11 @@ def load_study(profile: str) -> Study | None:
     where = block_name(profile, "study")
     study: Study = build(Study, values, where)
     methods = load_grid(profile).methods
-    for key, named in study.named.items():
-        for method in named:
-            if method not in methods:
-                raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
+    conditions = [method for condition in study.conditions for method in condition.methods.values()]
+    named = {"reference": [study.reference], "compared": study.compared, "conditions": conditions}
+    for key, method in ((key, method) for key, names in named.items() for method in names):
+        if method not in methods:
+            raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
     return study
 
 

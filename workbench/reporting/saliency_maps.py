@@ -46,10 +46,6 @@ def saliency_maps(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     """The same images in every row, one column per method, one colour scale for all maps.
 
     Below each map: whether the model's answer is right, and the answer if it is wrong.
-
-    Args:
-        samples: of each method, of the same images.
-        looks: the methods' titles.
     """
     first = next(iter(samples.values()))
     rows = _rows(first)
@@ -63,18 +59,10 @@ def saliency_maps(samples: Mapping[str, Samples], looks: Looks) -> Figure:
 
 @styled
 def attribution_maps(samples: Samples) -> Figure:
-    """The same images in every row, one column per attribution of one network, one colour scale for all maps.
-
-    Args:
-        samples: with at least one attribution.
-    """
+    """The same images in every row, one column per attribution of one network, one colour scale for all maps."""
     rows = _rows(samples)
-    order = in_order(samples.attribution_names.tolist())
-    places = [samples.attribution_names.tolist().index(name) for name in order]
-    maps = {
-        display_name(name): relative_saliency(samples.attributions[place][rows])
-        for name, place in zip(order, places, strict=True)
-    }
+    explained = dict(zip(samples.attribution_names.tolist(), samples.attributions, strict=True))
+    maps = {display_name(name): relative_saliency(explained[name][rows]) for name in in_order(explained)}
     figure, grid = _maps(samples, rows, maps)
     for line, index in zip(grid, rows, strict=True):
         label = int(samples.labels[index])
@@ -153,15 +141,13 @@ def gradient_magnitudes(samples: Mapping[str, Samples], looks: Looks) -> Figure:
 
     The lowest bin holds what is zero or as good as zero, such as the border that a strided convolution never
     reads: it is left out of lines and medians, and its share is in the legend from 1 % on.
-
-    Args:
-        samples: of each method.
-        looks: of the methods.
     """
     zeros = {m: sample.gradient_counts[0] / sample.gradient_counts.sum() for m, sample in samples.items()}
-    samples = {m: _without_zeros(sample) for m, sample in samples.items()}
-    figure, grid = panels(1, 1, 3.2)
-    axes = grid[0][0]
+    samples = {
+        m: replace(sample, gradient_edges=sample.gradient_edges[1:], gradient_counts=sample.gradient_counts[1:])
+        for m, sample in samples.items()
+    }
+    figure, ((axes,),) = panels(1, 1, 3.2)
     handles = []
     for method, sample in samples.items():
         middle, density, median = gradient_density(sample)
@@ -176,11 +162,6 @@ def gradient_magnitudes(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
     legend(figure, handles, columns=2 if max(zeros.values()) >= 0.01 else 3)
     return figure
-
-
-def _without_zeros(sample: Samples) -> Samples:
-    """The sample without the lowest bin of its gradients."""
-    return replace(sample, gradient_edges=sample.gradient_edges[1:], gradient_counts=sample.gradient_counts[1:])
 
 
 def _range(samples: list[Samples]) -> tuple[float, float]:

@@ -82,11 +82,7 @@ ATTRIBUTION_MARKERS = "vP*<>hpd"
 
 
 def method_looks(entries: Mapping[str, MethodEntry]) -> dict[str, Look]:
-    """The look of each method, the same in every figure of every profile.
-
-    Args:
-        entries: of methods, by name; those without a colour or marker share a neutral one.
-    """
+    """The look of each method, the same in every figure; those without a colour or marker share a neutral one."""
     return {
         name: Look(entry.title, entry.colour or NEUTRAL[0], entry.marker or NEUTRAL[1])
         for name, entry in entries.items()

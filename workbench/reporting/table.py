@@ -1,12 +1,13 @@
 """A table, and what all tables share: rows of numbers and text, paired differences, repeated words left out.
 
-Frames hold one row per method and seed; fractions become per cent and differences of fractions points.
+Frames hold one row per method and seed, comparisons are rows of `statistics.comparisons_frame`; fractions become per
+cent and differences of fractions points.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pandas as pd
 
@@ -42,6 +43,12 @@ class Table:
     data: pd.DataFrame
     display: pd.DataFrame
 
+    @classmethod
+    def of_rows(cls, name: str, title: str, caption: str, rows: Sequence[Row]) -> Self:
+        """A table from its rows."""
+        data, display = pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
+        return cls(name, title, caption, data, display)
+
     @property
     def markdown(self) -> str:
         """Title and caption, then the table with its numbers flush right."""
@@ -55,12 +62,6 @@ class Table:
         """Write ``NAME.md`` and ``NAME.csv``, rounded, so that the same results give the same bytes."""
         files.write_text(self.markdown, folder / f"{self.name}.md")
         files.write_csv(self.data, folder / f"{self.name}.csv")
-
-
-def table(name: str, title: str, caption: str, rows: Sequence[Row]) -> Table:
-    """A table from its rows."""
-    data, display = pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
-    return Table(name, title, caption, data, display)
 
 
 def summarised(rows: pd.DataFrame, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
@@ -82,7 +83,7 @@ def scaled(comparisons: pd.DataFrame, metrics: Metrics) -> pd.DataFrame:
 
 
 def difference_text(comparison: Mapping[Any, Any], metric: Metric) -> str:
-    """``+0.86 [+0.35, +1.37], p = 0.008`` in points, from a row of `statistics.compared_frame`."""
+    """``+0.86 [+0.35, +1.37], p = 0.008`` in points, from one of the comparisons."""
     difference, low, high = (metric.factor * comparison[key] for key in ("difference", "low", "high"))
     return f"{interval(difference, low, high, metric.digits)}, {probability(comparison['p_holm'])}"
 
@@ -90,14 +91,7 @@ def difference_text(comparison: Mapping[Any, Any], metric: Metric) -> str:
 def paired(
     method: str, reference: str, comparisons: pd.DataFrame, metric: Metric, kept: Sequence[str] = PAIRED
 ) -> tuple[dict[str, float], str]:
-    """A method's paired difference to a reference, as numbers and as text; undefined if there is no such pair.
-
-    Args:
-        method, reference: of the pair.
-        comparisons: rows of `statistics.compared_frame` for this metric.
-        metric: how the difference is shown.
-        kept: the fields of `statistics.PairedComparison` that the numbers hold.
-    """
+    """A pair's difference as numbers, the fields ``kept``, and as text; undefined if there is no such pair."""
     pairs = comparisons[(comparisons["method"] == method) & (comparisons["reference"] == reference)]
     for pair in pairs.to_dict("records"):
         numbers = {name: (metric.factor if name in SCALED else 1.0) * pair[name] for name in kept}

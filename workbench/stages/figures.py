@@ -6,7 +6,6 @@ which says what each shows, and ``figures/laptop/report.html``.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 
 import pandas as pd
 
@@ -25,7 +24,7 @@ from workbench.results.records import RunRecord
 from workbench.results.samples import Samples
 from workbench.results.statistics import compared_frame
 from workbench.stages import pages
-from workbench.studies import compare, conditions, number
+from workbench.studies.exhibits import asked
 
 REFERENCE = "plain"  # what differences are drawn to
 SUBJECT = "smoot"  # whose cost changes during a run
@@ -54,15 +53,14 @@ def write_all(profile: str) -> dict[str, str]:
 
 def draw_all(profile: str) -> Iterator[Chart]:
     """All figures of a profile, one after the other: those of each data set and backbone, then the grid's."""
+    looks, study = method_looks(method_entries(profile)), load_study(profile)
+    if study is not None:
+        for runs, exhibit in asked(study, profile):
+            yield exhibit.chart(runs, looks)
+        return
     grid = load_grid(profile)
-    looks = method_looks(method_entries(profile))
     groups = captions.by_setting(results.load_records(grid))
     histories = results.read_histories(grid)
-    study = load_study(profile)
-    if study is not None:
-        for question, (setting, records) in product((compare, number, conditions), groups):
-            yield from question.charts(study, records, histories, setting, looks)
-        return
     shown = {method: looks[method] for method in grid.methods}
     for setting, records in groups:
         samples = results.read_samples(grid, setting.dataset, setting.backbone)

@@ -11,18 +11,17 @@ import pandas as pd
 
 from workbench.config import files, paths
 from workbench.config.profile import load_grid, load_retraining, method_entries
-from workbench.reporting import captions, claims, controls, cost
-from workbench.reporting import quality as qualities
+from workbench.reporting import captions, claims, controls, cost, quality
 from workbench.reporting.captions import Setting
-from workbench.reporting.metrics import Metric, judged_fill, quality
-from workbench.reporting.questions import Claim, Study, load_claims, load_study
+from workbench.reporting.metrics import Metric, judged_fill
+from workbench.reporting.questions import Claim, load_claims, load_study
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import Titles
 from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
 from workbench.results.statistics import compared_frame
-from workbench.studies import compare, conditions, number
+from workbench.studies.exhibits import asked
 
 SUBJECT = "smoot"  # the method that the verdict is on
 BASELINE = "plain"
@@ -42,7 +41,6 @@ class Results:
     Attributes:
         methods: of the grid, in its order, with their titles.
         titles: of all methods that the profile can name.
-        fills: what removed pixels were replaced by, in the evaluation's order.
         groups: for each data set and backbone its setting and one row of metrics per method and seed, with the
             ``validation_accuracy`` of its training.
         attributions: one row per attribution of the networks that get all of them; may be empty.
@@ -55,7 +53,6 @@ class Results:
 
     methods: Titles
     titles: Titles
-    fills: Sequence[str]
     groups: Sequence[tuple[Setting, pd.DataFrame]]
     attributions: pd.DataFrame
     histories: pd.DataFrame
@@ -72,10 +69,6 @@ class Results:
     def everything(self) -> pd.DataFrame:
         """All metrics of all runs."""
         return pd.concat([frame for _, frame in self.groups], ignore_index=True)
-
-    def compared(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-        """All pairs of methods in one metric of one setting; without rows if it was not measured in every run."""
-        return compared_frame(frame, metric, list(self.methods))
 
 
 def write_all(profile: str) -> dict[str, Table]:
@@ -99,7 +92,9 @@ def write_all(profile: str) -> dict[str, Table]:
 def build_all(profile: str) -> dict[str, Table]:
     """All tables of a profile by name, in reading order; those without anything to show are left out."""
     study = load_study(profile)
-    found = _of_grid(load(profile)) if study is None else _of_study(study, profile)
+    if study is None:
+        return {table.name: table for table in _of_grid(load(profile))}
+    found = [exhibit.table(runs, method_titles(profile)) for runs, exhibit in asked(study, profile)]
     return {table.name: table for table in found}
 
 
@@ -115,7 +110,6 @@ def load(profile: str) -> Results:
     return Results(
         methods={method: titles[method] for method in grid.methods},
         titles=titles,
-        fills=tuple(records[0].config["evaluation"]["fills"]),
         groups=[(setting, _metrics(group)) for setting, group in captions.by_setting(records)],
         attributions=results.attributions_frame(records),
         histories=results.read_histories(grid),
@@ -137,50 +131,39 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
 
 
-def _of_study(study: Study, profile: str) -> Iterator[Table]:
-    """The tables that answer a study's question, for each data set and backbone."""
-    grid, titles = load_grid(profile), method_titles(profile)
-    histories = results.read_histories(grid)
-    for setting, records in captions.by_setting(results.load_records(grid)):
-        for question in (compare, number, conditions):
-            yield from question.tables(study, records, histories, setting, titles)
-
-
 def _of_grid(loaded: Results) -> Iterator[Table]:
     """The tables of a profile that compares methods: an overview, the settings, the controls, the cost."""
-    methods, fills, settings = loaded.methods, loaded.fills, loaded.settings
-    yield qualities.summary_table(loaded.everything, methods, fills, settings)
+    methods, settings = loaded.methods, loaded.settings
+    yield quality.summary_table(loaded.everything, methods, settings)
     verdicts = claims.claim_verdicts(loaded.claims, loaded.groups)
     if len(verdicts):
-        yield claims.claims_overview(verdicts, methods, fills, settings)
-        yield claims.claims_table(verdicts, methods, fills, settings)
+        yield claims.claims_overview(verdicts, methods, settings)
+        yield claims.claims_table(verdicts, methods, settings)
     yield from _of_settings(loaded)
     yield from _of_controls(loaded)
-    yield qualities.masking_table(loaded.histories, methods, settings)
+    yield quality.masking_table(loaded.histories, methods, settings)
     yield cost.cost_table(loaded.costs, loaded.titles)
 
 
 def _of_settings(loaded: Results) -> Iterator[Table]:
     """The four tables of each data set and backbone, kind by kind."""
-    methods, fills = loaded.methods, loaded.fills
+    methods = loaded.methods
     for setting, frame in loaded.groups:
-        compared = loaded.compared(frame, "accuracy")
-        yield qualities.accuracy_table(frame, compared, methods, REFERENCES, setting)
+        yield quality.accuracy_table(frame, methods, REFERENCES, setting)
     for setting, frame in loaded.groups:
-        yield qualities.faithfulness_table(frame, methods, fills, setting)
+        yield quality.faithfulness_table(frame, methods, setting)
     for setting, frame in loaded.groups:
-        yield qualities.localisation_table(frame, methods, setting)
-    for setting, frame in loaded.groups:
-        found = {name: loaded.compared(frame, name) for name in quality(fills, [setting.region])}
-        if len(found["accuracy"]):
-            yield qualities.comparisons_table(found, SUBJECT, REFERENCES, methods, fills, setting)
+        yield quality.localisation_table(frame, methods, setting)
+    if len(methods) > 1:
+        for setting, frame in loaded.groups:
+            yield quality.comparisons_table(frame, methods, SUBJECT, REFERENCES, setting)
 
 
 def _of_controls(loaded: Results) -> Iterator[Table]:
     """Other attributions, sanity, the shortcut, judges and retraining, as far as they were asked for."""
     methods, settings = loaded.methods, loaded.settings
     if len(loaded.attributions):
-        yield controls.attributions_table(loaded.attributions, methods, loaded.fills, settings)
+        yield controls.attributions_table(loaded.attributions, methods, settings)
         yield controls.sanity_table(loaded.attributions, methods, settings)
     shortcuts = [setting for setting in settings if setting.region == "shortcut"]
     if shortcuts:
@@ -202,10 +185,11 @@ def verdict(profile: str) -> str:
         return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
     loaded = load(profile)
     paragraphs = [RULE]
-    names = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
+    fills = loaded.settings[0].evaluation.fills
+    names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
     for setting, frame in loaded.groups:
-        known = quality(loaded.fills, [setting.region])
-        lines = [verdict_line(known[name], loaded.compared(frame, name), loaded.methods) for name in names]
+        compared = {name: compared_frame(frame, name, list(loaded.methods)) for name in names}
+        lines = [verdict_line(setting.metrics[name], rows, loaded.methods) for name, rows in compared.items()]
         paragraphs.append("\n".join([f"**{setting.name}** ({setting.facts}):", "", *lines]))
     return "\n\n".join(paragraphs) + "\n"
 

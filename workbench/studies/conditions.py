@@ -1,11 +1,10 @@
 """Where does a method help? Its gain over a reference with fewer or more data, or with wrong labels.
 
-Bands are 95 % confidence intervals of differences paired by seed. Frames hold one row per method and seed of one
-data set and backbone.
+Bands are 95 % confidence intervals of differences paired by seed.
 """
 
 import textwrap
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -16,17 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from workbench.reporting import captions
-from workbench.reporting.captions import Setting
 from workbench.reporting.charts import Chart
 from workbench.reporting.metrics import ARROWS, Metrics
-from workbench.reporting.questions import Condition, Study
+from workbench.reporting.questions import Condition
 from workbench.reporting.style import INK, Looks, finish, legend, panels, styled
 from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, difference_text, scaled
 from workbench.reporting.words import Titles, plus_minus
-from workbench.results.records import RunRecord, metrics_frame
 from workbench.results.statistics import compare, holm
-from workbench.studies.compare import headline
+from workbench.studies.runs import StudyRuns
 
 UNCLEAR, WORSE = " ○", " ✗"  # suffix of a gain whose interval includes zero, or lies below it
 
@@ -36,7 +32,8 @@ def gains(frame: pd.DataFrame, conditions: Sequence[Condition], reference: str, 
 
     Args:
         frame: the metrics for each method and seed.
-        conditions, reference: level by level, and the base method of each that gains are taken to.
+        conditions: level by level.
+        reference: the base method of each condition that gains are taken to.
         metrics: what is compared.
 
     Returns:
@@ -55,71 +52,29 @@ def gains(frame: pd.DataFrame, conditions: Sequence[Condition], reference: str, 
     return found
 
 
-def tables(
-    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, titles: Titles
-) -> Iterator[Table]:
-    """The table of the exhibit ``conditions``, for one data set and backbone; none if the study does not ask for it.
-
-    Args:
-        study: which exhibits, what gains are taken to, and the conditions.
-        records: of this data set and backbone.
-        histories: not used.
-        setting: what the captions say of the runs.
-        titles: of all methods.
-
-    Raises:
-        ValueError: if a record lacks a metric that the table needs.
-    """
-    if "conditions" in study.exhibits:
-        metrics = headline(records, setting)
-        found = gains(metrics_frame(records), study.conditions, study.reference, list(metrics))
-        end = f"{captions.ending(study, records, setting, metrics)} {setting.origin}"
-        yield conditions_table(found, study.reference, metrics, setting, titles, end)
-
-
-def charts(
-    study: Study, records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks
-) -> Iterator[Chart]:
-    """The figure of the exhibit ``conditions``; with the looks of all methods, else as :func:`tables`."""
-    if "conditions" in study.exhibits:
-        metrics = headline(records, setting)
-        found = gains(metrics_frame(records), study.conditions, study.reference, list(metrics))
-        yield Chart(
-            f"conditions_{setting.place}",
-            f"Gain over {looks[study.reference].title} under the same condition, {setting.name}, paired by seed, "
-            f"with 95 % confidence intervals (not adjusted). {captions.ending(study, records, setting, metrics)}",
-            gain_lines(found, study.reference, metrics, looks),
-        )
-
-
-def conditions_table(
-    found: pd.DataFrame, reference: str, metrics: Metrics, setting: Setting, titles: Titles, end: str
-) -> Table:
+def table(runs: StudyRuns, titles: Titles) -> Table:
     """What methods gain over the reference at each level of each condition, gains that are none included.
 
-    Args:
-        found: as from :func:`gains`.
-        reference: what gains are taken to.
-        metrics: what is shown, in order.
-        setting: names the data set and backbone.
-        titles: of all methods.
-        end: of the caption.
+    Raises:
+        ValueError: if a run lacks a metric of the headline.
     """
+    metrics, setting, reference = runs.headline(), runs.setting, titles[runs.study.reference]
+    found = gains(runs.frame, runs.study.conditions, runs.study.reference, list(metrics))
     rows: list[Row] = []
     for (axis, level, method), own in found.groupby(["axis", "level", "method"], sort=False):
-        keys = {"axis": str(axis), "level": str(level), "method": str(method)}
         texts = {"Condition": str(axis), "Level": str(level), "Method": titles[str(method)]}
         for row in own.to_dict("records"):
             metric = metrics[row["metric"]]
-            texts[f"{titles[reference]}: {metric.header}"] = plus_minus(
+            texts[f"{reference}: {metric.header}"] = plus_minus(
                 metric.factor * row["reference_mean"], metric.factor * row["reference_sd"], metric.digits
             )
             texts[f"{metric.label}: gain"] = difference_text(row, metric) + gain_mark(row)
-        rows.append((dict(keys), texts))
+        rows.append(({}, texts))
     caption = (
-        f"Gain: minus {titles[reference]} under the same condition, paired by seed, with 95 % confidence "
+        f"Gain: minus {reference} under the same condition, paired by seed, with 95 % confidence "
         "interval (not adjusted); p: paired t-test, Holm-adjusted over the lines of a condition in the same metric."
-        f"{UNCLEAR}: the interval is not above zero;{WORSE}: it lies below zero. {SPREAD}. {end}"
+        f"{UNCLEAR}: the interval is not above zero;{WORSE}: it lies below zero. {SPREAD}. "
+        f"{runs.ending(metrics)} {setting.origin}"
     )
     display = pd.DataFrame([texts for _, texts in blank_repeats(rows, ("Condition", "Level"))])
     name, title = f"conditions_{setting.place}", f"Gains under other conditions, {setting.name}"
@@ -131,6 +86,21 @@ def gain_mark(gain: Mapping[Hashable, Any]) -> str:
     if gain["low"] > 0:
         return ""
     return WORSE if gain["high"] < 0 else UNCLEAR
+
+
+def chart(runs: StudyRuns, looks: Looks) -> Chart:
+    """The gains of :func:`table` against the levels.
+
+    Raises:
+        ValueError: if a run lacks a metric of the headline, or a level is no number.
+    """
+    metrics, setting, reference = runs.headline(), runs.setting, runs.study.reference
+    found = gains(runs.frame, runs.study.conditions, reference, list(metrics))
+    caption = (
+        f"Gain over {looks[reference].title} under the same condition, {setting.name}, paired by seed, "
+        f"with 95 % confidence intervals (not adjusted). {runs.ending(metrics)}"
+    )
+    return Chart(f"conditions_{setting.place}", caption, gain_lines(found, reference, metrics, looks))
 
 
 def level_number(level: str) -> float:
@@ -147,15 +117,9 @@ def level_number(level: str) -> float:
 
 @styled
 def gain_lines(found: pd.DataFrame, reference: str, metrics: Metrics, looks: Looks) -> Figure:
-    """Gain against the level, one row of panels per condition and one column per metric.
+    """Gain (rows of :func:`gains`) against the level, one row of panels per condition and one column per metric.
 
-    The levels' axis is logarithmic if all of them are above zero.
-
-    Args:
-        found: as from :func:`gains`.
-        reference: what gains are taken to.
-        metrics: columns, in order.
-        looks: of all methods.
+    The axis of levels is logarithmic if all of them are above zero.
 
     Raises:
         ValueError: if a level is no number.

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawing import LOOKS, legend_texts, solid, unlabelled
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from scipy import stats
 from synthetic import Network, history, run_record
@@ -34,44 +33,30 @@ def histories() -> pd.DataFrame:
     return pd.concat(made, ignore_index=True)
 
 
-def band(axes: Axes, place: int) -> np.ndarray:
-    """The corners of the band drawn at a place."""
-    return axes.collections[place].get_paths()[0].vertices
+@pytest.mark.parametrize("judge", [False, True])
+def test_curves_show_means_bands_and_controls(records: list[results.RunRecord], judge: bool) -> None:
+    def scores(method: str, fill: str, curve: str) -> np.ndarray:
+        name = f"judge_{curve}" if judge else curve
+        return 100 * np.array([record.curves[fill][name] for record in records if record.method == method])
 
-
-def test_curves_show_means_bands_and_controls(records: list[results.RunRecord]) -> None:
-    figure = charts.perturbation_curves(results.curves_frame(records), LOOKS, ("mean", "black"))
-    deletion_mean, deletion_black, insertion_mean, _ = figure.axes
-    own = np.array([record.curves["mean"]["deletion"] for record in records[:3]]) * 100
-
-    assert solid(deletion_mean, "plain") == pytest.approx(own.mean(0))
+    figure = charts.perturbation_curves(results.curves_frame(records), LOOKS, ("mean", "black"), judge=judge)
+    deletion, _, insertion, insertion_black = figure.axes
+    own = scores("plain", "mean", "deletion")
+    assert solid(deletion, "plain") == pytest.approx(own.mean(0))
+    assert solid(insertion_black, "smoot") == pytest.approx(scores("smoot", "black", "insertion").mean(0))
     half = stats.t.ppf(0.975, 2) * own.std(0, ddof=1) / np.sqrt(3)
-    corners = band(deletion_mean, 0)
+    corners = deletion.collections[0].get_paths()[0].vertices
     assert corners[:, 1].max() == pytest.approx((own.mean(0) + half).max())
     assert corners[:, 1].min() == pytest.approx((own.mean(0) - half).min())
-    black = np.array([record.curves["black"]["insertion"] for record in records[6:]]) * 100
-    assert solid(figure.axes[3], "smoot") == pytest.approx(black.mean(0))
 
-    control = np.array([record.curves["mean"]["random"] for record in records[:3]]).mean(0) * 100
-    dotted = deletion_mean.lines[0]
-    assert dotted.get_linestyle() == ":"
-    assert dotted.get_ydata() == pytest.approx(control)
-    mirrored = insertion_mean.lines[0]
+    control = scores("plain", "mean", "random").mean(0)
+    dotted, mirrored = deletion.lines[0], insertion.lines[0]
+    assert dotted.get_linestyle() == ":" and dotted.get_ydata() == pytest.approx(control)
     assert mirrored.get_xdata() == pytest.approx(100 - np.array(dotted.get_xdata()))
     assert mirrored.get_ydata() == pytest.approx(control)
-
-    assert "lower is better" in deletion_black.get_title(loc="left")
-    assert "higher is better" in insertion_mean.get_title(loc="left")
-    assert not list(unlabelled(figure))
-
-
-def test_the_judges_curves_are_not_the_networks(records: list[results.RunRecord]) -> None:
-    figure = charts.perturbation_curves(results.curves_frame(records), LOOKS, ("mean", "black"), judge=True)
-    own = [np.array([record.curves["mean"][name] for record in records[:3]]).mean(0) * 100 for name in
-           ("judge_deletion", "judge_random")]  # fmt: skip
-    assert solid(figure.axes[0], "plain") == pytest.approx(own[0])
-    assert figure.axes[0].lines[0].get_ydata() == pytest.approx(own[1])
-    assert figure.axes[0].get_ylabel() == "Judge's accuracy (%)"
+    assert deletion.get_title(loc="left") == "Deletion, mean fill (lower is better)"
+    assert insertion.get_title(loc="left") == "Insertion, mean fill (higher is better)"
+    assert deletion.get_ylabel() == ("Judge's accuracy (%)" if judge else "Accuracy (%)")
     assert not list(unlabelled(figure))
 
 
@@ -85,26 +70,24 @@ def test_one_seed_has_a_line_and_no_band_that_can_be_seen(records: list[results.
 def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
     figure = charts.training_schedule(histories, LOOKS)
     by_title = {axes.get_title(loc="left"): axes for axes in figure.axes}
-
-    share = histories[histories["method"] == "smoot"].groupby("epoch")["masked_share"].mean()
-    assert solid(by_title["Masked images"], "smoot") == pytest.approx(100 * share.to_numpy())
+    shown = {  # column, factor, a method, lines: those of methods that mask, or of validation and training
+        "Masked images": ("masked_share", 100, "smoot", 3),
+        "Masked pixels": ("masked_pixels", 100, "smoot", 2),  # plain masks none: undefined, not zero
+        "Information lost": ("information_loss", 1, "sgt", 2),
+        "Answers changed": ("flip_share", 100, "sgt", 2),
+        "Cross-entropy rise": ("cross_entropy_rise", 1, "sgt", 2),
+        "Competence": ("competence", 1, "smoot", 1),
+        "Accuracy": ("validation_accuracy", 100, "sgt", 6),
+        "Loss": ("validation_loss", 1, "sgt", 6),
+    }
+    assert list(by_title) == list(shown)
+    for title, (column, factor, method, lines) in shown.items():
+        mean = histories[histories["method"] == method].groupby("epoch")[column].mean()
+        assert solid(by_title[title], method) == pytest.approx(factor * mean.to_numpy()), title
+        assert len(by_title[title].lines) == lines, title
     assert solid(by_title["Masked images"], "plain") == pytest.approx(np.zeros(10))
-    assert len(by_title) == 8
-    for title, column, factor in (
-        ("Information lost", "information_loss", 1),
-        ("Answers changed", "flip_share", 100),
-        ("Cross-entropy rise", "cross_entropy_rise", 1),
-    ):
-        lost = histories[histories["method"] == "sgt"].groupby("epoch")[column].mean()
-        assert solid(by_title[title], "sgt") == pytest.approx(factor * lost.to_numpy()), title
-        assert len(by_title[title].lines) == 2  # plain masks nothing
-    assert len(by_title["Masked pixels"].lines) == 2  # plain masks none: undefined, not zero
-    assert len(by_title["Competence"].lines) == 1
-    assert len(by_title["Accuracy"].lines) == 2 * 3  # validation and training
-    validation = histories[histories["method"] == "sgt"].groupby("epoch")["validation_accuracy"].mean()
-    assert solid(by_title["Accuracy"], "sgt") == pytest.approx(100 * validation.to_numpy())
-    loss = histories[histories["method"] == "sgt"].groupby("epoch")["validation_loss"].mean()
-    assert solid(by_title["Loss"], "sgt") == pytest.approx(loss.to_numpy())
+    marked = [line.get_markevery() for line in by_title["Masked images"].lines]
+    assert marked == [(0, 3), (1, 3), (2, 3)]  # equal lines mark different epochs
     assert not list(unlabelled(figure))
 
 
@@ -114,11 +97,6 @@ def test_intervals_beyond_what_is_possible_do_not_stretch_the_axes(histories: pd
     low, high = by_title["Accuracy"].get_ylim()
     assert -5 < low <= 0
     assert 100 <= high < 105
-
-
-def test_equal_lines_mark_different_epochs(histories: pd.DataFrame) -> None:
-    axes = charts.training_schedule(histories, LOOKS).axes[0]
-    assert [line.get_markevery() for line in axes.lines] == [(0, 3), (1, 3), (2, 3)]
 
 
 @pytest.mark.parametrize(("panels", "columns", "shared"), [(1, 2, True), (3, 2, True), (3, 3, False)])
@@ -153,15 +131,13 @@ def test_accuracy_against_gap_has_a_mark_per_seed_and_the_interval_of_the_mean(
 ) -> None:
     frame = results.metrics_frame(records)
     figure = charts.accuracy_faithfulness(frame, LOOKS, GAPS)
-    left, right, judge = figure.axes
+    left, *_ = figure.axes
     own = 100 * frame[frame["method"] == "plain"][["accuracy", "gap_mean"]].to_numpy()
 
     assert np.asarray(left.collections[0].get_offsets()) == pytest.approx(own)
     mean = left.containers[0].lines[0]
     assert (mean.get_xdata()[0], mean.get_ydata()[0]) == pytest.approx(tuple(own.mean(0)))
-    assert [axes.get_title(loc="left") for axes in (left, right, judge)] == list(GAPS.values())
-    judged = 100 * frame[frame["method"] == "plain"][["accuracy", "judge_gap_mean"]].to_numpy()
-    assert np.asarray(judge.collections[0].get_offsets()) == pytest.approx(judged)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(GAPS.values())
     assert legend_texts(figure) == ["Plain", "SGT", "SMOOT"] and not list(unlabelled(figure))
 
 

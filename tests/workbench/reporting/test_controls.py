@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -7,6 +8,9 @@ from synthetic import ATTRIBUTIONS, SETTING, TITLES, Network, run_record
 
 from workbench.config.profile import load_run
 from workbench.reporting import controls
+from workbench.reporting.captions import Setting
+from workbench.reporting.table import Table
+from workbench.reporting.words import Titles
 from workbench.results.records import attributions_frame
 
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # explained in every way by the parameters
@@ -27,7 +31,7 @@ def frame() -> pd.DataFrame:
 
 
 def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, PLACES)
     assert table.data[["dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["fashion_mnist", "plain"],
         ["fashion_mnist", "smoot"],
@@ -49,24 +53,23 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
 
 
 def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, TITLES, ("mean", "black"), PLACES)
+    table = controls.attributions_table(frame, TITLES, PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
     own = run_record(NETWORK, SEED).attributions["edges"]
-    assert found["gap_mean_mean"] == pytest.approx(100 * own["gap_mean"])
-    assert found["stability_mean"] == pytest.approx(own["stability"])
+    means = found[["gap_mean_mean", "stability_mean"]].tolist()
+    assert means == pytest.approx([100 * own["gap_mean"], own["stability"]])
     assert math.isnan(found["gap_mean_sd"]) and found["n"] == 1
 
 
-def test_the_caption_says_that_one_seed_was_explained(frame: pd.DataFrame) -> None:
-    for table in (
-        controls.attributions_table(frame, TITLES, ("mean",), PLACES),
-        controls.sanity_table(frame, TITLES, PLACES),
-    ):
-        assert f"(seed {SEED}), so n = 1" in table.caption and "n = 1 seed," in table.caption
-        assert "n = 5" not in table.caption
-        assert "100" in table.caption
+@pytest.mark.parametrize("table", [controls.attributions_table, controls.sanity_table])
+def test_the_caption_says_how_many_seeds_were_explained(
+    frame: pd.DataFrame, table: Callable[[pd.DataFrame, Titles, list[Setting]], Table]
+) -> None:
+    caption = table(frame, TITLES, PLACES).caption
+    assert f"(seed {SEED}), so n = 1" in caption and "n = 1 seed," in caption and "100" in caption
+    assert "n = 5" not in caption
     two = pd.concat([frame, frame.assign(seed=SEED + 3)])
-    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in controls.sanity_table(two, TITLES, PLACES).caption
+    assert f"n = 2 seeds ({SEED}, {SEED + 3})" in table(two, TITLES, PLACES).caption
 
 
 def test_settings_without_attributions_are_not_in_the_caption(frame: pd.DataFrame) -> None:

@@ -42,28 +42,19 @@ def test_saving_twice_gives_the_same_bytes_without_dates(tmp_path: Path) -> None
     assert [file.name for file in (tmp_path / "sub").iterdir()] == ["b.png"]
 
 
-def test_size_suits_a_readme(tmp_path: Path) -> None:
-    with Image.open(style.save(sketch(), tmp_path / "a.png")) as picture:
-        assert picture.size == (1125, 300)
-
-
-def test_pictures_keep_their_colours_and_lines_need_few(tmp_path: Path) -> None:
+def test_files_suit_a_readme_pictures_keep_their_colours_and_lines_need_few(tmp_path: Path) -> None:
     with Image.open(style.save(sketch(), tmp_path / "lines.png")) as lines:
-        assert lines.mode == "P"
+        assert (lines.mode, lines.size) == ("P", (1125, 300))
     with Image.open(style.save(sketch(picture=True), tmp_path / "picture.png")) as shades:
         assert len(shades.convert("RGB").getcolors(10**7)) > 256
 
 
-def test_nothing_stays_open_in_pyplot(tmp_path: Path) -> None:
-    style.save(sketch(), tmp_path / "a.png")
-    if "matplotlib.pyplot" in sys.modules:
-        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
-
-
-def test_settings_outside_are_left_alone(tmp_path: Path) -> None:
+def test_nothing_stays_open_and_settings_outside_are_left_alone(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     style.save(sketch(), tmp_path / "a.png")
     assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
 
 
 def test_methods_look_as_the_registry_says_and_else_neutral() -> None:

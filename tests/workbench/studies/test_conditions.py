@@ -6,16 +6,15 @@ import pandas as pd
 import pytest
 from drawing import LOOKS, legend_texts, lines, unlabelled
 from matplotlib.figure import Figure
-from synthetic import SETTING, Network, run_record
+from synthetic import SETTING, TITLES, Network, run_record
 
 from workbench.reporting import captions
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Condition, Study
-from workbench.results.records import metrics_frame
 from workbench.results.statistics import compare, holm
 from workbench.studies import conditions
+from workbench.studies.runs import StudyRuns
 
-TITLES = {method: look.title for method, look in LOOKS.items()}
 METRICS = {"accuracy": Metric("Accuracy", digits=2), "nll": Metric("NLL", "nats", 3, "lower")}
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 ASKED = (
@@ -36,10 +35,11 @@ RECORDS = [
     for method, values in ACCURACY.items()
     for seed, value in enumerate(values)
 ]
+RUNS = StudyRuns(STUDY, RECORDS, pd.DataFrame(), SETTING)
 
 
 def test_gains_are_paired_within_a_level_and_adjusted_within_a_condition() -> None:
-    found = conditions.gains(metrics_frame(RECORDS), ASKED, "plain", ["accuracy", "nll"])
+    found = conditions.gains(RUNS.frame, ASKED, "plain", ["accuracy", "nll"])
     own = found[found["metric"] == "accuracy"].set_index(["axis", "level", "method"])
     pairs = {
         ("Training images", "500", "smoot"): ("smoot", "plain"),
@@ -60,7 +60,7 @@ def test_gains_are_paired_within_a_level_and_adjusted_within_a_condition() -> No
 
 
 def test_the_table_shows_gains_that_are_none_and_marks_them() -> None:
-    (table,) = conditions.tables(STUDY, RECORDS, pd.DataFrame(), SETTING, TITLES)
+    table = conditions.table(RUNS, TITLES)
     assert table.display["Condition"].tolist() == ["Training images", "", "", "Wrong labels", ""]
     assert table.display["Level"].tolist() == ["500", "2,000", "8,000", "20 %", ""]
     shown = table.display["Accuracy: gain"].tolist()
@@ -78,11 +78,8 @@ def test_marks(low: float, high: float, mark: str) -> None:
     assert conditions.gain_mark({"low": low, "high": high}) == mark
 
 
-def test_nothing_is_made_that_the_study_does_not_ask_for() -> None:
-    other = Study("A study", ("comparison",), "plain")
-    assert not list(conditions.tables(other, RECORDS, pd.DataFrame(), SETTING, TITLES))
-    assert not list(conditions.charts(other, RECORDS, pd.DataFrame(), SETTING, LOOKS))
-    (chart,) = conditions.charts(STUDY, RECORDS, pd.DataFrame(), SETTING, LOOKS)
+def test_the_figure_has_a_row_per_condition_and_a_column_per_metric() -> None:
+    chart = conditions.chart(RUNS, LOOKS)
     assert chart.name == f"conditions_{SETTING.place}" and chart.caption.startswith("Gain over Plain under the same")
     assert len(chart.figure.axes) == 4 and legend_texts(chart.figure) == ["SMOOT", "SGT"]
 
