@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
 from workbench.reporting.metrics import Metric, judged_fill, quality
-from workbench.reporting.questions import Claim, Study, load_claims, load_study
+from workbench.reporting.questions import Study, load_claims, load_study
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import Titles
 from workbench.results import records as results
@@ -33,49 +32,7 @@ RULE = (
     "zero; differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, "
     "backbone and measure. The judge is one separate network per data set."
 )
-
-
-@dataclass(frozen=True)
-class Results:
-    """What the tables of a profile are made from.
-
-    Attributes:
-        methods: of the grid, in its order, with their titles.
-        titles: of all methods that the profile can name.
-        fills: what removed pixels were replaced by, in the evaluation's order.
-        groups: for each data set and backbone its setting and one row of metrics per method and seed, with the
-            ``validation_accuracy`` of its training.
-        attributions: one row per attribution of the networks that get all of them; may be empty.
-        histories: one row per epoch of every run.
-        costs: one row per network, setting, method and share of masked images.
-        judges: one row per data set.
-        retraining: one row per method, seed and level of the settings that were retrained; may be empty.
-        claims: of the profile.
-    """
-
-    methods: Titles
-    titles: Titles
-    fills: Sequence[str]
-    groups: Sequence[tuple[Setting, pd.DataFrame]]
-    attributions: pd.DataFrame
-    histories: pd.DataFrame
-    costs: pd.DataFrame
-    judges: pd.DataFrame
-    retraining: pd.DataFrame
-    claims: Sequence[Claim]
-
-    @property
-    def settings(self) -> list[Setting]:
-        return [setting for setting, _ in self.groups]
-
-    @property
-    def everything(self) -> pd.DataFrame:
-        """All metrics of all runs."""
-        return pd.concat([frame for _, frame in self.groups], ignore_index=True)
-
-    def compared(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-        """All pairs of methods in one metric of one setting; without rows if it was not measured in every run."""
-        return compared_frame(frame, metric, list(self.methods))
+Groups = Sequence[tuple[Setting, pd.DataFrame]]  # of each setting one row of metrics per run
 
 
 def write_all(profile: str) -> dict[str, Table]:
@@ -99,36 +56,74 @@ def write_all(profile: str) -> dict[str, Table]:
 def build_all(profile: str) -> dict[str, Table]:
     """All tables of a profile by name, in reading order; those without anything to show are left out."""
     study = load_study(profile)
-    found = _of_grid(load(profile)) if study is None else _of_study(study, profile)
+    found = _of_grid(profile) if study is None else _of_study(study, profile)
     return {table.name: table for table in found}
 
 
-def load(profile: str) -> Results:
-    """Read everything that the tables of a profile need.
+def _of_study(study: Study, profile: str) -> Iterator[Table]:
+    """The tables that answer a study's question, for each data set and backbone."""
+    grid, titles = load_grid(profile), _titles(profile)
+    histories = results.read_histories(grid)
+    for setting, records in captions.by_setting(results.load_records(grid)):
+        for question in (compare, number, conditions):
+            yield from question.tables(study, records, histories, setting, titles)
 
-    Raises:
-        FileNotFoundError: for a missing file; names it and the command that makes it.
-        ValueError: for files that do not say what they should.
-    """
-    grid, titles = load_grid(profile), method_titles(profile)
+
+def _of_grid(profile: str) -> Iterator[Table]:
+    """The tables of a profile that compares methods: an overview, the settings, the controls, the cost."""
+    grid, titles = load_grid(profile), _titles(profile)
+    methods = {method: titles[method] for method in grid.methods}
     records = results.load_records(grid)
-    return Results(
-        methods={method: titles[method] for method in grid.methods},
-        titles=titles,
-        fills=tuple(records[0].config["evaluation"]["fills"]),
-        groups=[(setting, _metrics(group)) for setting, group in captions.by_setting(records)],
-        attributions=results.attributions_frame(records),
-        histories=results.read_histories(grid),
-        costs=read_costs(),
-        judges=results.read_judges(grid),
-        retraining=results.read_retraining(grid, load_retraining(profile)),
-        claims=load_claims(profile),
-    )
+    fills, groups = _fills(records), _groups(records)
+    settings = [setting for setting, _ in groups]
+    everything = pd.concat([frame for _, frame in groups], ignore_index=True)
+    yield qualities.summary_table(everything, methods, fills, settings)
+    verdicts = claims.claim_verdicts(load_claims(profile), groups)
+    if len(verdicts):
+        yield claims.claims_overview(verdicts, methods, fills, settings)
+        yield claims.claims_table(verdicts, methods, fills, settings)
+    yield from _of_settings(groups, methods, fills)
+    attributions = results.attributions_frame(records)
+    if len(attributions):
+        yield controls.attributions_table(attributions, methods, fills, settings)
+        yield controls.sanity_table(attributions, methods, settings)
+    if shortcuts := [setting for setting in settings if setting.region == "shortcut"]:
+        yield controls.shortcut_table(everything, methods, shortcuts)
+    yield controls.judges_table(results.read_judges(grid))
+    retraining = results.read_retraining(grid, load_retraining(profile))
+    if retrained := [setting for setting in settings if len(captions.of_setting(retraining, setting))]:
+        yield controls.retraining_table(retraining, methods, BASELINE, retrained)
+    yield qualities.masking_table(results.read_histories(grid), methods, settings)
+    yield cost.cost_table(read_costs(), titles)
 
 
-def method_titles(profile: str) -> Titles:
+def _of_settings(groups: Groups, methods: Titles, fills: Sequence[str]) -> Iterator[Table]:
+    """The four tables of each data set and backbone, kind by kind."""
+    for setting, frame in groups:
+        compared = compared_frame(frame, "accuracy", list(methods))
+        yield qualities.accuracy_table(frame, compared, methods, REFERENCES, setting)
+    for setting, frame in groups:
+        yield qualities.faithfulness_table(frame, methods, fills, setting)
+    for setting, frame in groups:
+        yield qualities.localisation_table(frame, methods, setting)
+    for setting, frame in groups:
+        found = {name: compared_frame(frame, name, list(methods)) for name in quality(fills, [setting.region])}
+        if len(found["accuracy"]):
+            yield qualities.comparisons_table(found, SUBJECT, REFERENCES, methods, fills, setting)
+
+
+def _titles(profile: str) -> Titles:
     """The titles of all methods that a profile can name."""
     return {name: entry.title for name, entry in method_entries(profile).items()}
+
+
+def _fills(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """What removed pixels were replaced by, in the evaluation's order."""
+    return tuple(records[0].config["evaluation"]["fills"])
+
+
+def _groups(records: Sequence[RunRecord]) -> Groups:
+    return [(setting, _metrics(group)) for setting, group in captions.by_setting(records)]
 
 
 def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
@@ -137,75 +132,21 @@ def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
     return results.metrics_frame(records).assign(validation_accuracy=chosen)
 
 
-def _of_study(study: Study, profile: str) -> Iterator[Table]:
-    """The tables that answer a study's question, for each data set and backbone."""
-    grid, titles = load_grid(profile), method_titles(profile)
-    histories = results.read_histories(grid)
-    for setting, records in captions.by_setting(results.load_records(grid)):
-        for question in (compare, number, conditions):
-            yield from question.tables(study, records, histories, setting, titles)
-
-
-def _of_grid(loaded: Results) -> Iterator[Table]:
-    """The tables of a profile that compares methods: an overview, the settings, the controls, the cost."""
-    methods, fills, settings = loaded.methods, loaded.fills, loaded.settings
-    yield qualities.summary_table(loaded.everything, methods, fills, settings)
-    verdicts = claims.claim_verdicts(loaded.claims, loaded.groups)
-    if len(verdicts):
-        yield claims.claims_overview(verdicts, methods, fills, settings)
-        yield claims.claims_table(verdicts, methods, fills, settings)
-    yield from _of_settings(loaded)
-    yield from _of_controls(loaded)
-    yield qualities.masking_table(loaded.histories, methods, settings)
-    yield cost.cost_table(loaded.costs, loaded.titles)
-
-
-def _of_settings(loaded: Results) -> Iterator[Table]:
-    """The four tables of each data set and backbone, kind by kind."""
-    methods, fills = loaded.methods, loaded.fills
-    for setting, frame in loaded.groups:
-        compared = loaded.compared(frame, "accuracy")
-        yield qualities.accuracy_table(frame, compared, methods, REFERENCES, setting)
-    for setting, frame in loaded.groups:
-        yield qualities.faithfulness_table(frame, methods, fills, setting)
-    for setting, frame in loaded.groups:
-        yield qualities.localisation_table(frame, methods, setting)
-    for setting, frame in loaded.groups:
-        found = {name: loaded.compared(frame, name) for name in quality(fills, [setting.region])}
-        if len(found["accuracy"]):
-            yield qualities.comparisons_table(found, SUBJECT, REFERENCES, methods, fills, setting)
-
-
-def _of_controls(loaded: Results) -> Iterator[Table]:
-    """Other attributions, sanity, the shortcut, judges and retraining, as far as they were asked for."""
-    methods, settings = loaded.methods, loaded.settings
-    if len(loaded.attributions):
-        yield controls.attributions_table(loaded.attributions, methods, loaded.fills, settings)
-        yield controls.sanity_table(loaded.attributions, methods, settings)
-    shortcuts = [setting for setting in settings if setting.region == "shortcut"]
-    if shortcuts:
-        yield controls.shortcut_table(loaded.everything, methods, shortcuts)
-    yield controls.judges_table(loaded.judges)
-    retrained = [setting for setting in settings if len(captions.of_setting(loaded.retraining, setting))]
-    if retrained:
-        yield controls.retraining_table(loaded.retraining, methods, BASELINE, retrained)
-
-
 def verdict(profile: str) -> str:
     """What the results say of SMOOT against each reference, no more than the intervals allow, as Markdown.
 
     A study compares what its tables show: here it says only what it asks.
     """
-    study = load_study(profile)
+    grid, study, titles = load_grid(profile), load_study(profile), _titles(profile)
+    records = results.load_records(grid)
     if study is not None:
-        (setting, _), *_ = captions.by_setting(results.load_records(load_grid(profile)))
+        (setting, _), *_ = captions.by_setting(records)
         return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
-    loaded = load(profile)
-    paragraphs = [RULE]
-    names = ["accuracy", *(f"gap_{fill}" for fill in loaded.fills), f"judge_gap_{judged_fill(loaded.fills)}"]
-    for setting, frame in loaded.groups:
-        known = quality(loaded.fills, [setting.region])
-        lines = [verdict_line(known[name], loaded.compared(frame, name), loaded.methods) for name in names]
+    fills, paragraphs = _fills(records), [RULE]
+    names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    for setting, frame in _groups(records):
+        known = quality(fills, [setting.region])
+        lines = [verdict_line(known[name], compared_frame(frame, name, grid.methods), titles) for name in names]
         paragraphs.append("\n".join([f"**{setting.name}** ({setting.facts}):", "", *lines]))
     return "\n\n".join(paragraphs) + "\n"
 
