@@ -17,6 +17,7 @@ ROOT = Path(workbench.__file__).parents[1]
 STAGES = ("01_train", "02_evaluate")  # stripped: their results are files
 REPORTS = ("00_method", "03_tables", "04_figures")  # committed with their outputs
 EVERY = sorted(STAGES + REPORTS)
+PROFILES = dict.fromkeys(STAGES, "smoke") | {"00_method": None, "03_tables": "laptop", "04_figures": "laptop"}
 MAX_LINES, MAX_CELL_LINES = 45, 8
 
 
@@ -97,10 +98,7 @@ def test_a_notebook_runs_anywhere_and_is_explained(stem: str) -> None:
     assert book.metadata.kernelspec.name == "python3"
     assert set(book.metadata) == {"kernelspec", "language_info"}
     assert book.metadata.language_info == {"name": "python"}
-    assert book.cells[0].cell_type == "markdown"
-    assert book.cells[0].source.startswith("# ")
-    assert len({cell.id for cell in book.cells}) == len(book.cells)
-    assert all(cell.source.strip() for cell in book.cells)
+    assert book.cells[0].cell_type == "markdown" and book.cells[0].source.startswith("# ")
     assert str(ROOT) not in (ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8")
     assert all({*cell.metadata} <= {"tags"} for cell in book.cells)
 
@@ -142,25 +140,17 @@ def parameters_of(stem: str) -> dict[str, Any]:
     return dict(papermill.inspect_notebook(ROOT / "notebooks" / f"{stem}.ipynb"))
 
 
-@pytest.mark.parametrize("stem", EVERY)
-def test_a_parameters_cell_holds_plain_values_and_comments_and_comes_first(stem: str) -> None:
+@pytest.mark.parametrize(("stem", "profile"), PROFILES.items())
+def test_a_parameters_cell_holds_plain_values_and_comments_and_comes_first(stem: str, profile: str | None) -> None:
     tagged = [cell for cell in code_cells(book_of(stem)) if "parameters" in cell.metadata.get("tags", [])]
-    assert len(tagged) == (stem != "00_method")
-    for cell in tagged:
-        assert cell == code_cells(book_of(stem))[0]
-        names = []
-        for statement in ast.parse(cell.source).body:
-            assert isinstance(statement, ast.Assign)
-            ast.literal_eval(statement.value)
-            names += [target.id for target in statement.targets if isinstance(target, ast.Name)]
-        assert names == list(parameters_of(stem))
-        assert all(parameter["help"] for parameter in parameters_of(stem).values())
-
-
-@pytest.mark.parametrize(("stem", "profile"), [*((stem, "smoke") for stem in STAGES), ("03_tables", "laptop")])
-def test_the_default_profile(stem: str, profile: str) -> None:
-    assert ast.literal_eval(parameters_of(stem)["profile"]["default"]) == profile
-    assert set(parameters_of("03_tables")) == set(parameters_of("04_figures")) == {"profile"}
+    assert tagged == code_cells(book_of(stem))[: len(tagged)]
+    values = {}
+    for statement in (statement for cell in tagged for statement in ast.parse(cell.source).body):
+        assert isinstance(statement, ast.Assign)
+        values[ast.unparse(statement.targets[0])] = ast.literal_eval(statement.value)
+    assert list(values) == list(parameters_of(stem))
+    assert all(parameter["help"] for parameter in parameters_of(stem).values())
+    assert values.get("profile") == profile
 
 
 def given(command: str) -> list[tuple[str, list[str]]]:

@@ -123,10 +123,7 @@ def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.Capture
 
 def wrapper(*arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """The command in a process of its own."""
-    folders = os.pathsep.join(map(str, [Path(notebook.__file__).parents[2], *Path(working.__file__).parents[:2]]))
-    return working.started(
-        [sys.executable, "-m", "workbench", "notebook", *arguments], env=os.environ | {"PYTHONPATH": folders}
-    )
+    return working.started([sys.executable, "-m", "workbench", "notebook", *arguments], env=working.with_tests())
 
 
 def test_the_libraries_come_without_what_only_delays_them() -> None:
