@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -33,16 +32,6 @@ def test_the_package_lists_its_names_and_has_them_all() -> None:
         assert found.__module__.startswith("smoot."), name
     code = "import json\nfrom smoot import *\nprint(json.dumps(sorted(name for name in dir() if name[0] != '_')))"
     assert json.loads(said(code)[0]) == sorted([*smoot.__all__, "json"])
-
-
-def test_a_plan_survives_pickling() -> None:
-    plan = smoot.MaskPlan(image_fraction=0.25)
-    assert pickle.loads(pickle.dumps(plan)) == plan
-
-
-def test_importing_the_core_loads_nothing_of_the_workbench() -> None:
-    heavy = "{'timm', 'torchvision', 'pandas', 'matplotlib', 'seaborn', 'yaml', 'papermill', 'workbench'}"
-    assert said(f"import sys, smoot\nprint(*{heavy} & {{*sys.modules}})") == [""]
 
 
 def test_the_wheel_contains_the_core_and_nothing_else(tmp_path: Path) -> None:

@@ -261,8 +261,3 @@ def test_bad_input_is_one_clear_error(row: Row) -> None:
     with pytest.raises(row.error) as caught:
         row.call()
     assert_clear(caught.value, row.error, row.words)
-
-
-def test_every_row_has_a_name_of_its_own() -> None:
-    names = [row.name for row in CORE]
-    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import synthetic
 import torch
 import torch._dynamo  # an optimiser imports it, and it must find the functions of torch that are replaced here
 from clear_errors import Row, assert_clear
 from tiny_runs import fresh, own_checkout, run, silent, split
 
 from workbench.config.paths import SettingPaths
-from workbench.config.profile import load_grid
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.data.composites import block_images, mosaics, shortcut_images
-from workbench.results import records, tables
-from workbench.stages.runs import evaluate
+from workbench.results import tables
 from workbench.training.guided import fit
 from workbench.training.networks import create_backbone, load_weights, pick_device
 
@@ -139,40 +136,11 @@ COMPOSED = [
 ]
 
 
-AXES = synthetic.Axes("smoke", ("digits",), ("two_conv_small",), ("sgt",), (3,))
 LOST = [
     Row(
         "weights",
         lambda: load_weights(fresh(run()).network, Path("nowhere/0.safetensors")),
         ("nowhere/0.safetensors is missing", "train this run first"),
-        FileNotFoundError,
-    ),
-    Row(
-        "weights of a run",
-        lambda: evaluate("digits", "two_conv_small", "sgt", "smoke"),
-        (
-            "digits-two_conv_small/sgt/0.safetensors is missing",
-            "the train notebook",
-            "backbone=two_conv_small makes it",
-        ),
-        FileNotFoundError,
-    ),
-    Row(
-        "records",
-        lambda: records.load_records(AXES),
-        ("digits-two_conv_small/runs.csv is missing", "the evaluate notebook"),
-        FileNotFoundError,
-    ),
-    Row(
-        "histories",
-        lambda: records.read_histories(AXES),
-        ("digits-two_conv_small/epochs.csv is missing", "the train notebook"),
-        FileNotFoundError,
-    ),
-    Row(
-        "samples",
-        lambda: records.read_samples(load_grid("smoke"), "digits", "two_conv_small"),
-        ("digits-two_conv_small/samples.npz is missing", "the evaluate notebook"),
         FileNotFoundError,
     ),
     Row(
@@ -200,8 +168,3 @@ def test_a_call_that_cannot_work_is_one_clear_error(row: Row, root: Path, monkey
     with pytest.raises(row.error) as caught:
         row.call()
     assert_clear(caught.value, row.error, row.words)
-
-
-def test_every_row_has_a_name_of_its_own() -> None:
-    names = [row.name for row in CALLS]
-    assert sorted({name for name in names if names.count(name) > 1}) == []

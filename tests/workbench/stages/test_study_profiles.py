@@ -9,7 +9,6 @@ from synthetic import Network, run_record
 from synthetic_studies import MASKS, PLANS, write_study
 
 from workbench.config import paths
-from workbench.config.paths import pipeline
 from workbench.config.profile import Grid
 from workbench.stages import figures, pages, tables
 
@@ -103,12 +102,3 @@ def test_the_report_of_a_study(of_plans: Grid) -> None:
     assert said.startswith("# Saliency-guided training: results of profile plans\n\n## Verdict\n\n**Which plan.** ")
     assert said.count("\n![") == said.count("| --- |") == len(OF_PLANS)
     assert (paths.ROOT / "figures/plans/report.html").read_text(encoding="utf-8").count("<img") == len(OF_PLANS)
-
-
-def test_missing_records_of_a_study_are_made_by_its_own_pipeline(of_masks: Grid) -> None:
-    (paths.ROOT / "results/masks/mnist-two_conv_small/runs.csv").unlink()
-    assert pipeline("masks") == "studies/masks/dvc.yaml:"
-    made_by = r"`dvc repro studies/masks/dvc\.yaml:evaluate@mnist-two_conv_small`"
-    for make in (tables.build_all, lambda profile: list(figures.draw_all(profile))):
-        with pytest.raises(FileNotFoundError, match=made_by):
-            make("masks")
