@@ -257,8 +257,7 @@ def train(
     folders = _finished(jobs, grid, _described("train", setting, method), steps)
     for job, folder in zip(jobs, folders, strict=True):
         files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
-    histories = _gathered(tables.EPOCH_TABLE, folders)
-    tables.EPOCH_TABLE.update(histories, setting.folder, grid.methods)
+    histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
     _keep_provenance(jobs, folders, setting.folder, grid)
     return histories
 
@@ -315,8 +314,7 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     sources = _finished(jobs, grid, f"judges of {profile}", judge.epochs)
     for name, source in zip(names, sources, strict=True):
         files.copy_whole(source / WEIGHTS, _judge_weights(profile, name))
-    judges = _gathered(tables.JUDGE_TABLE, sources)
-    tables.JUDGE_TABLE.update(judges, folder, grid.datasets)
+    judges = _gathered(tables.JUDGE_TABLE, sources, folder, grid.datasets)
     facts = [{"dataset": name} | files.read_json(source / FACTS) for name, source in zip(names, sources, strict=True)]
     tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, folder, grid.datasets)
     return judges
@@ -336,8 +334,7 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
     runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
     folders = _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels))
-    found = _gathered(tables.RETRAINING_TABLE, folders)
-    tables.RETRAINING_TABLE.update(found, setting.folder, grid.methods)
+    found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
     _keep_provenance(jobs, folders, setting.folder, grid)
     return found
 
@@ -398,10 +395,12 @@ def _judge_weights(profile: str, dataset: str) -> Path:
     return ProfilePaths(profile).judge_weights / f"{dataset}.safetensors"
 
 
-def _gathered(table: tables.Table, folders: Iterable[Path]) -> pd.DataFrame:
-    """The rows of the same table of several folders."""
+def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
+    """The rows of the same table of several folders, which it also puts into the table of the target folder."""
     parts = [table.read(folder) for folder in folders]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+    table.update(found, target, order)
+    return found
 
 
 def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:

@@ -24,11 +24,11 @@ FLOOR = 0.01  # differences of means below one percentage point (or 0.01 nats) a
 METHOD = ["dataset", "backbone", "method"]
 
 
-def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+def compare(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
     """Every mean over seeds that moved further than its spread explains.
 
     Args:
-        ours, theirs: one row per run: dataset, backbone, method, seed and metrics, as from `metrics_frame`.
+        ours, committed: one row per run: dataset, backbone, method, seed and metrics, as from `metrics_frame`.
 
     Returns:
         One row per deviation: dataset, backbone, method, metric, both means, and their difference in standard
@@ -37,7 +37,7 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if the two do not hold the same settings, methods and metrics.
     """
-    both = _means(ours).add_suffix("_ours").join(_means(theirs).add_suffix("_committed"), how="outer")
+    both = _means(ours).add_suffix("_ours").join(_means(committed).add_suffix("_committed"), how="outer")
     if both["count_ours"].isna().any() or both["count_committed"].isna().any():
         raise ValueError("the two hold other settings, methods or metrics: compare runs of the same parameters")
     difference = (both["mean_ours"] - both["mean_committed"]).abs()
