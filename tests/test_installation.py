@@ -8,12 +8,10 @@ import re
 import shutil
 import subprocess
 import zipfile
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -94,20 +92,3 @@ def test_a_newer_release_of_a_required_extra_changes_nothing(python: str, way: s
 
 def test_this_python_is_tried() -> None:
     assert pythons()
-
-
-def test_the_lock_names_every_extra_that_a_pinned_package_requires() -> None:
-    extras = {canonicalize_name(pin.name): pin.extras for pin in PINS}
-    for distribution in distributions():
-        for text in distribution.requires or []:
-            needed = Requirement(text)
-            name = canonicalize_name(needed.name)
-            if name in extras and needed.extras and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
-                assert needed.extras <= extras[name], f"{distribution.name} requires {text}"
-
-
-def test_the_lock_is_installed_without_resolving_and_checked() -> None:
-    assert "--no-deps" in flags("requirements.lock")
-    assert "--require-hashes" in flags("requirements.lock")
-    assert "\t$(RUN) -m pip check\n" in MAKEFILE
-    assert "--no-strip-extras" in MAKEFILE

@@ -66,17 +66,10 @@ class Repository:
         settings = {f"DVC_{name}_DIR": str(self.root.parent / "dvc") for name in ("SITE_CACHE", "GLOBAL_CONFIG")}
         return outer | given | settings | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
-    def run(self, *command: str, **environment: str) -> str:
+    def run(self, *command: str, **given: str) -> str:
         """What a command prints; it must end well."""
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=self.root,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-        )
+        options = {"cwd": self.root, "env": self.environment | given, "capture_output": True, "text": True}
+        done = subprocess.run(command, check=False, timeout=400, **options)
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

@@ -2,26 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import NamedTuple
 
 from workbench.config import files, paths
 
 Arguments = Sequence[str] | None
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command: what it does in a line, and the function that does it, ``MODULE:FUNCTION``, imported only then."""
+class Command(NamedTuple):
+    """A command: what it does, in a line, and the function that does it, ``MODULE:FUNCTION``, imported only then."""
 
     does: str
     function: str
-
-    def __call__(self, arguments: Sequence[str]) -> int:
-        module, name = self.function.split(":")
-        run: Callable[[Sequence[str]], int] = getattr(import_module(module), name)
-        return run(arguments)
 
 
 COMMANDS = {
@@ -108,7 +102,7 @@ def main(arguments: Arguments = None) -> int:
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     command = COMMANDS[parser.parse_args(given[:1]).command]
     try:
-        return command(given[1:])
+        return int(resolve_name(command.function)(given[1:]))
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

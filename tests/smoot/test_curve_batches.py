@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from sums import SumOfPixels
-from torch import Tensor, nn
+from torch import Tensor
 
 from smoot.curves import deletion_curve, perturbation_curves
 
@@ -56,7 +56,7 @@ def test_ties_go_by_pixel_index_and_all_channels_of_a_pixel_go_together(recorded
 
 
 def test_the_model_and_the_inputs_are_left_as_they_were(
-    small_net: Callable[..., nn.Sequential], batch: Callable, recorded: Callable
+    small_net: Callable, batch: Callable, recorded: Callable
 ) -> None:
     model, (images, labels) = small_net(dropout=0.5), batch()
     model[1].eval()

@@ -77,23 +77,12 @@ def test_scores_are_means_over_images_whatever_the_batches() -> None:
     expected = torch.tensor([50 / 3, 21 / 3, 11 / 3, 0])
     for batch_size in (1, 2, 3, 5, 11, 256):
         torch.testing.assert_close(curve(deletion_curve, inputs, inputs, batch_size=batch_size).score, expected)
-    spatial = torch.rand(7, 3, 4, 5)
-    maps = torch.rand(7, 4, 5)
-    one = curve(insertion_curve, spatial, maps, batch_size=7)
-    torch.testing.assert_close(one.score, curve(insertion_curve, spatial, maps, batch_size=3).score)
 
 
 def test_ties_go_by_index_in_a_large_image_too() -> None:
     inputs = torch.arange(1000.0)[None]
     result = curve(deletion_curve, inputs, torch.ones(1, 1000), fractions=(0.0, 0.3, 1.0))
     assert result.score.tolist() == [499500, 499500 - 44850, 0]  # 0 to 299 go first
-
-
-def test_the_default_steps_are_tenths() -> None:
-    result = deletion_curve(SumOfPixels(), PIXELS, ZERO, PIXELS)
-    torch.testing.assert_close(result.fraction, torch.linspace(0, 1, 11))
-    assert result.score[0].item() == pytest.approx(1 / (1 + math.exp(-15)))
-    assert result.score[-1].item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("kind", [deletion_curve, insertion_curve])
@@ -113,32 +102,6 @@ def test_random_fill_is_drawn_once_per_image(kind: Any, recorded: Callable, gene
     again = kind(model, inputs, targets, saliency, generator=generator(0), fill="uniform")
     other = kind(model, inputs, targets, saliency, generator=generator(1), fill="uniform")
     assert torch.equal(first.score, again.score) and not torch.equal(first.score, other.score)
-
-
-@pytest.mark.parametrize("fill", ["uniform", "mean", "constant"])
-def test_the_ends_of_both_curves_meet(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, fill: str
-) -> None:
-    model, (images, labels) = small_net().eval(), batch()
-    saliency = torch.rand(8, 6, 6)
-    with torch.no_grad():
-        clean = model(images).softmax(1).gather(1, labels[:, None]).mean()
-    deletion = deletion_curve(model, images, labels, saliency, fill=fill, generator=generator(0))
-    insertion = insertion_curve(model, images, labels, saliency, fill=fill, generator=generator(0))
-    torch.testing.assert_close(deletion.score[0], clean)
-    torch.testing.assert_close(insertion.score[-1], clean)
-    torch.testing.assert_close(deletion.score[-1], insertion.score[0])
-
-
-def test_a_better_ranking_deletes_faster_and_inserts_faster() -> None:
-    inputs = torch.rand(50, 30)
-    for score in ("log_odds", "probability"):
-        for kind, sign in ((deletion_curve, -1), (insertion_curve, 1)):
-            best, random, worst = (
-                curve(kind, inputs, saliency, score=score, fractions=(0.0, 0.1, 0.2, 0.4, 0.7, 1.0)).auc
-                for saliency in (inputs, torch.rand(50, 30), -inputs)
-            )
-            assert sign * best > sign * random > sign * worst
 
 
 # -- all three from one pass
@@ -172,7 +135,7 @@ def brute_force(
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("batch_size", [7, 256])
 def test_all_three_curves_by_brute_force(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, fill: Any, batch_size: int
+    small_net: Callable, batch: Callable, generator: Callable, fill: Any, batch_size: int
 ) -> None:
     model, (images, labels) = small_net().eval(), batch()
     saliency = (5 * torch.rand(8, 6, 6)).floor()  # many ties
@@ -205,7 +168,7 @@ def same(first: PerturbationCurve, second: PerturbationCurve) -> None:
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("score", ["probability", "accuracy", "log_odds"])
 def test_one_pass_gives_what_the_single_curves_give_whatever_the_batches(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, fill: Any, score: Any
+    small_net: Callable, batch: Callable, generator: Callable, fill: Any, score: Any
 ) -> None:
     model, (images, labels) = small_net(), batch(13)
     saliency = torch.rand(13, 6, 6)

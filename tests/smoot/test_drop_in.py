@@ -22,7 +22,7 @@ SGT_GUIDANCE = Guidance(
 
 
 def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+    small_net: Callable, batch: Callable, generator: Callable
 ) -> None:
     guidance, schedule = Guidance(kl_weight=0.7), AdaptiveSchedule(decay=0.5)
     twin = AdaptiveSchedule(decay=0.5)
@@ -55,7 +55,7 @@ def test_another_schedule_comes_with_the_same_guidance() -> None:
 
 @pytest.mark.parametrize("how", ["eval", "no_grad", "inference_mode"])
 def test_outside_training_it_is_cross_entropy_and_learns_nothing(
-    small_net: Callable[..., nn.Sequential], batch: Callable, recorded: Callable, how: str
+    small_net: Callable, batch: Callable, recorded: Callable, how: str
 ) -> None:
     criterion = SaliencyGuidedLoss(ConstantSchedule(), Guidance(label_smoothing=0.1))
     model, (images, labels) = small_net().eval(), batch()
@@ -74,7 +74,7 @@ def test_outside_training_it_is_cross_entropy_and_learns_nothing(
 
 
 def test_a_saved_drop_in_goes_on_as_if_it_had_never_stopped(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+    small_net: Callable, batch: Callable, generator: Callable
 ) -> None:
     model, (images, labels) = small_net(), batch()
     labels = small_net()(images).argmax(1).detach()

@@ -94,9 +94,7 @@ def test_the_clean_side_gets_a_gradient_only_if_it_is_not_detached(detach: bool)
 
 @pytest.mark.parametrize("saliency_pass", ["reuse", "eval"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_in_the_whole_loss_too(
-    small_net: Callable[..., nn.Sequential], batch: Callable, detach: bool, saliency_pass: str
-) -> None:
+def test_in_the_whole_loss_too(small_net: Callable, batch: Callable, detach: bool, saliency_pass: str) -> None:
     guidance = Guidance(detach_target=detach, saliency_pass=saliency_pass, fill="constant")
     loss = guided_loss(small_net(), *batch(), MaskPlan(), guidance)
     loss.logits.retain_grad()
@@ -115,12 +113,7 @@ def test_in_the_whole_loss_too(
 )
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_plan_that_masks_nothing_is_cross_entropy_bit_for_bit(
-    small_net: Callable[..., nn.Sequential],
-    batch: Callable,
-    recorded: Callable,
-    no_input_gradient: None,
-    plan: MaskPlan,
-    smoothing: float,
+    small_net: Callable, batch: Callable, recorded: Callable, no_input_gradient: None, plan: MaskPlan, smoothing: float
 ) -> None:
     model, reference, (images, labels) = small_net(), small_net(), batch()
     with recorded(model) as calls:
@@ -176,7 +169,7 @@ def test_feedback_is_hard_label_accuracy_and_cross_entropy(batch: Callable) -> N
     ],
 )
 def test_forwards_of_one_step(
-    small_net: Callable[..., nn.Sequential],
+    small_net: Callable,
     batch: Callable,
     recorded: Callable,
     plan: MaskPlan,
@@ -189,9 +182,7 @@ def test_forwards_of_one_step(
     assert [("train" if call.training else "eval", len(call.inputs)) for call in calls] == expected
 
 
-def test_random_masks_take_no_input_gradient(
-    small_net: Callable[..., nn.Sequential], batch: Callable, no_input_gradient: None
-) -> None:
+def test_random_masks_take_no_input_gradient(small_net: Callable, batch: Callable, no_input_gradient: None) -> None:
     loss = guided_loss(small_net(), *batch(), MaskPlan(ranking="random"))
     assert loss.masked_share == 1 and loss.masked_pixels == 0.5
 
@@ -212,11 +203,7 @@ def test_random_masks_take_no_input_gradient(
 )
 @pytest.mark.parametrize("fill", ["uniform", "mean", "constant"])
 def test_every_kind_of_input_trains(
-    linear: Callable[..., nn.Sequential],
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    plan: MaskPlan,
-    fill: str,
+    linear: Callable[..., nn.Sequential], shape: tuple[int, ...], dtype: torch.dtype, plan: MaskPlan, fill: str
 ) -> None:
     model = linear(shape, dtype=dtype)
     inputs, labels = torch.randn(shape).to(dtype), torch.tensor([2, 0, 1, 2])
@@ -228,7 +215,7 @@ def test_every_kind_of_input_trains(
 
 
 def test_a_generator_fixes_the_loss_and_spares_the_global_state(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
+    small_net: Callable, batch: Callable, generator: Callable
 ) -> None:
     plan = MaskPlan(image_fraction=0.5, ranking="protected", protected=0.1)
     state = torch.get_rng_state()

@@ -51,7 +51,7 @@ def sgt_as_published(model: nn.Module, images: Tensor, labels: Tensor, noise: Te
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_the_sgt_plan_is_sgt_as_published(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, batch_norm: bool
+    small_net: Callable, batch: Callable, generator: Callable, batch_norm: bool
 ) -> None:
     images, labels = batch(dtype=torch.float64)
     noise = torch.rand(images.shape, dtype=torch.float64, generator=generator(5))
@@ -73,9 +73,7 @@ def test_the_sgt_plan_is_sgt_as_published(
         torch.testing.assert_close(buffer, buffers[name], msg=name)
 
 
-def test_other_choices_are_other_losses(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable
-) -> None:
+def test_other_choices_are_other_losses(small_net: Callable, batch: Callable, generator: Callable) -> None:
     """So the agreement above is no accident of a loss that ignores its settings."""
 
     def total(plan: MaskPlan, guidance: Guidance) -> float:
@@ -127,7 +125,7 @@ def partial_loss_by_hand(
 
 @pytest.mark.parametrize("saliency_pass", ["reuse", "eval"])
 def test_a_partial_plan_divides_by_the_whole_batch(
-    small_net: Callable[..., nn.Sequential], batch: Callable, generator: Callable, saliency_pass: str
+    small_net: Callable, batch: Callable, generator: Callable, saliency_pass: str
 ) -> None:
     images, labels = batch(dtype=torch.float64)
     model = small_net(dtype=torch.float64)
@@ -144,9 +142,7 @@ def test_a_partial_plan_divides_by_the_whole_batch(
         torch.testing.assert_close(ours, theirs)
 
 
-def test_the_loss_leaves_parameter_gradients_and_inputs_alone(
-    small_net: Callable[..., nn.Sequential], batch: Callable
-) -> None:
+def test_the_loss_leaves_parameter_gradients_and_inputs_alone(small_net: Callable, batch: Callable) -> None:
     for guidance in (Guidance(), SGT_GUIDANCE):
         model, (images, labels) = small_net(), batch()
         model[0].weight.grad = torch.full_like(model[0].weight, 7.0)

@@ -15,7 +15,6 @@ from tiny_runs import fresh, run, silent, split
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data import sets as data
 from workbench.data.composites import block_images, mosaics, shortcut_images
-from workbench.stages.runs import evaluate
 from workbench.training.guided import fit
 from workbench.training.networks import create_backbone, load_weights, pick_device
 
@@ -137,16 +136,6 @@ LOST = [
         ("nowhere/0.safetensors is missing", "train this run first"),
         FileNotFoundError,
     ),
-    Row(
-        "weights of a run",
-        lambda: evaluate("digits", "two_conv_small", "sgt", "smoke"),
-        (
-            "digits-two_conv_small/sgt/0.safetensors is missing",
-            "the train notebook",
-            "backbone=two_conv_small makes it",
-        ),
-        FileNotFoundError,
-    ),
 ]
 
 
@@ -160,8 +149,3 @@ def test_a_call_that_cannot_work_is_one_clear_error(row: Row, root: Path, monkey
     with pytest.raises(row.error) as caught:
         row.call()
     assert_clear(caught.value, row.error, row.words)
-
-
-def test_every_row_has_a_name_of_its_own() -> None:
-    names = [row.name for row in CALLS]
-    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from processes import running, start
+from processes import running, start, until
 
 from workbench.runner import ledger
 from workbench.runner.pool import Report, run_tasks
@@ -83,19 +83,13 @@ TIMEOUT = 120  # seconds that a busy machine may take for anything
 
 def await_file(file: Path, length: int = 1) -> str:
     """The file's content, once it is that long."""
-    end = time.monotonic() + TIMEOUT
-    while not (file.exists() and len(file.read_text()) >= length):
-        assert time.monotonic() < end, f"no {file} after {TIMEOUT} s"
-        time.sleep(0.01)
+    assert until(lambda: file.exists() and len(file.read_text()) >= length, TIMEOUT), f"no {file} after {TIMEOUT} s"
     return file.read_text()
 
 
 def ends(pid: int) -> bool:
     """Whether the process ends soon."""
-    end = time.monotonic() + TIMEOUT
-    while running(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not running(pid)
+    return until(lambda: not running(pid), TIMEOUT)
 
 
 def claim(sign: Path, seconds: str, end: str) -> None:
@@ -126,12 +120,15 @@ def started(command: Sequence[object], **options: Any) -> "Iterator[subprocess.P
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def with_tests() -> dict[str, str]:
+    """The environment of a process that imports the repository and the helpers of the tests."""
+    folders = [*Path(__file__).parents[:3], *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
+
+
 def process(function: str, *arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """A process that claims an entry, or runs a function of this file over tasks."""
-    folders = os.pathsep.join(
-        str(folder) for folder in (*Path(__file__).parents[:2], *filter(None, [os.environ.get("PYTHONPATH")]))
-    )
-    return started([sys.executable, __file__, function, *arguments], env=os.environ | {"PYTHONPATH": folders})
+    return started([sys.executable, __file__, function, *arguments], env=with_tests())
 
 
 def main(name: str, *texts: str) -> None:

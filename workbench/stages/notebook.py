@@ -14,8 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,8 +36,8 @@ DETERMINISTIC_OUTPUT = {"progress_bar": False, "coalesce_streams": True}
 SHUTDOWN = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
 # Optional for jsonschema, which nbformat and papermill validate with: a grammar of internationalised addresses
-# that takes as long to build as all else they import. No notebook's schema asks for such an address.
-UNUSED = "rfc3987_syntax"
+# that takes longer to build than all else they import. No notebook's schema asks for such an address.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 class NotebookError(RuntimeError):
@@ -62,23 +61,9 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     return parameters
 
 
-@contextmanager
-def absent(module: str) -> Iterator[None]:
-    """Inside the block an import of this module fails as if it were not installed; one that was made stays."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
 def read(source: Path) -> Any:
     """The notebook without injected parameters, on the kernel of the environment that is running."""
-    with absent(UNUSED):
-        import nbformat
+    import nbformat
 
     if not source.is_file():
         raise FileNotFoundError(f"no notebook {source}: expected the path of an .ipynb file")
@@ -90,8 +75,7 @@ def read(source: Path) -> Any:
 
 def write(book: Any, target: Path) -> None:
     """Put a notebook in place, whole."""
-    with absent(UNUSED):
-        import nbformat
+    import nbformat
 
     with replacing(target) as temporary:
         nbformat.write(book, temporary)  # type: ignore[no-untyped-call]
@@ -104,8 +88,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
         ValueError: if the notebook has no parameter of that name.
         NotebookError: if a cell failed or the kernel died; the notebook so far is kept in ``logs/failed``.
     """
-    with absent(UNUSED):
-        import papermill
+    import papermill
 
     for logger in ("papermill", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # what matters is raised
@@ -171,39 +154,25 @@ def refresh(notebook: Path, parameters: Mapping[str, Any]) -> None:
     write(book, notebook)
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; see the module's first lines."""
     parser = argparse.ArgumentParser(prog="python -m workbench notebook", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in ("run", "refresh"):
-        sub = commands.add_parser(command)
-        sub.add_argument("notebooks", type=Path, nargs=1 if command == "run" else "+", metavar="NOTEBOOK")
-        if command == "run":
-            sub.add_argument("target", type=Path, metavar="TARGET")
-        sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see the module's first lines."""
-    given = _arguments(arguments)
+    one, several = commands.add_parser("run"), commands.add_parser("refresh")
+    one.add_argument("notebook", type=Path, metavar="NOTEBOOK")
+    one.add_argument("target", type=Path, metavar="TARGET")
+    several.add_argument("notebooks", type=Path, nargs="+", metavar="NOTEBOOK")
+    for command in (one, several):
+        command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    given = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, lambda n, _: sys.exit(128 + n))
-    try:
+    parameters = parse_parameters(given.p)
+    if given.command == "run":
+        run(given.notebook, given.target, parameters)
+    else:
         for notebook in given.notebooks:
-            if given.command == "run":
-                run(notebook, given.target, parse_parameters(given.p))
-            else:
-                refresh(notebook, parse_parameters(given.p))
-    except (NotebookError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+            refresh(notebook, parameters)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

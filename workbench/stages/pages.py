@@ -144,11 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workbench readme", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a block is stale")
     check = parser.parse_args(arguments).check
-    try:
-        found = stale()
-    except (FileNotFoundError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    found = stale()
     for document, text in found.items():
         if check:
             print(f"{document} is stale: `python -m workbench readme` refreshes it", file=sys.stderr)

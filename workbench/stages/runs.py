@@ -151,8 +151,7 @@ class Judge(Job):
         from workbench.training.networks import save_weights
 
         config, judge = self.config, self.judge
-        device = pick_device(config.training.device)
-        fills = config.evaluation.fills
+        device, fills = pick_device(config.training.device), config.evaluation.fills
         trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
         save_weights(trained.network.state_dict(), folder / WEIGHTS)
         row = {name: getattr(judge, name) for name in ("backbone", "train_images", "epochs", "seed")}
@@ -165,9 +164,7 @@ class Evaluate(Job):
     """The measurement of one trained network.
 
     Attributes:
-        weights: of the network.
         history: of its training, one row per epoch.
-        judge_backbone, judge_weights: of the judge of its data set.
     """
 
     stage, rooms = "evaluate", MEASURING
@@ -213,7 +210,6 @@ class Retrain(Job):
 
     Attributes:
         weights: of the trained network.
-        retraining: levels, numbers of images, and the training.
         backbone: of the fresh networks.
     """
 
@@ -262,11 +258,10 @@ def train(
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     jobs = [Train(run) for run in load_runs(dataset, backbone, method, profile, seeds)]
     steps = max(job.config.training.epochs for job in jobs)
-    folders = _complete_all(jobs, grid, _described("train", setting, method), steps)
+    folders = _finished(jobs, grid, _described("train", setting, method), steps)
     for job, folder in zip(jobs, folders, strict=True):
         files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
-    histories = _gathered(tables.EPOCH_TABLE, folders)
-    tables.EPOCH_TABLE.update(histories, setting.folder, grid.methods)
+    histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
     _keep_provenance(jobs, folders, setting.folder, grid)
     return histories
 
@@ -284,13 +279,12 @@ def evaluate(
 
     Raises:
         FileNotFoundError: if a run is not trained; names the command that trains it.
-        ValueError: for an unknown name or a bad parameter.
-        WorkerDied: if a process was killed; what was finished stays in the ledger.
+        ValueError, WorkerDied: as :func:`train`.
     """
-    grid, setting, judge = load_grid(profile), SettingPaths(profile, dataset, backbone), load_judge(profile)
-    runs = load_runs(dataset, backbone, method, profile, seeds)
+    grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
+    judge_backbone = load_backbone(load_judge(profile).backbone, profile)
     judge_weights = _judge_weights(profile, dataset)
-    judge_backbone = load_backbone(judge.backbone, profile)
+    runs = load_runs(dataset, backbone, method, profile, seeds)
     trained = [_weights(run, setting) for run in runs]
     histories = tables.EPOCH_TABLE.read(required(setting.epochs, setting.made_by("train")).parent)
     jobs = [
@@ -299,7 +293,7 @@ def evaluate(
     ]
     if not judge_weights.exists():
         train_judges(profile, [dataset])
-    folders = _complete_all(jobs, grid, _described("evaluate", setting, method), 1)
+    folders = _finished(jobs, grid, _described("evaluate", setting, method), 1)
     found = [record for folder in folders for record in records.records_in(folder)]
     records.write_records(found, setting.folder, grid.methods)
     first = [folder for job, folder in zip(jobs, folders, strict=True) if job.config.seed == runs[0].seed]
@@ -310,27 +304,21 @@ def evaluate(
 
 
 def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.DataFrame:
-    """Train the judges of a profile.
-
-    Args:
-        profile: its block ``judge`` says how.
-        datasets: those of the grid if None.
+    """Train the judges of a profile as its block ``judge`` says: of these data sets, or of all in the grid.
 
     Returns:
         One row per data set, see `tables.JUDGE_TABLE`.
 
     Raises:
-        ValueError: for an unknown name or a bad parameter.
-        WorkerDied: if a process was killed; what was finished stays in the ledger.
+        ValueError, WorkerDied: as :func:`train`.
     """
-    grid, config, folder = load_grid(profile), load_judge(profile), ProfilePaths(profile).results
+    grid, judge, folder = load_grid(profile), load_judge(profile), ProfilePaths(profile).results
     names = grid.datasets if datasets is None else datasets
-    jobs = [Judge(_judge_run(name, grid, config), config) for name in names]
-    sources = _complete_all(jobs, grid, f"judges of {profile}", config.epochs)
+    jobs = [Judge(_judge_run(name, grid, judge), judge) for name in names]
+    sources = _finished(jobs, grid, f"judges of {profile}", judge.epochs)
     for name, source in zip(names, sources, strict=True):
         files.copy_whole(source / WEIGHTS, _judge_weights(profile, name))
-    judges = _gathered(tables.JUDGE_TABLE, sources)
-    tables.JUDGE_TABLE.update(judges, folder, grid.datasets)
+    judges = _gathered(tables.JUDGE_TABLE, sources, folder, grid.datasets)
     facts = [{"dataset": name} | files.read_json(source / FACTS) for name, source in zip(names, sources, strict=True)]
     tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, folder, grid.datasets)
     return judges
@@ -343,17 +331,14 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
         One row per run and level, see `tables.RETRAINING_TABLE`; none, as in the file, for another setting.
 
     Raises:
-        FileNotFoundError: if a run is not trained; names the command that trains it.
-        ValueError: for an unknown name or a bad parameter.
-        WorkerDied: if a process was killed; what was finished stays in the ledger.
+        FileNotFoundError, ValueError, WorkerDied: as :func:`evaluate`.
     """
     grid, setting, config = load_grid(profile), SettingPaths(profile, dataset, backbone), load_retraining(profile)
     fresh = load_backbone(config.backbone, profile)
     runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
-    folders = _complete_all(jobs, grid, _described("retrain", setting), 2 * len(config.levels))
-    found = _gathered(tables.RETRAINING_TABLE, folders)
-    tables.RETRAINING_TABLE.update(found, setting.folder, grid.methods)
+    folders = _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels))
+    found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
     _keep_provenance(jobs, folders, setting.folder, grid)
     return found
 
@@ -365,8 +350,7 @@ def run_grid(profile: str) -> None:
     an interrupted grid goes on with the same command, and the pipeline on the same machine finds everything finished.
 
     Raises:
-        ValueError: for an unknown profile or a bad parameter.
-        WorkerDied: if a process was killed.
+        ValueError, TrainingDiverged, WorkerDied: as :func:`train`.
     """
     settings = load_grid(profile).settings
     train_judges(profile)
@@ -379,7 +363,8 @@ def run_grid(profile: str) -> None:
             print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
 
 
-def _complete_all(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> list[Path]:
+def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> list[Path]:
+    """The folders of the jobs, each finished."""
     return pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
 
 
@@ -414,10 +399,12 @@ def _judge_weights(profile: str, dataset: str) -> Path:
     return ProfilePaths(profile).judge_weights / f"{dataset}.safetensors"
 
 
-def _gathered(table: tables.Table, folders: Iterable[Path]) -> pd.DataFrame:
-    """The rows of the same table of several folders."""
+def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
+    """The rows of the same table of several folders, which it also puts into the table of the target folder."""
     parts = [table.read(folder) for folder in folders]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+    table.update(found, target, order)
+    return found
 
 
 def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:

@@ -63,22 +63,17 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
 
 
-@pytest.mark.parametrize("name", ["step_cost", "growth"])
-def test_missing_benchmarks_are_named(plots: Path, name: str) -> None:
-    (paths.BENCHMARKS / f"{name}.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name}\.csv is missing: `make bench` makes it"):
-        list(figures.draw_all("laptop"))
-
-
-def test_networks_whose_steps_were_not_measured_have_no_cost_of_a_run(plots: Path) -> None:
-    costs = step_costs()
-    files.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
-    assert "run_cost" not in {drawn.name for drawn in figures.draw_all("laptop")}
-
-
-def test_missing_samples_are_named(plots: Path) -> None:
-    paths.SettingPaths("laptop", "fashion_mnist", "resnet10_narrow").samples.unlink()
-    with pytest.raises(FileNotFoundError, match="dvc repro evaluate@fashion_mnist-resnet10_narrow`"):
+@pytest.mark.parametrize(
+    ("path", "command"),
+    [
+        ("benchmarks/step_cost.csv", "make bench"),
+        ("benchmarks/growth.csv", "make bench"),
+        ("laptop/fashion_mnist-resnet10_narrow/samples.npz", "dvc repro evaluate@fashion_mnist-resnet10_narrow"),
+    ],
+)
+def test_what_is_missing_is_named(plots: Path, path: str, command: str) -> None:
+    (paths.ROOT / "results" / path).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{path} is missing: `{command}` makes it"):
         list(figures.draw_all("laptop"))
 
 
@@ -90,10 +85,12 @@ def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: py
 
 
 def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
+    costs = step_costs()
+    files.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
     unknown = {"accuracy_pgd": math.nan}
     rewrite(
         load_grid("laptop"),
         lambda record: replace(record, metrics={**record.metrics, **unknown}, sanity={}, attributions={}),
     )
     names = [drawn.name for drawn in figures.draw_all("laptop")]
-    assert "accuracy_differences" in names and not {"sanity", "robustness_differences"} & {*names}
+    assert "accuracy_differences" in names and not {"sanity", "robustness_differences", "run_cost"} & {*names}

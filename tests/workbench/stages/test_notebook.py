@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import working
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from workbench.__main__ import main
 from workbench.stages import notebook
 
 
@@ -65,7 +65,7 @@ def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_fol
     texts = {"a": "7", "b": "1e-3", "c": "null", "d": "true", "e": "[0, x]", "f": "{k: 0.5}", "g": "mnist"}
     pairs = [part for name, text in texts.items() for part in ("-p", name, text)]
     target = tmp_path / "runs" / "deep" / "target.ipynb"
-    assert notebook.main(["run", str(source), str(target), *pairs]) == 0
+    assert main(["notebook", "run", str(source), str(target), *pairs]) == 0
     shown = capsys.readouterr()
     values, where = shown.out.splitlines()
     assert json.loads(values) == [7, 0.001, None, True, [0, "x"], {"k": 0.5}, "mnist", 0]
@@ -75,58 +75,46 @@ def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_fol
     assert [file.name for file in target.parent.iterdir()] == ["target.ipynb"]
 
 
-def test_an_unknown_parameter_is_an_error_before_anything_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = make(tmp_path / "n.ipynb", "open('ran', 'w')", parameters="method = 1\nseeds = None")
-    assert notebook.main(["run", str(source), str(tmp_path / "t.ipynb"), "-p", "metod", "sgt"]) == 1
-    assert capsys.readouterr().err == f"error: {source} has no parameter metod: expected one of method, seeds\n"
-    assert not (tmp_path / "ran").exists()
-    assert not (tmp_path / "t.ipynb").exists()
-
-
 @pytest.mark.parametrize(
-    ("pairs", "message"),
+    ("source", "target", "given", "message"),
     [
-        ([("a", "[1")], r"parameter a is '\[1', which is not YAML: quote it"),
-        ([("a", "1"), ("a", "2")], "parameter a is given twice, the second time as 2"),
+        ("n", "t", ["-p", "metod", "sgt"], "n.ipynb has no parameter metod: expected one of method, seeds"),
+        ("n", "t", ["-p", "seeds", "[1"], "parameter seeds is '[1', which is not YAML: quote it"),
+        ("n", "t", ["-p", "a", "1", "-p", "a", "2"], "parameter a is given twice, the second time as 2"),
+        ("missing", "t", [], "missing.ipynb: expected the path of an .ipynb file"),
+        ("n", "n", [], "n.ipynb is the source itself: name another target, or use `refresh`"),
     ],
 )
-def test_bad_values_are_named(pairs: list[tuple[str, str]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        notebook.parse_parameters(pairs)
-
-
-def test_a_source_must_exist_and_be_another_file_than_the_target(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_arguments_are_named_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, target: str, given: list[str], message: str
 ) -> None:
-    missing, source = tmp_path / "missing.ipynb", make(tmp_path / "n.ipynb", "1")
-    assert notebook.main(["run", str(missing), str(source)]) == 1
-    assert f"no notebook {missing}" in capsys.readouterr().err
-    assert notebook.main(["run", str(source), str(source)]) == 1
-    assert "is the source itself" in capsys.readouterr().err
+    make(tmp_path / "n.ipynb", "open('ran', 'w')", parameters="method = 1\nseeds = None")
+    assert main(["notebook", "run", *(str(tmp_path / f"{name}.ipynb") for name in (source, target)), *given]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and shown.endswith(f"{message}\n") and shown.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["n.ipynb"]
 
 
-def test_a_failed_notebook_is_kept_and_named_and_the_target_is_left_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["run", "refresh"])
+def test_a_failed_notebook_is_kept_and_named_and_what_was_there_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     source = make(tmp_path / "n.ipynb", "x = 3", "\nx / 0", "open('ran', 'w')")
-    target = tmp_path / "runs" / "t.ipynb"
-    target.parent.mkdir()
-    target.write_text("earlier")
-    assert notebook.main(["run", str(source), str(target)]) == 1
-    kept = tmp_path / "failed" / "runs" / "t.ipynb"
+    target = source if command == "refresh" else make(tmp_path / "runs" / "t.ipynb", "earlier")
+    before = target.read_bytes()
+    assert main(["notebook", command, *dict.fromkeys([str(source), str(target)])]) == 1
+    kept = tmp_path / "failed" / target.relative_to(tmp_path)
     assert capsys.readouterr().err == (
         f"error: {source}: cell [2] (x / 0): ZeroDivisionError: division by zero\nthe notebook is kept in {kept}\n"
     )
-    assert target.read_text() == "earlier"
+    assert target.read_bytes() == before
     assert [out.ename for out in outputs(kept)] == ["ZeroDivisionError"]
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make(tmp_path / "n.ipynb", "import os", "os.kill(os.getpid(), 9)")
-    assert notebook.main(["run", str(source), str(tmp_path / "t.ipynb")]) == 1
+    assert main(["notebook", "run", str(source), str(tmp_path / "t.ipynb")]) == 1
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith(f"error: {source}: cell [2] (os.kill(os.getpid(), 9)): Kernel died")
     assert told[1:] == [f"the notebook is kept in {tmp_path / 'failed' / 't.ipynb'}"]
@@ -135,38 +123,16 @@ def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.Capture
 
 def wrapper(*arguments: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """The command in a process of its own."""
-    folders = os.pathsep.join(map(str, [Path(notebook.__file__).parents[2], *Path(working.__file__).parents[:2]]))
-    return working.started(
-        [sys.executable, "-m", "workbench", "notebook", *arguments], env=os.environ | {"PYTHONPATH": folders}
-    )
+    return working.started([sys.executable, "-m", "workbench", "notebook", *arguments], env=working.with_tests())
 
 
-def test_the_libraries_come_without_what_only_delays_them(tmp_path: Path) -> None:
-    source = make(tmp_path / "n.ipynb", "1")
+def test_the_libraries_come_without_what_only_delays_them() -> None:
     code = (
-        "import pathlib, sys\n"
-        "from workbench.stages import notebook\n"
-        f"book = notebook.read(pathlib.Path({str(source)!r}))\n"
-        "with notebook.absent(notebook.UNUSED): import papermill\n"
-        "print(*{'nbformat', 'jsonschema', 'papermill', 'torch', 'lark', notebook.UNUSED} & {*sys.modules})\n"
-        f"notebook.write(book, pathlib.Path({str(tmp_path / 'again.ipynb')!r}))"
+        "import sys\nfrom workbench.stages import notebook\nimport nbformat, papermill\n"
+        "print(*{'jsonschema', 'papermill', 'torch', 'lark', 'rfc3987_syntax.syntax_helpers'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
-    assert set(done.stdout.split()) == {"nbformat", "jsonschema", "papermill"}
-    assert len(nbformat.read(tmp_path / "again.ipynb", as_version=4).cells) == 2
-
-
-def test_a_module_isabsent_only_within_the_block_and_only_if_it_was_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "slow_module.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    with notebook.absent("slow_module"), pytest.raises(ModuleNotFoundError):
-        import_module("slow_module")
-    found = import_module("slow_module")
-    with notebook.absent("slow_module"):
-        assert import_module("slow_module") is found
-    assert sys.modules.pop("slow_module") is found
+    assert set(done.stdout.split()) == {"jsonschema", "papermill"}
 
 
 def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:
@@ -218,7 +184,7 @@ print('b')"""
 def test_refresh_is_byte_stable_and_keeps_ids_counts_and_outputs(tmp_path: Path) -> None:
     file = make(tmp_path / "n.ipynb", VOLATILE, "2 * a", parameters="a = 4")
     ids = [cell.id for cell in nbformat.read(file, as_version=4).cells]
-    assert notebook.main(["refresh", str(file)]) == 0
+    assert main(["notebook", "refresh", str(file)]) == 0
     first = file.read_bytes()
     book = nbformat.read(file, as_version=4)
     assert [cell.id for cell in book.cells] == ids
@@ -230,26 +196,17 @@ def test_refresh_is_byte_stable_and_keeps_ids_counts_and_outputs(tmp_path: Path)
     book.metadata["language_info"] = {"name": "python", "version": "3.9"}
     book.cells[2].metadata["execution"] = {"iopub.status.busy": "2020-01-01"}
     nbformat.write(book, file)
-    assert notebook.main(["refresh", str(file)]) == 0
+    assert main(["notebook", "refresh", str(file)]) == 0
     assert file.read_bytes() == first
 
 
 def test_refresh_with_parameters_replaces_the_injected_cell(tmp_path: Path) -> None:
     file = make(tmp_path / "n.ipynb", "a", parameters="a = 4")
-    assert notebook.main(["refresh", str(file), "-p", "a", "5"]) == 0
+    assert main(["notebook", "refresh", str(file), "-p", "a", "5"]) == 0
     once = file.read_bytes()
     assert outputs(file)[-1].data == {"text/plain": "5"}
-    assert notebook.main(["refresh", str(file), "-p", "a", "5"]) == 0
+    assert main(["notebook", "refresh", str(file), "-p", "a", "5"]) == 0
     assert file.read_bytes() == once
-    assert notebook.main(["refresh", str(file)]) == 0
+    assert main(["notebook", "refresh", str(file)]) == 0
     assert outputs(file)[-1].data == {"text/plain": "4"}
     assert len(nbformat.read(file, as_version=4).cells) == 3
-
-
-def test_a_refresh_that_fails_leaves_the_notebook_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = make(tmp_path / "n.ipynb", "1 / 0")
-    before = file.read_bytes()
-    assert notebook.main(["refresh", str(file)]) == 1
-    assert "ZeroDivisionError" in capsys.readouterr().err
-    assert file.read_bytes() == before
-    assert (tmp_path / "failed" / "n.ipynb").exists()

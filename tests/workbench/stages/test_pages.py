@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from synthetic import Axes, lay_out, write_results
 
+from workbench.__main__ import main
 from workbench.config import files, paths
 from workbench.reporting import style
 from workbench.stages import pages, tables
@@ -32,21 +33,13 @@ def test_blocks_are_filled_and_the_rest_is_left(root: Path) -> None:
     assert pages.filled(AFTER) == AFTER
 
 
-def test_a_figure_becomes_an_image_with_its_caption(root: Path) -> None:
-    text = pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n")
-    assert text.splitlines()[1:-1] == [
-        "![Curves of x, A](figures/laptop/plots/curves_x.png)",
-        "",
-        "*Curves of x, A: what. More.*",
-    ]
-
-
 @pytest.mark.parametrize("document", pages.DOCUMENTS)
-def test_a_figure_is_found_from_the_folder_of_the_document(root: Path, document: str) -> None:
-    text = pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document)
-    address = text.partition("](")[2].partition(")")[0]
-    assert ((root / document).parent / address).resolve() == root / "figures/laptop/plots/curves_x.png"
-    assert address.startswith("../") == document.startswith("docs/")
+def test_a_figure_becomes_an_image_with_its_caption_found_from_the_documents_folder(root: Path, document: str) -> None:
+    address = ("../" if document.startswith("docs/") else "") + "figures/laptop/plots/curves_x.png"
+    filled = f"<!-- begin curves_x -->\n![Curves of x, A]({address})\n\n*Curves of x, A: what. More.*\n"
+    assert pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document) == (
+        filled + "<!-- end curves_x -->\n"
+    )
 
 
 def test_another_profile(root: Path) -> None:
@@ -61,73 +54,53 @@ def test_another_profile(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<!-- begin speed -->\n<!-- end speed -->", "unknown block 'speed': neither .*speed.md nor .*speed.png"),
+        ("<!-- begin speed -->\n<!-- end speed -->", "X: unknown block 'speed': neither .*speed.md nor .*speed.png"),
         ("<!-- begin desk/cost -->\n<!-- end desk/cost -->", "unknown profile 'desk'"),
-        ("a\n<!-- begin accuracy -->\n", "block 'accuracy' is not closed: add <!-- end accuracy -->"),
-        ("a\n<!-- end accuracy -->\n", "line 2: found <!-- end accuracy -->: expected a begin before it"),
+        ("a\n<!-- begin accuracy -->\n", "X: block 'accuracy' is not closed: add <!-- end accuracy -->"),
+        ("a\n<!-- end accuracy -->\n", "X, line 2: found <!-- end accuracy -->: expected a begin before it"),
         (
             "<!-- begin accuracy -->\n<!-- begin accuracy -->\n",
-            "line 2: found <!-- begin accuracy -->: expected the end of 'accuracy'",
+            "X, line 2: found <!-- begin accuracy -->: expected the end of 'accuracy'",
         ),
         (
             "<!-- begin accuracy -->\n<!-- end curves_x -->\n",
-            "line 2: found <!-- end curves_x -->: expected the end of 'accuracy'",
+            "X, line 2: found <!-- end curves_x -->: expected the end of 'accuracy'",
         ),
     ],
 )
-def test_bad_markers(root: Path, text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        pages.filled(text)
+def test_bad_markers_are_named_with_their_document(root: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        pages.filled(text, "X")
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/replication.md"])
-def test_an_error_names_the_document(root: Path, document: str) -> None:
-    for text in ("<!-- begin speed -->\n<!-- end speed -->\n", "<!-- end accuracy -->\n", "<!-- begin accuracy -->\n"):
-        with pytest.raises(ValueError, match=f"^{document}[:,] "):
-            pages.filled(text, document)
-
-
-@pytest.mark.parametrize("document", pages.DOCUMENTS)
-def test_check_says_stale_once_and_writing_mends_it(
-    root: Path, document: str, capsys: pytest.CaptureFixture[str]
+def test_check_names_every_stale_document_and_writing_mends_them(
+    root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (root / document).write_text(BEFORE)
-    assert pages.main(["--check"]) == 1
-    said = capsys.readouterr().err
-    assert said == f"{document} is stale: `python -m workbench readme` refreshes it\n"
-    assert (root / document).read_text() == BEFORE
+    stale = pages.DOCUMENTS[:3]
+    for document in stale:
+        (root / document).write_text(BEFORE)
+    assert main(["readme", "--check"]) == 1
+    lines = [f"{document} is stale: `python -m workbench readme` refreshes it\n" for document in stale]
+    assert capsys.readouterr().err == "".join(lines)
+    assert all((root / document).read_text() == BEFORE for document in stale)
 
-    assert pages.main([]) == 0
-    assert (root / document).read_text() == AFTER
-    assert pages.main(["--check"]) == 0
+    assert main(["readme"]) == 0
+    assert all((root / document).read_text() == AFTER for document in pages.DOCUMENTS)
+    assert main(["readme", "--check"]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_every_stale_document_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for document in pages.DOCUMENTS[1:3]:
-        (root / document).write_text(BEFORE)
-    assert pages.main(["--check"]) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert [line.partition(" ")[0] for line in said] == list(pages.DOCUMENTS[1:3])
-
-
-def test_an_error_in_one_document_is_one_line_and_changes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (root / "README.md").write_text(BEFORE)
-    (root / "docs/deviations.md").write_text("<!-- begin accuracy -->\n")
-    assert pages.main([]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert (root / "README.md").read_text() == BEFORE
-    assert (root / "docs/deviations.md").read_text() == "<!-- begin accuracy -->\n"
-
-
-@pytest.mark.parametrize("document", pages.DOCUMENTS)
-def test_a_missing_document_is_an_error_that_names_it(
+@pytest.mark.parametrize("document", pages.DOCUMENTS[1:])
+def test_a_bad_or_missing_document_is_one_error_and_changes_none(
     root: Path, document: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (root / document).unlink()
-    assert pages.main([]) == 1
-    assert str(paths.ROOT / document) in capsys.readouterr().err
-    assert not (root / document).exists()
+    (root / "README.md").write_text(BEFORE)
+    for spoil in (lambda file: file.write_text("<!-- begin accuracy -->\n"), Path.unlink):
+        spoil(root / document)
+        assert main(["readme"]) == 2
+        told = capsys.readouterr().err
+        assert document in told and told.count("\n") == 1
+        assert (root / "README.md").read_text() == BEFORE
 
 
 class Outline(HTMLParser):

@@ -61,12 +61,6 @@ def change(root: Path, block: str, **values: Any) -> None:
     file.write_text(yaml.safe_dump(params))
 
 
-def entry(root: Path, stage: str, place: str, seed: int) -> Path:
-    """The only folder of a job in the ledger."""
-    (found,) = (root / "scratch" / "ledger" / stage / "smoke" / place).glob(f"{seed}-*")
-    return found
-
-
 # -- train
 
 
@@ -83,13 +77,8 @@ def test_training_leaves_the_best_weights_the_history_and_the_provenance(root: P
     for name in ("total", "consistency", "validation_accuracy", "information_loss", "masked_share"):
         expected = [row[name] for row in direct.history]
         assert history[history["seed"] == 0][name].tolist() == pytest.approx(expected, abs=1e-6)
-    folder = entry(root, "train", "digits-two_conv_small/sgt", 0)
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "done",
-        "epochs.csv",
-        "provenance.json",
-        "weights.safetensors",
-    ]
+    (folder,) = (root / "scratch" / "ledger" / "train" / "smoke" / "digits-two_conv_small" / "sgt").glob("0-*")
+    assert {file.name for file in folder.iterdir()} == {"done", "epochs.csv", "provenance.json", "weights.safetensors"}
     facts = tables.PROVENANCE_TABLE.read(PLACES.folder)
     assert facts[["seed", "stage"]].to_numpy().tolist() == [[0, "train"], [1, "train"]]
     assert facts["key"][0] == folder.name.removeprefix("0-") and (facts["seconds"] > 0).all()
@@ -157,20 +146,11 @@ def test_portions_give_the_same_bytes_as_all_at_once(root: Path) -> None:
 # -- evaluate
 
 
-def job(seed: int = 0, **changes: Any) -> Evaluate:
-    config = load_run(*SETTING, "sgt", seed, "smoke")
-    settings = load_judge("smoke")
-    history = tables.EPOCH_TABLE.read(PLACES.folder)
-    return replace(
-        Evaluate(
-            config,
-            PLACES.weights("sgt", seed),
-            history[history["seed"] == seed],
-            load_backbone(settings.backbone, "smoke"),
-            judge_file(),
-        ),
-        **changes,
-    )
+def job(**changes: Any) -> Evaluate:
+    backbone, history = load_backbone(load_judge("smoke").backbone, "smoke"), tables.EPOCH_TABLE.read(PLACES.folder)
+    weights = PLACES.weights("sgt", 0)
+    made = Evaluate(load_run(*SETTING, "sgt", 0, "smoke"), weights, history.query("seed == 0"), backbone, judge_file())
+    return replace(made, **changes)
 
 
 def judge_file() -> Path:
@@ -250,11 +230,8 @@ def test_what_was_measured_is_found_until_weights_judge_or_settings_change(
     other = trained / "other.safetensors"
     save_weights(fresh(run(seed=4)).network.state_dict(), other)
     measured = replace(job().config.evaluation, stability_std=0.1)
-    for changes in (
-        {"judge_weights": other},
-        {"weights": other},
-        {"config": replace(job().config, evaluation=measured)},
-    ):
+    config = replace(job().config, evaluation=measured)
+    for changes in ({"judge_weights": other}, {"weights": other}, {"config": config}):
         with pytest.raises(AssertionError, match="once more"):
             complete(job(**changes), silent)
 
@@ -299,20 +276,16 @@ def test_the_facts_of_a_judge_are_those_of_the_weights_beside_them(root: Path) -
     assert (tables.JUDGE_PROVENANCE_TABLE.read(results)["seconds"] > 0).all()
 
 
-def test_a_judge_is_found_until_its_training_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_of_each_data_set_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["digits", "block_digits", "shortcut_digits"]
     train_judges("smoke", ["digits"])
+    assert train_judges("smoke")["dataset"].tolist() == names
+    assert tables.JUDGE_TABLE.read(PLACES.folder.parent)["dataset"].tolist() == names
     monkeypatch.setattr(judge, "train_judge", once_more)
-    train_judges("smoke", ["digits"])
+    train_judges("smoke")
     change(root, "judge", seed=1001)
     with pytest.raises(AssertionError, match="once more"):
         train_judges("smoke", ["digits"])
-
-
-def test_without_names_every_data_set_of_the_grid_gets_a_judge(root: Path) -> None:
-    train_judges("smoke", ["digits"])
-    names = ["digits", "block_digits", "shortcut_digits"]
-    assert train_judges("smoke")["dataset"].tolist() == names
-    assert tables.JUDGE_TABLE.read(PLACES.folder.parent)["dataset"].tolist() == names
 
 
 # -- retrain

@@ -1,5 +1,6 @@
 """Whole study profiles: parameters and records in, tables, figures, verdict and report out."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -7,8 +8,7 @@ import pytest
 from synthetic import Network, run_record
 from synthetic_studies import MASKS, PLANS, write_study
 
-from workbench.config import files, paths
-from workbench.config.paths import pipeline
+from workbench.config import paths
 from workbench.config.profile import Grid
 from workbench.stages import figures, pages, tables
 
@@ -28,16 +28,22 @@ def of_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     return write_study(tmp_path, monkeypatch, PLANS)
 
 
-def test_a_study_has_the_tables_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
-    assert list(tables.build_all("masks")) == OF_MASKS
-    written = tables.write_all("masks")
-    folder = paths.ROOT / "figures" / "masks" / "tables"
-    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+@pytest.mark.parametrize(
+    ("write", "folder", "kinds", "beside"),
+    [
+        (tables.write_all, "tables", ("md", "csv"), "verdict.md"),
+        (figures.write_all, "plots", ("png",), "captions.json"),
+    ],
+)
+def test_a_study_has_the_tables_and_figures_of_its_exhibits_the_same_bytes_each_time(
+    of_masks: Grid, write: Callable[[str], Mapping[str, object]], folder: str, kinds: tuple[str, ...], beside: str
+) -> None:
+    written, target = write("masks"), paths.ROOT / "figures" / "masks" / folder
+    first = {file.name: file.read_bytes() for file in target.iterdir()}
     assert list(written) == OF_MASKS
-    assert set(first) == {f"{name}.{kind}" for name in OF_MASKS for kind in ("md", "csv")} | {"verdict.md"}
-    assert first["verdict.md"].decode() == "**What makes a mask.** Seeds are few.\n"
-    tables.write_all("masks")
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+    assert set(first) == {f"{name}.{kind}" for name in OF_MASKS for kind in kinds} | {beside}
+    write("masks")
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == first
 
 
 def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
@@ -52,16 +58,10 @@ def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
         assert "Seeds are few. " in written[name].caption and facts in written[name].caption
 
 
-def test_a_study_has_the_figures_of_its_exhibits_and_no_others(of_masks: Grid) -> None:
-    written = figures.write_all("masks")
-    folder = paths.ROOT / "figures" / "masks" / "plots"
-    first = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert list(written) == OF_MASKS
-    assert set(first) == {f"{name}.png" for name in OF_MASKS} | {"captions.json"}
-    said = files.read_json(folder / "captions.json")
-    assert all("Seeds are few. " in caption and "10,000 test images" in caption for caption in said.values())
-    figures.write_all("masks")
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+def test_the_note_of_a_study_stands_in_verdict_and_captions(of_masks: Grid) -> None:
+    assert tables.verdict("masks") == "**What makes a mask.** Seeds are few.\n"
+    for chart in figures.draw_all("masks"):
+        assert "Seeds are few. " in chart.caption and "10,000 test images" in chart.caption
 
 
 def test_what_chooses_says_development_images_everywhere(of_plans: Grid) -> None:
@@ -102,12 +102,3 @@ def test_the_report_of_a_study(of_plans: Grid) -> None:
     assert said.startswith("# Saliency-guided training: results of profile plans\n\n## Verdict\n\n**Which plan.** ")
     assert said.count("\n![") == said.count("| --- |") == len(OF_PLANS)
     assert (paths.ROOT / "figures/plans/report.html").read_text(encoding="utf-8").count("<img") == len(OF_PLANS)
-
-
-def test_missing_records_of_a_study_are_made_by_its_own_pipeline(of_masks: Grid) -> None:
-    (paths.ROOT / "results/masks/mnist-two_conv_small/runs.csv").unlink()
-    assert pipeline("masks") == "studies/masks/dvc.yaml:"
-    made_by = r"`dvc repro studies/masks/dvc\.yaml:evaluate@mnist-two_conv_small`"
-    for make in (tables.build_all, lambda profile: list(figures.draw_all(profile))):
-        with pytest.raises(FileNotFoundError, match=made_by):
-            make("masks")

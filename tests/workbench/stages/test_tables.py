@@ -57,19 +57,14 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
 
 
-def test_numbers_in_the_files_are_those_of_the_records(grid: Grid) -> None:
-    tables.write_all("laptop")
-    written = pd.read_csv(paths.ROOT / "figures/laptop/tables/accuracy_mnist_two_conv_small.csv")
-    network = Network("laptop", "mnist", "two_conv_small", "smoot")
-    scores = [100 * run_record(network, seed).metrics["accuracy"] for seed in grid.seeds]
-    found = written.set_index("method").loc["smoot", "accuracy_mean"]
-    assert found == pytest.approx(sum(scores) / 2, abs=1e-4)
-
-
-def test_the_caption_tells_the_subset_of_this_data_set(grid: Grid) -> None:
-    built = tables.build_all("laptop")
-    assert "1,000 of 60,000 training images" in built["accuracy_mnist_two_conv_small"].caption
-    assert "2,000 of 60,000 training images" in built["accuracy_fashion_mnist_two_conv_small"].caption
+def test_numbers_and_captions_are_those_of_the_settings_own_runs(grid: Grid) -> None:
+    for dataset, images in (("mnist", "1,000"), ("fashion_mnist", "2,000")):
+        table = tables.build_all("laptop")[f"accuracy_{dataset}_two_conv_small"]
+        network = Network("laptop", dataset, "two_conv_small", "smoot")
+        scores = [100 * run_record(network, seed).metrics["accuracy"] for seed in grid.seeds]
+        found = table.data.set_index("method").loc["smoot", "accuracy_mean"]
+        assert found == pytest.approx(sum(scores) / 2, abs=1e-4)
+        assert f"{images} of 60,000 training images" in table.caption
 
 
 @pytest.mark.parametrize(
@@ -97,17 +92,18 @@ def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
         tables.build_all("laptop")
 
 
-def test_a_manifest_of_other_data_is_an_error(grid: Grid) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sha256": "other"}, r"with data sha-of-mnist, but .*mnist\.json describes other"),
+        ({"region": ...}, r"key region is missing: `python -m workbench data manifest mnist"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_an_error(grid: Grid, changes: dict[str, object], message: str) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
-    files.write_json(files.read_json(path) | {"sha256": "other"}, path)
-    with pytest.raises(ValueError, match=r"with data sha-of-mnist, but .*mnist\.json describes other"):
-        tables.build_all("laptop")
-
-
-def test_a_manifest_without_a_region_is_an_error(grid: Grid) -> None:
-    path = paths.ProfilePaths("laptop").manifest / "mnist.json"
-    files.write_json({key: value for key, value in files.read_json(path).items() if key != "region"}, path)
-    with pytest.raises(ValueError, match=r"key region is missing: `python -m workbench data manifest mnist"):
+    content = files.read_json(path) | changes
+    files.write_json({key: value for key, value in content.items() if value is not ...}, path)
+    with pytest.raises(ValueError, match=message):
         tables.build_all("laptop")
 
 
