@@ -33,7 +33,7 @@ REMEDIES = (
         "parameters with requires_grad_(False) instead",
     ),
     (
-        "not to have been used",
+        "not have been used",
         "no gradient reaches the images: a part of the model detaches its input, or ignores it; freeze parameters "
         "with requires_grad_(False) instead of torch.no_grad()",
     ),

@@ -127,8 +127,26 @@ def _backward_with_input_gradient(
         # A scaled float16 pass may overflow; then the scaler skips the step, whatever its masks.
         return -(variable.grad.nan_to_num(0.0, 0.0, 0.0) if logits.dtype == torch.float16 else variable.grad)
     gradient = gradient_from_graph(logits, variable, targets, guidance, task)
-    run(task.loss(logits, targets))
+    loss = task.loss(logits, targets)
+    if run is _backward:  # the inputs have their gradient: the first layer need not compute it again
+        _backward(loss, inputs=[leaf for leaf in leaves(loss) if leaf is not variable])
+    else:
+        run(loss)
     return gradient
+
+
+def leaves(loss: Tensor) -> list[Tensor]:
+    """The tensors to whose ``.grad`` ``loss.backward()`` adds, whatever module or function they come from."""
+    seen, found, waiting = set(), [], [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -166,12 +184,15 @@ def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     return error * others.scatter(1, index, -1.0) / len(targets)
 
 
-def _backward(loss: Tensor) -> None:
-    """``loss.backward()`` with any surrounding autocast off: the forward pass has chosen the precision."""
+def _backward(loss: Tensor, inputs: list[Tensor] | None = None) -> None:
+    """``loss.backward()`` with any surrounding autocast off: the forward pass has chosen the precision.
+
+    With ``inputs`` only these leaves get a gradient, and what no other one needs is left out.
+    """
     kind = loss.device.type
     casting = kind != "meta" and torch.is_autocast_enabled(kind)
     with torch.autocast(kind, enabled=False) if casting else nullcontext():
-        loss.backward()
+        loss.backward(inputs=inputs)
 
 
 def scaled(backward: Backward | None, factor: float) -> Backward:
