@@ -201,13 +201,13 @@ class Backwards(nn.Module):
 def test_the_gradient_takes_a_backward_of_its_own_where_the_cross_entropy_ranks_otherwise(
     norm: Callable[[int], nn.Module], guidance: Guidance, backwards: int
 ) -> None:
-    first = Backwards()
+    last = Backwards()
     images, labels = batch(dtype=torch.float32)
-    model = nn.Sequential(first, plain_net(norm=norm))
+    model = nn.Sequential(plain_net(norm=norm), last)
     images_are_coupled(model, images)
-    first.count = 0
+    last.count = 0
     guided_backward(model, images, labels, MaskPlan(), guidance)
-    assert first.count == backwards  # of the clean images; masked ones need none
+    assert last.count == backwards + 1  # of the clean images, and one of the masked
 
 
 # -- certain answers
