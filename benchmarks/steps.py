@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smoot.modes import uses_batch_statistics
+from smoot.coupling import has_batch_statistics
 from smoot.objective import Guidance
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward
@@ -223,7 +223,7 @@ def guided_passes(network: nn.Module, plan: MaskPlan, guidance: Guidance) -> Pas
         return (*plain, *masked)
     if guidance.saliency_pass == "eval":
         return (("forward", share), ("input", share), *plain, *masked)
-    if uses_batch_statistics(network):
+    if any(map(has_batch_statistics, network.modules())):
         return (("input", 1.0), *plain, *masked)
     return (("forward", 1.0), ("both", 1.0), *masked)
 

@@ -1,13 +1,24 @@
 """The drop-in for any training loop: a criterion that owns its schedule and gives it feedback."""
 
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from smoot.checks import check_between
+from smoot.modes import roots
 from smoot.objective import Guidance, GuidedLoss, guided_loss
+from smoot.parallel import averaged, check_wrapper, num_ranks
+from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
-from smoot.step import guided_backward
+from smoot.step import Backward, guided_backward, scaled
+from smoot.task import Model, Task
 
 NO_MASKS = MaskPlan(image_fraction=0.0)
 
@@ -16,14 +27,21 @@ class SaliencyGuidedLoss(nn.Module):
     """A criterion that owns its schedule and gives it feedback; by default it trains with SMOOT.
 
     Create ``criterion = SaliencyGuidedLoss()``, then call in the loop
-    ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. In ``eval()`` or under
-    ``torch.no_grad()`` the loss is plain cross-entropy and the schedule learns nothing. ``state_dict()`` holds the
-    state of the schedule.
+    ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. With the model or the criterion in
+    ``eval()``, or under ``torch.no_grad()``, the loss is the task's own and the schedule learns nothing.
+
+    In training under an initialised process group every rank masks under the same plan, because the schedule learns
+    from the feedback of all of them. A rank whose batch is empty takes part with a loss of 0.
+
+    ``state_dict()`` holds the state of schedule and generator as tensors. The criterion has no parameters or buffers,
+    so that it may be part of the model.
 
     Args:
         schedule: gives the plans; by default ``AdaptiveSchedule()``.
         guidance: how images are masked and compared; by default ``Guidance()``.
+        task: how answers are scored; by default :class:`smoot.task.Classification`, one class per image.
         generator: source of the random images, pixels and fills, on the inputs' device.
+        process_group: of the processes that train together; by default all of them.
     """
 
     def __init__(
@@ -31,38 +49,145 @@ class SaliencyGuidedLoss(nn.Module):
         schedule: MaskSchedule | None = None,
         guidance: Guidance | None = None,
         *,
+        task: Task | None = None,
         generator: torch.Generator | None = None,
+        process_group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self.schedule: MaskSchedule = AdaptiveSchedule() if schedule is None else schedule
         self.guidance = Guidance() if guidance is None else guidance
+        self.task = task
         self.generator = generator
+        self.process_group = process_group
+        self._checked: WeakSet[nn.Module] = WeakSet()
 
-    def forward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
-        """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors."""
-        learning = self.training and torch.is_grad_enabled()
-        plan = self.schedule.plan if learning else NO_MASKS
-        loss = guided_loss(model, inputs, targets, plan, self.guidance, generator=self.generator)
-        if learning:
-            self.schedule.step(loss.feedback)
+    def extra_repr(self) -> str:
+        """Schedule, guidance and task."""
+        task = "" if self.task is None else f", task={self.task}"
+        return f"schedule={self.schedule}, guidance={self.guidance}{task}"
+
+    def __call__(self, model: Model, inputs: Tensor, targets: Tensor) -> GuidedLoss:
+        """See :meth:`forward`."""
+        loss: GuidedLoss = super().__call__(model, inputs, targets)
         return loss
 
-    def backward(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> GuidedLoss:
+    def forward(self, model: Model, inputs: Tensor, targets: Tensor) -> GuidedLoss:
+        """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors."""
+        if not self._learns(model) or not torch.is_grad_enabled():
+            return guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task)
+        inputs, targets, weight = self._prepared(model, inputs, targets)
+        plan = self.schedule.plan
+        loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
+        return self._fed_back(replace(loss, total=loss.total * 0.0) if not weight else loss, weight)
+
+    def backward(
+        self, model: Model, inputs: Tensor, targets: Tensor, *, backward: Backward | None = None, scale: float = 1.0
+    ) -> GuidedLoss:
         """The guided loss of one batch with its gradients, in fewer passes; see :func:`smoot.step.guided_backward`.
 
         Replaces ``criterion(...)`` and ``total.backward()``: it adds the same gradients to the parameters' ``.grad``
         and gives the schedule the same feedback.
+
+        Args:
+            model, inputs, targets: as for the call.
+            backward: as for :func:`smoot.step.guided_backward`.
+            scale: factor on the gradients, above 0, such as 1 / n where n batches are accumulated.
         """
-        plan = self.schedule.plan if self.training else NO_MASKS
-        loss = guided_backward(model, inputs, targets, plan, self.guidance, generator=self.generator)
-        if self.training:
-            self.schedule.step(loss.feedback)
-        return loss
+        check_between("scale", scale, 0.0, math.inf)
+        if scale in (0.0, math.inf):
+            raise ValueError(f"scale is {scale!r}: expected a finite number above 0")
+        learns, weight = self._learns(model), 1.0
+        if learns:
+            inputs, targets, weight = self._prepared(model, inputs, targets)
+        factor = scale * weight
+        if factor != 1.0:
+            backward = scaled(backward, factor)
+        loss = guided_backward(
+            model,
+            inputs,
+            targets,
+            self.schedule.plan if learns else NO_MASKS,
+            self.guidance,
+            task=self.task,
+            generator=self.generator,
+            backward=backward,
+        )
+        return self._fed_back(loss, weight) if learns else loss
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """The schedule's state, as part of ``state_dict()``."""
-        return self.schedule.state_dict()
+    def check(self, model: Model, inputs: Tensor, targets: Tensor) -> None:
+        """Tries one masked step on a few images; see :func:`smoot.preflight.check_step`.
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Hands a loaded state to the schedule."""
+        The first training call with a model does so by itself.
+        """
+        check_step(model, inputs, targets, self.guidance, task=self.task)
+
+    def _learns(self, model: Model) -> bool:
+        """Whether this is a training step: the model's mode decides as well as the criterion's."""
+        if isinstance(model, Tensor) or not callable(model):
+            raise TypeError(
+                f"model is a {type(model).__name__}: this criterion calls the model itself; write "
+                "`criterion(model, images, labels).total` in place of `criterion(model(images), labels)`"
+            )
+        held = roots(model)
+        if self.training and torch.is_grad_enabled() and held and not any(root.training for root in held):
+            warnings.warn(
+                "the model is in eval mode, so this call counts as evaluation: nothing is masked and the schedule "
+                "learns nothing; call model.train() to train",
+                stacklevel=4,
+            )
+        return self.training and (not held or any(root.training for root in held))
+
+    def _prepared(self, model: Model, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
+        """The batch and its weight: an empty one stands in with two blank images of weight 0 beside other ranks."""
+        weight = 1.0
+        if num_ranks(self.process_group) > 1 and isinstance(inputs, Tensor) and len(inputs) == 0:
+            inputs, targets, weight = (
+                inputs.new_zeros(2, *inputs.shape[1:]),
+                targets.new_zeros(2, *targets.shape[1:]),
+                0.0,
+            )
+        for root in roots(model):
+            if root not in self._checked:
+                check_wrapper(model)
+                self.check(model, inputs, targets)
+                self._checked.add(root)
+        return inputs, targets, weight
+
+    def _fed_back(self, loss: GuidedLoss, weight: float) -> GuidedLoss:
+        feedback = loss.feedback if weight else replace(loss.feedback, num_images=0)
+        feedback = averaged(feedback, self.process_group)
+        self.schedule.step(feedback)
+        return replace(loss, feedback=feedback)
+
+    def __getattr__(self, name: str) -> Any:
+        """The tensors of ``state_dict()`` by their names, which checkpointing libraries look up."""
+        if name.startswith("schedule_"):
+            state = self.schedule.state_dict()
+            if name.removeprefix("schedule_") in state:
+                return state[name.removeprefix("schedule_")]
+        if name == "generator_state" and self.generator is not None:
+            return self.generator.get_state()
+        return super().__getattr__(name)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name, value in self.schedule.state_dict().items():
+            destination[f"{prefix}schedule_{name}"] = value
+        if self.generator is not None:
+            destination[f"{prefix}generator_state"] = self.generator.get_state()
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
+        """Loads what :meth:`_save_to_state_dict` saved; without any of it, warns and starts afresh.
+
+        Raises:
+            ValueError: for the state of another schedule, or of the same one with other settings.
+        """
+        own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
+        state = {
+            name.removeprefix("schedule_"): value.cpu() for name, value in own.items() if name.startswith("schedule_")
+        }
+        if not state:
+            warnings.warn(f"the state dict has no {prefix}schedule_...: the mask schedule starts afresh", stacklevel=2)
+            return
         self.schedule.load_state_dict(state)
+        if self.generator is not None and "generator_state" in own:
+            self.generator.set_state(own["generator_state"].cpu())

@@ -26,7 +26,7 @@ from smoot.checks import (
 )
 from smoot.masking import Fill, fill_masked, pixel_count
 from smoot.modes import evaluation_mode
-from smoot.saliency import target_score
+from smoot.task import target_score
 
 CurveScore = Literal["probability", "accuracy", "log_odds"]
 CurveKind = Literal["deletion", "insertion", "random"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smoot.checks import at_least_float32, check_between, check_choice, check_inputs, check_map_shape, check_saliency
 
-Fill = Literal["uniform", "mean", "constant"]
+Fill = Literal["uniform", "mean", "feature_mean", "constant"]
 
 
 def pixel_count(fraction: float, num_pixels: int) -> int:
@@ -104,6 +104,7 @@ def fill_masked(
     *,
     fill: Fill = "uniform",
     value: float = 0.0,
+    channel_axis: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Copies the inputs and replaces masked pixels in every channel.
@@ -112,12 +113,15 @@ def fill_masked(
         inputs: ``(N, C, *pixels)`` or ``(N, F)``.
         mask: ``(N, *pixels)`` bool, True = masked.
         fill: ``uniform`` noise between each image's minimum and maximum over all channels (as SGT), the ``mean`` of
-            each image and channel, or a ``constant``.
+            each image and channel, the ``feature_mean`` of each channel and pixel over the batch (for tables, whose
+            features have units of their own), or a ``constant``.
         value: the constant of fill ``constant``.
+        channel_axis: where the channels are, such as -1 for ``(N, *pixels, C)``; not used for ``(N, F)``.
         generator: source of the noise, on the inputs' device.
 
     Returns:
-        Tensor like ``inputs``; pixels that are not masked are equal to the bit.
+        Tensor like ``inputs``, channels last if they are; pixels that are not masked are equal to the bit. They keep
+        a graph of the inputs; the fill is a constant.
 
     Raises:
         TypeError: for inputs that are not floating point.
@@ -127,16 +131,22 @@ def fill_masked(
     check_choice("fill", fill, get_args(Fill))
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}: expected a bool tensor, True = masked")
-    check_map_shape("mask", mask, inputs)
-    channels = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs
-    replacement = _replacement(channels, fill, value, generator)
-    return torch.where(mask.unsqueeze(1), replacement, channels).view_as(inputs)
+    channels = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs.movedim(channel_axis, 1)
+    check_map_shape("mask", mask, inputs if inputs.ndim == 2 else channels)
+    filled = torch.where(mask.unsqueeze(1), _replacement(channels.detach(), fill, value, generator), channels)
+    if inputs.ndim == 2:
+        return filled.squeeze(1)
+    last = inputs.ndim == 4 and inputs.is_contiguous(memory_format=torch.channels_last)
+    kept = torch.channels_last if last and not inputs.is_contiguous() else torch.contiguous_format
+    return filled.movedim(1, channel_axis).contiguous(memory_format=kept)
 
 
 def _replacement(channels: Tensor, fill: Fill, value: float, generator: torch.Generator | None) -> Tensor:
     """The fill of every pixel of ``(N, C, *pixels)``, masked or not."""
     if fill == "constant":
         return torch.full_like(channels, value)
+    if fill == "feature_mean":
+        return channels.mean(0, keepdim=True)
     if fill == "mean":
         return channels.flatten(2).mean(2).view(*channels.shape[:2], *[1] * (channels.ndim - 2))
     flat = channels.flatten(1)

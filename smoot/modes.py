@@ -1,18 +1,45 @@
-"""Modes of a model for the length of a ``with`` block: eval mode, and running statistics that stay as they are."""
+"""The state of a model for the length of a ``with`` block: eval mode, and buffers that stay as they are."""
 
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.instancenorm import _InstanceNorm
+from torch import Tensor, nn
+
+
+def roots(model: Callable[..., Any]) -> list[nn.Module]:
+    """The modules that a model calls: itself, or those that a function, method or partial refers to."""
+    if isinstance(model, nn.Module):
+        return [model]
+    if isinstance(model, functools.partial):
+        held = [model.func, *model.args, *model.keywords.values()]
+        return [root for value in held if callable(value) for root in roots(value)]
+    owner = getattr(model, "__self__", None)
+    if isinstance(owner, nn.Module):
+        return [owner]
+    if not inspect.isfunction(model):
+        return (
+            [value for value in vars(model).values() if isinstance(value, nn.Module)]
+            if hasattr(model, "__dict__")
+            else []
+        )
+    names = inspect.getclosurevars(model)
+    return [value for value in (*names.nonlocals.values(), *names.globals.values()) if isinstance(value, nn.Module)]
+
+
+def submodules(model: Callable[..., Any]) -> list[nn.Module]:
+    """All modules of a model, each once."""
+    return list({id(module): module for root in roots(model) for module in root.modules()}.values())
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: Callable[..., Any]) -> Iterator[None]:
     """Every submodule in eval mode inside the block, each in its own mode again afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
+    training = [module for module in submodules(model) if module.training]
+    for root in roots(model):
+        root.eval()
     try:
         yield
     finally:
@@ -21,26 +48,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Normalisation layers in training mode use the batch's statistics inside the block but do not record them.
+def buffers_kept(model: Callable[..., Any]) -> Iterator[None]:
+    """Whatever a forward pass writes to buffers inside the block is forgotten: running statistics, counters, queues.
 
-    Running means and variances, and the number of batches seen, stay as they are.
+    The model works on copies inside the block and has its own buffers back afterwards, so nothing that a graph has
+    saved is written to.
     """
-    tracking = [module for module in model.modules() if isinstance(module, _NormBase) and module.track_running_stats]
-    tracking = [module for module in tracking if module.training]
-    for module in tracking:
-        module.track_running_stats = False
+    owners = [(module._buffers, dict(module._buffers)) for module in submodules(model)]
+    copies: dict[int, Tensor] = {}
+    for current, kept in owners:
+        for name, buffer in kept.items():
+            if buffer is not None:
+                current[name] = copies.setdefault(id(buffer), buffer.clone())
     try:
         yield
     finally:
-        for module in tracking:
-            module.track_running_stats = True
-
-
-def uses_batch_statistics(model: nn.Module) -> bool:
-    """Whether an image's logits depend on the other images of its batch, as with BatchNorm in training mode."""
-    return any(
-        isinstance(module, _NormBase) and (module.training or module.running_mean is None)
-        for module in model.modules()
-        if not isinstance(module, _InstanceNorm)
-    )
+        for current, kept in owners:
+            current.update(kept)

@@ -5,19 +5,22 @@ saliency is taken, filled in and compared, is in :class:`Guidance`. Call ``backw
 :func:`guided_loss`, or use :func:`smoot.step.guided_backward`, which computes loss and gradients in fewer passes.
 """
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from smoot.checks import at_least_float32, check_between, check_choice, check_inputs, check_logits, check_targets
+from smoot.checks import check_between, check_choice
+from smoot.coupling import images_are_coupled
 from smoot.masking import Fill, fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
-from smoot.modes import statistics_kept
-from smoot.saliency import Reduction, Score, input_gradient, saliency_map, target_score
+from smoot.modes import buffers_kept
+from smoot.parallel import num_ranks, unwrapped
+from smoot.saliency import Reduction, input_gradient, saliency_map
 from smoot.scheduler import Feedback, MaskPlan
+from smoot.task import Classification, Model, Score, Task, answer, check_batch, kl_divergences
 
 SaliencyPass = Literal["reuse", "eval"]
 Statistics = Literal["keep", "update"]
@@ -37,14 +40,19 @@ class Guidance:
             ``eval`` an additional one in eval mode. With BatchNorm or dropout the two give different masks.
         fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
         fill_value: the constant of fill ``constant``.
-        masked_statistics: whether the masked forward pass updates the running statistics of normalisation layers.
-            ``update`` is the behaviour of SGT's published code: the statistics describe a mixture of clean and
-            masked images, which costs accuracy on clean test images. With ``keep`` they describe clean images.
+        masked_statistics: whether the masked forward pass writes to the model's buffers, such as the running
+            statistics of normalisation layers. ``update`` is the behaviour of SGT's published code: the statistics
+            describe a mixture of clean and masked images, which costs accuracy on clean test images. With ``keep``
+            they describe clean images.
         consistency: what masked images should be answered with: the clean image's probabilities (``kl``, SGT), or
             the label (``cross_entropy``, which makes masking an augmentation).
         kl_weight: lambda, the weight of the consistency term, at least 0.
         detach_target: whether p(clean) is a constant in the KL term. SGT as published differentiates both sides.
-        label_smoothing: of the cross-entropy term, in [0, 1].
+        label_smoothing: of the cross-entropy term, in [0, 1]; of the default task only.
+        channel_axis: the axis of the inputs that holds an image's channels, such as -1 for tokens ``(N, T, D)``; the
+            other ones but the first are its pixels. Not used for ``(N, F)``.
+        shared_dropout: whether the masked pass drops the same units as the clean one, so that the two differ by the
+            masks alone. It then runs on the whole batch, images that are not masked included.
 
     Raises:
         ValueError: for a value that is not among these.
@@ -60,6 +68,8 @@ class Guidance:
     kl_weight: float = 1.0
     detach_target: bool = True
     label_smoothing: float = 0.0
+    channel_axis: int = 1
+    shared_dropout: bool = False
 
     def __post_init__(self) -> None:
         check_choice("score", self.score, get_args(Score))
@@ -70,6 +80,8 @@ class Guidance:
         check_choice("consistency", self.consistency, get_args(Consistency))
         check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
         check_between("label_smoothing", self.label_smoothing)
+        if self.channel_axis == 0 or isinstance(self.channel_axis, bool) or not isinstance(self.channel_axis, int):
+            raise ValueError(f"channel_axis is {self.channel_axis!r}: expected an axis other than 0, the batch's")
 
 
 @dataclass(frozen=True)
@@ -77,11 +89,12 @@ class GuidedLoss:
     """The loss of one batch and what masking did. All but the logits are 0-d tensors on the batch's device.
 
     Attributes:
-        total: classification + kl_weight * consistency; call ``backward`` on it.
-        classification: mean cross-entropy in nats, detached.
+        total: classification + kl_weight * consistency; call ``backward`` on it. ``(N,)`` for a task with reduction
+            ``none``.
+        classification: the task's loss, mean cross-entropy in nats by default, detached.
         consistency: the masked images' KL(p(clean) || p(masked)), or their cross-entropy, summed and divided by the
             batch size, in nats, detached.
-        logits: ``(N, C)`` of the clean images, with their graph.
+        logits: ``(N, C, ...)`` of the clean images, with their graph.
         masked_share: share of the batch's images with a masked pixel, in [0, 1].
         masked_pixels: mean fraction of masked pixels in those images; NaN if there are none.
         information_loss: mean KL of those images in nats; NaN if there are none.
@@ -109,7 +122,7 @@ class MaskedImages:
     Attributes:
         index: ``(M,)`` int64, their rows in the batch.
         mask: ``(M, *pixels)`` bool, True = masked.
-        images: ``(M, C, *pixels)`` or ``(M, F)``, with masked pixels filled.
+        images: M images like the inputs, with masked pixels filled.
     """
 
     index: Tensor
@@ -118,47 +131,92 @@ class MaskedImages:
 
 
 def guided_loss(
-    model: nn.Module,
+    model: Model,
     inputs: Tensor,
     targets: Tensor,
     plan: MaskPlan,
     guidance: Guidance | None = None,
     *,
+    task: Task | None = None,
     generator: torch.Generator | None = None,
 ) -> GuidedLoss:
     """Loss of one batch under a plan: ``CE + kl_weight / N * sum over masked images of KL``.
 
     With a plan that masks nothing this is cross-entropy to the last bit, from exactly one forward pass. The
-    parameters' ``.grad`` is untouched until the caller calls ``total.backward()``.
+    parameters' ``.grad`` is untouched until the caller calls ``total.backward()``. Inputs that carry a graph keep it.
 
     Args:
-        model: maps inputs to logits ``(N, C)``; used in the mode it is in.
-        inputs: ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``, floating point.
-        targets: ``(N,)`` int64 labels.
+        model: maps inputs to logits ``(N, C)``, or to an output with ``.logits``; used in the mode it is in.
+        inputs: ``(N, C, H, W)``, ``(N, C, T)``, ``(N, C, T, H, W)`` or ``(N, F)``, floating point.
+        targets: ``(N,)`` int64 labels, or what the task takes.
         plan: what to mask, usually ``schedule.plan``.
         guidance: how to mask and compare; by default ``Guidance()``.
+        task: how answers are scored; by default :class:`smoot.task.Classification`.
         generator: source of the random images, pixels and fills, on the inputs' device.
 
     Returns:
         :class:`GuidedLoss`.
 
     Raises:
-        TypeError: for inputs that are not floating point, targets not int64, or a model that returns no tensor.
+        TypeError: for inputs that are not floating point, targets of another type, or a model that returns no tensor.
         ValueError: for empty or NaN inputs, mismatching shapes, or targets out of range.
     """
     guidance = Guidance() if guidance is None else guidance
-    check_inputs(inputs)
-    check_targets(targets, len(inputs))
-    if plan.num_images(len(inputs)) == 0:
-        return loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
-    gradient = gradient_before_forward(model, inputs, targets, plan, guidance)
+    task = task_of(guidance, task)
+    check_batch(inputs, targets)
+    if num_masked(model, inputs, plan) is None:
+        return loss_without_masks(task.check(answer(model, inputs), targets), targets, task)
+    inner = unwrapped(model)
+    gradient = gradient_before_forward(inner, inputs, targets, plan, guidance, task)
     reuse = needs_gradient(plan) and guidance.saliency_pass == "reuse"
-    variable = inputs.detach().requires_grad_() if reuse else inputs
-    logits = check_logits(model(variable), targets)
+    variable = inputs.detach().requires_grad_() if reuse and not inputs.requires_grad else inputs
+    with drawn_again(guidance, inputs.device) as again:
+        logits = task.check(answer(model, variable), targets)
     if reuse:
-        gradient = gradient_from_graph(logits, variable, targets, guidance)
-    masked = mask_images(model, inputs, targets, gradient, plan, guidance, generator)
-    return loss_with_masks(logits, forward_masked(model, masked, guidance), targets, masked, guidance)
+        gradient = gradient_from_graph(logits, variable, targets, guidance, task)
+    masked = mask_images(inner, inputs, targets, gradient, plan, guidance, generator, task)
+    with again():
+        masked_logits = forward_masked(inner, masked, guidance)
+    return loss_with_masks(logits, masked_logits, targets, masked, guidance, task)
+
+
+def consistency(
+    model: Model,
+    inputs: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    plan: MaskPlan,
+    guidance: Guidance | None = None,
+    *,
+    task: Task | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The consistency term alone, to be added to any loss: ``1 / N * sum over masked images of KL``.
+
+    Args:
+        model, inputs, targets, plan, guidance, task, generator: as for :func:`guided_loss`. The weight
+            ``guidance.kl_weight`` is the caller's to apply.
+        logits: the model's answers to the inputs. If the inputs required a gradient before that forward pass, it
+            gives the saliency; otherwise saliency takes an additional pass in eval mode.
+
+    Returns:
+        0-d tensor, differentiable; 0 if the plan masks nothing.
+
+    Raises:
+        TypeError, ValueError: as :func:`guided_loss`.
+    """
+    guidance = Guidance() if guidance is None else guidance
+    task = task_of(guidance, task)
+    check_batch(inputs, targets)
+    logits = task.check(logits, targets)
+    if num_masked(model, inputs, plan) is None:
+        return logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
+    inner, gradient = unwrapped(model), None
+    if needs_gradient(plan) and guidance.saliency_pass == "reuse" and inputs.requires_grad and logits.requires_grad:
+        gradient = gradient_from_graph(logits, inputs, targets, guidance, task)
+    masked = mask_images(inner, inputs, targets, gradient, plan, guidance, generator, task)
+    masked_logits = forward_masked(inner, masked, guidance)
+    return _compared(logits, masked_logits, targets, masked, guidance, task).sum() / len(inputs)
 
 
 def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool = True) -> Tensor:
@@ -175,7 +233,37 @@ def kl_consistency(logits: Tensor, masked_logits: Tensor, *, detach_target: bool
     Raises:
         ValueError: if the shapes differ.
     """
-    return _kl_per_image(logits, masked_logits, detach_target).mean()
+    if logits.ndim != 2 or logits.shape != masked_logits.shape:
+        raise ValueError(
+            f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
+            "expected (N, C), both of the same shape"
+        )
+    return kl_divergences(logits.detach() if detach_target else logits, masked_logits).mean()
+
+
+def task_of(guidance: Guidance, task: Task | None = None) -> Task:
+    """The given task, or classification with the guidance's label smoothing.
+
+    Raises:
+        ValueError: if label smoothing is asked for beside a task of its own.
+    """
+    if task is None:
+        return Classification(label_smoothing=guidance.label_smoothing)
+    if guidance.label_smoothing:
+        raise ValueError("label_smoothing is set in the guidance beside a task: set it in the task")
+    return task
+
+
+def num_masked(model: Model, inputs: Tensor, plan: MaskPlan) -> int | None:
+    """Number of images to mask, or None where there is no masked pass.
+
+    Of images that are answered together, at least two are masked. Beside other processes the plan alone decides
+    whether there is a masked pass, so it may have no image to mask here.
+    """
+    if not plan.masks:
+        return None
+    count = plan.num_images(len(inputs), 2 if images_are_coupled(unwrapped(model), inputs) else 1)
+    return count if count or num_ranks() > 1 else None
 
 
 def needs_gradient(plan: MaskPlan) -> bool:
@@ -184,42 +272,51 @@ def needs_gradient(plan: MaskPlan) -> bool:
 
 
 def gradient_before_forward(
-    model: nn.Module, inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance
+    model: Model, inputs: Tensor, targets: Tensor, plan: MaskPlan, guidance: Guidance, task: Task
 ) -> Tensor | None:
     """The input gradient of pass ``eval`` where all images are masked, else None.
 
     SGT takes it before the clean forward pass updates the running statistics. Where part of the images is masked,
     :func:`mask_images` takes it of those alone.
     """
-    before = guidance.saliency_pass == "eval" and plan.num_images(len(inputs)) == len(inputs)
-    return input_gradient(model, inputs, targets, score=guidance.score) if before and needs_gradient(plan) else None
+    if guidance.saliency_pass != "eval" or not needs_gradient(plan) or plan.num_images(len(inputs)) < len(inputs):
+        return None
+    return input_gradient(model, inputs, targets, score=guidance.score, task=task)
 
 
-def gradient_from_graph(logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance) -> Tensor:
+def gradient_from_graph(logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance, task: Task) -> Tensor:
     """The input gradient of pass ``reuse``, from the graph between ``variable`` and ``logits``, which is kept."""
-    score = target_score(logits, targets, guidance.score).sum()
+    score = task.scores(logits, targets, guidance.score).sum()
     (gradient,) = torch.autograd.grad(score, variable, retain_graph=True)
     return gradient
 
 
 def mask_images(
-    model: nn.Module,
+    model: Model,
     inputs: Tensor,
     targets: Tensor,
     gradient: Tensor | None,
     plan: MaskPlan,
     guidance: Guidance,
-    generator: torch.Generator | None,
+    generator: torch.Generator | None = None,
+    task: Task | None = None,
 ) -> MaskedImages:
-    """Draws the images of a plan that masks at least one, and masks and fills their pixels.
+    """Draws the images of a plan, and masks and fills their pixels.
 
     Args:
-        model, inputs, targets, plan, guidance, generator: as for :func:`guided_loss`.
+        model, inputs, targets, plan, guidance, task, generator: as for :func:`guided_loss`.
         gradient: input gradient of the whole batch; without one it is taken of the drawn images, in eval mode, if
             the plan needs it.
+
+    Returns:
+        The masked images. Where the plan has none for this batch, up to two stand in, without a masked pixel.
     """
-    size, count = len(inputs), plan.num_images(len(inputs))
-    images = inputs.detach()
+    size, count = len(inputs), num_masked(model, inputs, plan) or 0
+    if count == 0:
+        index = torch.arange(min(2, size), device=targets.device)
+        blank = torch.zeros(_pixels(inputs, guidance), dtype=torch.bool, device=inputs.device)
+        return MaskedImages(index, blank[index], inputs[index])
+    images = inputs
     if count == size:
         index = torch.arange(size, device=targets.device)
     else:
@@ -227,79 +324,120 @@ def mask_images(
         images = images[index]
         gradient = None if gradient is None else gradient[index]
     if gradient is None and needs_gradient(plan):
-        gradient = input_gradient(model, images, targets[index], score=guidance.score)
+        gradient = input_gradient(model, images, targets[index], score=guidance.score, task=task)
     mask = _mask(images, gradient, plan, guidance, generator)
-    filled = fill_masked(images, mask, fill=guidance.fill, value=guidance.fill_value, generator=generator)
+    filled = fill_masked(
+        images,
+        mask,
+        fill=guidance.fill,
+        value=guidance.fill_value,
+        channel_axis=guidance.channel_axis,
+        generator=generator,
+    )
+    if guidance.shared_dropout and count < size:
+        blank = torch.zeros(_pixels(inputs, guidance), dtype=torch.bool, device=inputs.device)
+        every = torch.arange(size, device=index.device)
+        return MaskedImages(every, blank.index_copy(0, index, mask), inputs.index_copy(0, index, filled))
     return MaskedImages(index, mask, filled)
+
+
+def _pixels(inputs: Tensor, guidance: Guidance) -> tuple[int, ...]:
+    """The shape of the inputs' masks."""
+    shape = list(inputs.shape)
+    if inputs.ndim > 2:
+        del shape[guidance.channel_axis]
+    return tuple(shape)
 
 
 def _mask(
     images: Tensor, gradient: Tensor | None, plan: MaskPlan, guidance: Guidance, generator: torch.Generator | None
 ) -> Tensor:
-    """The mask ``(M, *pixels)`` of ``(M, C, *pixels)`` or ``(M, F)``; the gradient is None for ranking ``random``."""
+    """The mask ``(M, *pixels)`` of M images; the gradient is None for ranking ``random``."""
     if gradient is None or plan.ranking == "random":
-        shape = images.shape if images.ndim == 2 else images.shape[:1] + images.shape[2:]
+        shape = _pixels(images, guidance)
         return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
-    saliency = saliency_map(gradient, reduction=guidance.reduction)
+    saliency = saliency_map(gradient, reduction=guidance.reduction, channel_axis=guidance.channel_axis)
     if plan.ranking == "protected":
         return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
     return lowest_saliency_mask(-saliency if plan.ranking == "highest" else saliency, plan.mask_fraction)
 
 
-def forward_masked(model: nn.Module, masked: MaskedImages, guidance: Guidance) -> Tensor:
-    """Logits ``(M, C)`` of the masked images, from the model in the mode it is in."""
-    with statistics_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
-        logits: Tensor = model(masked.images)
+@contextmanager
+def drawn_again(guidance: Guidance, device: torch.device) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Remembers the random state before the block; what it gives makes a block that draws the same numbers again."""
+    if not guidance.shared_dropout:
+        yield nullcontext
+        return
+    devices = [device] if device.type == "cuda" else []
+    states = torch.get_rng_state(), [torch.cuda.get_rng_state(place) for place in devices]
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        with torch.random.fork_rng(devices):
+            torch.set_rng_state(states[0])
+            for place, state in zip(devices, states[1], strict=True):
+                torch.cuda.set_rng_state(state, place)
+            yield
+
+    yield again
+
+
+def forward_masked(model: Model, masked: MaskedImages, guidance: Guidance) -> Tensor:
+    """Logits of the masked images, from the model in the mode it is in."""
+    with buffers_kept(model) if guidance.masked_statistics == "keep" else nullcontext():
+        logits: Tensor = answer(model, masked.images)
     return logits
 
 
 def loss_with_masks(
-    logits: Tensor, masked_logits: Tensor, targets: Tensor, masked: MaskedImages, guidance: Guidance
+    logits: Tensor,
+    masked_logits: Tensor,
+    targets: Tensor,
+    masked: MaskedImages,
+    guidance: Guidance,
+    task: Task | None = None,
 ) -> GuidedLoss:
     """The loss from the logits of clean and masked images, differentiable as far as they are.
 
     Images without a single masked pixel (of few pixels, or of a small fraction) do not count.
     """
-    whole_batch, size = len(masked.index) == len(targets), len(targets)
-    clean, labels = (logits, targets) if whole_batch else (logits[masked.index], targets[masked.index])
-    divergence = _kl_per_image(clean, masked_logits, guidance.detach_target)
-    clean, after = at_least_float32(clean.detach()), at_least_float32(masked_logits)
-    weights = masked.mask.flatten(1).any(1).to(divergence.dtype)
-    masked_loss = F.cross_entropy(after, labels, reduction="none")
-    compared = masked_loss if guidance.consistency == "cross_entropy" else divergence
-    consistency = (weights * compared).sum() / size
-    classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
-    rise = masked_loss.detach() - F.cross_entropy(clean, labels, reduction="none")
+    size, task = len(targets), task or task_of(guidance)
+    compared = _compared(logits, masked_logits, targets, masked, guidance, task)
+    term = compared.sum() / size
+    plain = loss_without_masks(logits, targets, task)
+    added = {"mean": term, "sum": compared.sum(), "none": compared.new_zeros(size).index_add(0, masked.index, compared)}
+    clean, labels = (logits, targets) if len(masked.index) == size else (logits[masked.index], targets[masked.index])
+    clean, after = clean.detach(), masked_logits.detach()
+    weights = _counted(masked, compared)
     effects = torch.stack(
         [
-            masked.mask.flatten(1).to(rise.dtype).mean(1),
-            divergence.detach(),
-            (after.argmax(1) != clean.argmax(1)).to(rise.dtype),
-            rise,
+            masked.mask.flatten(1).to(weights.dtype).mean(1),
+            task.divergences(clean, after),
+            task.changed(clean, after),
+            task.losses(after, labels) - task.losses(clean, labels),
         ]
     )
     means = (effects * weights).sum(1) / weights.sum()
-    return GuidedLoss(
-        total=classification + guidance.kl_weight * consistency,
-        classification=classification.detach(),
-        consistency=consistency.detach(),
-        logits=logits,
+    return replace(
+        plain,
+        total=plain.total + guidance.kl_weight * added[task.reduction],
+        consistency=term.detach(),
         masked_share=weights.sum() / size,
         masked_pixels=means[0],
         information_loss=means[1],
         flip_share=means[2],
         cross_entropy_rise=means[3],
-        feedback=_feedback(logits, targets, classification, guidance),
     )
 
 
-def loss_without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> GuidedLoss:
-    """The loss of a plan that masks nothing: cross-entropy."""
-    classification = F.cross_entropy(at_least_float32(logits), targets, label_smoothing=guidance.label_smoothing)
-    zero, unknown = classification.new_zeros(()), classification.new_full((), torch.nan)
+def loss_without_masks(logits: Tensor, targets: Tensor, task: Task) -> GuidedLoss:
+    """The loss of a plan that masks nothing: the task's own."""
+    loss = task.loss(logits, targets)
+    zero, unknown = loss.new_zeros(()), loss.new_full((), torch.nan)
+    plain = task.plain_loss(logits.detach(), targets, loss.detach())
     return GuidedLoss(
-        total=classification,
-        classification=classification.detach(),
+        total=loss,
+        classification=loss.detach(),
         consistency=zero,
         logits=logits,
         masked_share=zero,
@@ -307,24 +445,23 @@ def loss_without_masks(logits: Tensor, targets: Tensor, guidance: Guidance) -> G
         information_loss=unknown,
         flip_share=unknown,
         cross_entropy_rise=unknown,
-        feedback=_feedback(logits, targets, classification, guidance),
+        feedback=Feedback(task.accuracy(logits.detach(), targets), plain, task.num_classes(logits), len(targets)),
     )
 
 
-def _kl_per_image(logits: Tensor, masked_logits: Tensor, detach_target: bool) -> Tensor:
-    """KL(p(clean) || p(masked)) of each image, ``(N,)``, at least in float32."""
-    if logits.ndim != 2 or logits.shape != masked_logits.shape:
-        raise ValueError(
-            f"logits are {tuple(logits.shape)} and masked_logits {tuple(masked_logits.shape)}: "
-            "expected (N, C), both of the same shape"
-        )
-    target = at_least_float32(logits.detach() if detach_target else logits).log_softmax(1)
-    return F.kl_div(at_least_float32(masked_logits).log_softmax(1), target, reduction="none", log_target=True).sum(1)
+def _compared(
+    logits: Tensor, masked_logits: Tensor, targets: Tensor, masked: MaskedImages, guidance: Guidance, task: Task
+) -> Tensor:
+    """What the consistency term adds up, ``(M,)``: each masked image's divergence, or its loss; 0 without a mask."""
+    whole = len(masked.index) == len(targets)
+    if guidance.consistency == "cross_entropy":
+        compared = task.losses(masked_logits, targets if whole else targets[masked.index])
+    else:
+        clean = logits if whole else logits[masked.index]
+        compared = task.divergences(clean.detach() if guidance.detach_target else clean, masked_logits)
+    return _counted(masked, compared) * compared
 
 
-def _feedback(logits: Tensor, targets: Tensor, classification: Tensor, guidance: Guidance) -> Feedback:
-    """Accuracy and cross-entropy, the latter without label smoothing."""
-    logits = at_least_float32(logits.detach())
-    hard = F.cross_entropy(logits, targets) if guidance.label_smoothing else classification.detach()
-    accuracy = (logits.argmax(1) == targets).to(hard.dtype).mean()
-    return Feedback(accuracy=accuracy, loss=hard, num_classes=logits.shape[1], num_images=len(targets))
+def _counted(masked: MaskedImages, like: Tensor) -> Tensor:
+    """1 for each of the M images with a masked pixel, else 0."""
+    return masked.mask.flatten(1).any(1).to(like.dtype)

@@ -9,61 +9,26 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from smoot.checks import (
-    at_least_float32,
-    check_between,
-    check_choice,
-    check_count,
-    check_inputs,
-    check_logits,
-    check_targets,
-)
-from smoot.modes import evaluation_mode
+from smoot.checks import at_least_float32, check_between, check_choice, check_count, check_inputs
+from smoot.modes import buffers_kept, evaluation_mode
+from smoot.task import Classification, Model, Score, Task, answer, check_batch
 
-Score = Literal["logit", "log_prob", "log_odds"]
 Reduction = Literal["signed_mean", "mean_abs", "max_abs", "l2"]
 
 
-def target_score(logits: Tensor, targets: Tensor, score: Score = "log_odds") -> Tensor:
-    """The score of each image's target class, whose input gradient is the saliency.
-
-    With logits z and target y: ``logit`` is z_y; ``log_prob`` is log p_y, as in SGT (Ismail et al. 2021,
-    Algorithm 1); ``log_odds`` is log(p_y / (1 - p_y)), which is z_y minus the logsumexp of the other logits. The
-    gradient of log p_y is that of the log-odds times (1 - p_y): both rank an image's pixels alike, but the gradient
-    of the log-odds does not vanish as p_y approaches 1.
-
-    Args:
-        logits: ``(N, C)``, C >= 2; half precision is raised to float32.
-        targets: ``(N,)`` int64.
-        score: ``logit`` | ``log_prob`` | ``log_odds``.
-
-    Returns:
-        ``(N,)``, differentiable.
-
-    Raises:
-        ValueError: for an unknown score.
-    """
-    check_choice("score", score, get_args(Score))
-    logits = at_least_float32(logits)
-    index = targets.unsqueeze(1)
-    true_logit = logits.gather(1, index).squeeze(1)
-    if score == "logit":
-        return true_logit
-    if score == "log_odds":
-        return true_logit - logits.scatter(1, index, -torch.inf).logsumexp(1)
-    return logits.log_softmax(1).gather(1, index).squeeze(1)
-
-
-def input_gradient(model: nn.Module, inputs: Tensor, targets: Tensor, *, score: Score = "log_odds") -> Tensor:
+def input_gradient(
+    model: Model, inputs: Tensor, targets: Tensor, *, score: Score = "log_odds", task: Task | None = None
+) -> Tensor:
     """Gradient of each image's score with respect to the image, in eval mode (Simonyan et al. 2014).
 
     The model stays as it was: every submodule's mode, the buffers, and the parameters' ``.grad``.
 
     Args:
-        model: maps inputs to logits ``(N, C)``.
-        inputs: ``(N, C, H, W)``, ``(N, C, T)`` or ``(N, F)``, floating point.
-        targets: ``(N,)`` int64, the classes whose score is differentiated.
-        score: see :func:`target_score`.
+        model: maps inputs to logits ``(N, C)``, or to an output with ``.logits``.
+        inputs: ``(N, C, *pixels)`` or ``(N, F)``, floating point.
+        targets: ``(N,)`` int64, the classes whose score is differentiated, or what the task takes.
+        score: see :func:`smoot.task.target_score`.
+        task: how answers are scored; by default :class:`smoot.task.Classification`.
 
     Returns:
         Gradient shaped like ``inputs``, detached.
@@ -72,12 +37,12 @@ def input_gradient(model: nn.Module, inputs: Tensor, targets: Tensor, *, score: 
         TypeError: for inputs that are not floating point, targets not int64, or a model that returns no tensor.
         ValueError: for an unknown score, empty or NaN inputs, mismatching shapes, or targets out of range.
     """
-    check_inputs(inputs)
-    check_targets(targets, len(inputs))
-    with evaluation_mode(model), torch.enable_grad():
+    task = Classification() if task is None else task
+    check_batch(inputs, targets)
+    with evaluation_mode(model), buffers_kept(model), torch.enable_grad():
         variable = inputs.detach().requires_grad_()
-        logits = check_logits(model(variable), targets)
-        (gradient,) = torch.autograd.grad(target_score(logits, targets, score).sum(), variable)
+        logits = task.check(answer(model, variable), targets)
+        (gradient,) = torch.autograd.grad(task.scores(logits, targets, score).sum(), variable)
     return gradient
 
 
@@ -117,7 +82,7 @@ def smooth_gradient(
     return (total / num_samples).to(inputs.dtype)
 
 
-def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tensor:
+def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs", channel_axis: int = 1) -> Tensor:
     """Reduces a gradient over its channels to one number per pixel.
 
     The reduction decides the method: masks of the 50 % least salient pixels by ``signed_mean`` (what SGT's published
@@ -126,6 +91,7 @@ def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tens
     Args:
         gradient: ``(N, C, *pixels)`` or ``(N, F)``.
         reduction: ``signed_mean`` | ``mean_abs`` | ``max_abs`` | ``l2`` over the channels.
+        channel_axis: where the channels are, such as -1 for ``(N, *pixels, C)``; not used for ``(N, F)``.
 
     Returns:
         ``(N, *pixels)``; non-negative except for ``signed_mean``.
@@ -136,7 +102,7 @@ def saliency_map(gradient: Tensor, *, reduction: Reduction = "mean_abs") -> Tens
     check_choice("reduction", reduction, get_args(Reduction))
     if gradient.ndim < 2:
         raise ValueError(f"gradient has shape {tuple(gradient.shape)}: expected (N, C, *pixels) or (N, F)")
-    channels = gradient.unsqueeze(1) if gradient.ndim == 2 else gradient
+    channels = gradient.unsqueeze(1) if gradient.ndim == 2 else gradient.movedim(channel_axis, 1)
     if reduction == "signed_mean":
         return channels.mean(1)
     if reduction == "mean_abs":

@@ -13,16 +13,17 @@ feedback of the step. Which schedule it is makes the training method:
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from smoot.checks import check_between, check_choice, check_count
-from smoot.masking import pixel_count
 
+State = dict[str, Tensor]
 Ranking = Literal["saliency", "random", "protected", "highest"]
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class MaskPlan:
         ranking: the order in which pixels are masked: from the least salient on (``saliency``), from the most
             salient on (``highest``), at ``random``, or at random without the most salient ones (``protected``).
         protected: fraction of the pixels that ranking ``protected`` never masks, in [0, 1 - mask_fraction].
+        rounding: what is added before the number of images is rounded down, in [0, 1). Schedules move it from step
+            to step (:func:`fair_rounding`), so that the images masked in many small batches add up to their share.
 
     Raises:
         ValueError: for a value out of its range.
@@ -44,10 +47,11 @@ class MaskPlan:
     mask_fraction: float = 0.5
     ranking: Ranking = "saliency"
     protected: float = 0.0
+    rounding: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("ranking", self.ranking, get_args(Ranking))
-        for name in ("image_fraction", "mask_fraction", "protected"):
+        for name in ("image_fraction", "mask_fraction", "protected", "rounding"):
             check_between(name, getattr(self, name))
         if self.ranking == "protected" and self.mask_fraction + self.protected > 1 + 1e-9:
             raise ValueError(
@@ -55,14 +59,38 @@ class MaskPlan:
                 "lower one of them"
             )
 
-    def num_images(self, batch_size: int) -> int:
-        """Number of images that are masked: ``floor(batch_size * image_fraction + 0.5)``.
+    @property
+    def masks(self) -> bool:
+        """Whether the plan masks any pixel of any image."""
+        return self.image_fraction > 0 and self.mask_fraction > 0
 
-        0 if that is below 2, because one image has no batch statistics, or if no pixel is masked. So the host
-        knows before the step whether there is a masked forward pass, without asking the device.
+    def num_images(self, batch_size: int, at_least: int = 1) -> int:
+        """Number of images that are masked: ``floor(batch_size * image_fraction + rounding)``.
+
+        So the host knows before the step whether there is a masked forward pass, without asking the device, and all
+        processes know the same.
+
+        Args:
+            batch_size: number of images.
+            at_least: fewest images that can be masked together. Models whose answers depend on the other images of
+                the batch need 2. Fewer than these are masked as often as makes up the share.
         """
-        count = pixel_count(self.image_fraction, batch_size)
-        return 0 if count < 2 or self.mask_fraction == 0 else count
+        if not self.masks:
+            return 0
+        at_least = min(at_least, batch_size)
+        share = batch_size * self.image_fraction
+        if share >= at_least:
+            return math.floor(share + self.rounding) if share < batch_size else batch_size
+        return at_least * math.floor(share / at_least + self.rounding) if at_least else 0
+
+
+def fair_rounding(step: int) -> float:
+    """The rounding of a step: 0.5, then multiples of the golden ratio modulo 1.
+
+    They fill [0, 1) evenly from the start (Weyl's equidistribution), so ``floor(share + rounding)`` is the share on
+    average, whatever the size of the batches and on every rank alike, without a remainder to be carried over.
+    """
+    return (0.5 + step * GOLDEN_RATIO) % 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +101,8 @@ class Feedback:
         accuracy: share of right answers in [0, 1]; a number or a 0-d tensor.
         loss: mean cross-entropy in nats against the labels, without label smoothing; a number or a 0-d tensor.
         num_classes: number of classes, at least 2.
-        num_images: number of images behind the two means, at least 1.
+        num_images: number of images behind the two means, at least 0; a number or a 0-d tensor. Feedback of none
+            counts for nothing.
 
     Raises:
         ValueError: for too few classes or images.
@@ -82,11 +111,12 @@ class Feedback:
     accuracy: float | Tensor
     loss: float | Tensor
     num_classes: int
-    num_images: int
+    num_images: float | Tensor
 
     def __post_init__(self) -> None:
         check_between("num_classes", self.num_classes, 2, math.inf)
-        check_between("num_images", self.num_images, 1, math.inf)
+        if not isinstance(self.num_images, Tensor):
+            check_between("num_images", self.num_images, 0, math.inf)
 
 
 class MaskSchedule(Protocol):
@@ -99,34 +129,42 @@ class MaskSchedule(Protocol):
     def step(self, feedback: Feedback) -> MaskPlan:
         """Learns from the feedback of a step and returns the next plan. Call it once, after the step."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state as plain numbers."""
+    def state_dict(self) -> State:
+        """The settings and the state as tensors, always of the same shapes."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a state that ``state_dict`` returned."""
+    def load_state_dict(self, state: State) -> None:
+        """Continues from a state that ``state_dict`` returned; raises ValueError for that of another schedule."""
 
 
-@dataclass(frozen=True)
 class ConstantSchedule:
-    """The same plan at every step.
+    """The same plan at every step, but for the rounding of a fractional number of images.
 
-    Attributes:
-        plan: the plan; by default the least salient half of every image.
+    Args:
+        plan: by default the least salient half of every image.
     """
 
-    plan: MaskPlan = field(default_factory=MaskPlan)
+    def __init__(self, plan: MaskPlan | None = None) -> None:
+        self.base = MaskPlan() if plan is None else plan
+        self._steps = 0
+
+    @property
+    def plan(self) -> MaskPlan:
+        """The plan of the next step."""
+        return _rounded(self.base, self._steps)
 
     def step(self, feedback: Feedback) -> MaskPlan:
-        """Returns the plan; the feedback changes nothing."""
+        """Counts the step and returns the next plan; the feedback changes nothing."""
+        self._steps += 1
         return self.plan
 
-    def state_dict(self) -> dict[str, Any]:
-        """There is no state."""
-        return {}
+    def state_dict(self) -> State:
+        """The plan and the number of steps done."""
+        return {"settings": _numbers(self.base), "steps": _vector(self._steps)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Accepts the empty state only; raises ValueError otherwise."""
-        _check_keys(state, set())
+    def load_state_dict(self, state: State) -> None:
+        """Continues from a saved state; raises ValueError for that of another schedule or plan."""
+        _check_state(state, self.state_dict())
+        self._steps = int(state["steps"])
 
 
 class SequenceSchedule:
@@ -148,21 +186,21 @@ class SequenceSchedule:
     @property
     def plan(self) -> MaskPlan:
         """The plan of the next step."""
-        return self.plans[min(self._steps, len(self.plans) - 1)]
+        return _rounded(self.plans[min(self._steps, len(self.plans) - 1)], self._steps)
 
     def step(self, feedback: Feedback) -> MaskPlan:
         """Moves on to the next plan; the feedback changes nothing."""
         self._steps += 1
         return self.plan
 
-    def state_dict(self) -> dict[str, Any]:
-        """The number of steps done."""
-        return {"steps": self._steps}
+    def state_dict(self) -> State:
+        """The plans and the number of steps done."""
+        return {"settings": torch.stack([_numbers(plan) for plan in self.plans]), "steps": _vector(self._steps)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a saved state; raises ValueError if its keys are not those of ``state_dict``."""
-        _check_keys(state, {"steps"})
-        self._steps = state["steps"]
+    def load_state_dict(self, state: State) -> None:
+        """Continues from a saved state; raises ValueError for that of another schedule or other plans."""
+        _check_state(state, self.state_dict())
+        self._steps = int(state["steps"])
 
 
 class AsyncFeedback:
@@ -180,32 +218,36 @@ class AsyncFeedback:
     """
 
     def __init__(self, feedback: Feedback) -> None:
-        self.num_classes, self.num_images = feedback.num_classes, feedback.num_images
-        pair = [feedback.accuracy, feedback.loss]
-        tensors = [value for value in pair if isinstance(value, Tensor)]
-        self.delayed = len(tensors) == 2 and tensors[0].device.type == "cuda"
+        self.num_classes = feedback.num_classes
+        values = [feedback.accuracy, feedback.loss, feedback.num_images]
+        devices = [value.device for value in values if isinstance(value, Tensor) and value.device.type == "cuda"]
+        self.delayed = bool(devices)
         self._event: torch.cuda.Event | None = None
-        if self.delayed:
-            stacked = torch.stack([value.detach().double() for value in tensors])
-            self._numbers = stacked.to("cpu", non_blocking=True)
+        if devices:
+            on_device = [torch.as_tensor(value, dtype=torch.float64, device=devices[0]).detach() for value in values]
+            self._numbers = torch.stack(on_device).to("cpu", non_blocking=True)
             self._event = torch.cuda.Event()
-            self._event.record(torch.cuda.current_stream(stacked.device))
+            self._event.record(torch.cuda.current_stream(devices[0]))
         else:
-            self._numbers = torch.tensor([float(value) for value in pair], dtype=torch.float64)
+            self._numbers = torch.tensor([float(value) for value in values], dtype=torch.float64)
 
     @classmethod
-    def from_checkpoint(cls, accuracy: float, loss: float, num_classes: int, num_images: int) -> "AsyncFeedback":
+    def from_checkpoint(cls, accuracy: float, loss: float, num_images: float, num_classes: float) -> "AsyncFeedback":
         """A copy that was still on its way when a checkpoint was written: it counts as late as it would have."""
-        copy = cls(Feedback(accuracy, loss, num_classes, num_images))
+        copy = cls(Feedback(accuracy, loss, int(num_classes), num_images))
         copy.delayed = True
         return copy
 
-    def read(self) -> tuple[float, float]:
-        """Accuracy and loss; waits until the copy has arrived."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and pickled by its numbers: an event belongs to its process."""
+        return type(self).from_checkpoint, (*self.read(), self.num_classes)
+
+    def read(self) -> tuple[float, float, float]:
+        """Accuracy, loss and number of images; waits until the copy has arrived."""
         if self._event is not None:
             self._event.synchronize()
-        accuracy, loss = self._numbers.tolist()
-        return accuracy, loss
+        accuracy, loss, num_images = self._numbers.tolist()
+        return accuracy, loss, num_images
 
 
 @dataclass
@@ -245,6 +287,7 @@ class AdaptiveSchedule:
         self.lag = check_count("lag", lag)
         self._means = _RunningMeans()
         self._pending: deque[AsyncFeedback] = deque()
+        self._steps = 0
 
     @property
     def accuracy(self) -> float:
@@ -266,7 +309,7 @@ class AdaptiveSchedule:
     @property
     def plan(self) -> MaskPlan:
         """The plan of the next step: the base with the competence as its image fraction."""
-        return replace(self.base, image_fraction=self.competence)
+        return _rounded(replace(self.base, image_fraction=self.competence), self._steps)
 
     def step(self, feedback: Feedback) -> MaskPlan:
         """Learns from the feedback of a step and returns the next plan. Call it once, after the step.
@@ -275,6 +318,7 @@ class AdaptiveSchedule:
             FloatingPointError: if accuracy or loss is not finite.
             ValueError: for an accuracy outside [0, 1], a negative loss, or a changed number of classes.
         """
+        self._steps += 1
         self._pending.append(AsyncFeedback(feedback))
         while self._pending and not (self._pending[0].delayed and len(self._pending) <= self.lag):
             self._update_means(self._pending.popleft())
@@ -282,7 +326,9 @@ class AdaptiveSchedule:
 
     def _update_means(self, feedback: AsyncFeedback) -> None:
         """Adds the numbers of one step to the running means."""
-        accuracy, loss = feedback.read()
+        accuracy, loss, num_images = feedback.read()
+        if not num_images:
+            return
         if not (math.isfinite(accuracy) and math.isfinite(loss)):
             raise FloatingPointError(f"feedback is accuracy {accuracy}, loss {loss}: training has diverged")
         check_between("feedback's accuracy", accuracy)
@@ -290,7 +336,7 @@ class AdaptiveSchedule:
         means = self._means
         if means.num_classes not in (0, feedback.num_classes):
             raise ValueError(f"feedback has {feedback.num_classes} classes, earlier feedback had {means.num_classes}")
-        gain = (1.0 - self.decay) * feedback.num_images
+        gain = (1.0 - self.decay) * num_images
         self._means = _RunningMeans(
             accuracy=self.decay * means.accuracy + gain * accuracy,
             loss=self.decay * means.loss + gain * loss,
@@ -298,21 +344,51 @@ class AdaptiveSchedule:
             num_classes=feedback.num_classes,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """The running sums, and the feedback that does not count yet, as plain numbers."""
-        pending = [[*feedback.read(), feedback.num_classes, feedback.num_images] for feedback in self._pending]
-        return vars(self._means) | {"pending": pending}
+    def state_dict(self) -> State:
+        """The settings, the running sums, and the feedback that does not count yet."""
+        pending = torch.zeros(self.lag, 4, dtype=torch.float64)  # a row without images counts for nothing
+        for row, feedback in zip(pending, self._pending, strict=False):
+            row.copy_(torch.tensor([*feedback.read(), feedback.num_classes], dtype=torch.float64))
+        return {
+            "settings": torch.cat([_vector(self.decay, self.lag), _numbers(self.base)]),
+            "steps": _vector(self._steps),
+            "means": _vector(*vars(self._means).values()),
+            "pending": pending,
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a saved state; raises ValueError if its keys are not those of ``state_dict``."""
-        _check_keys(state, {*vars(self._means), "pending"})
-        self._means = _RunningMeans(**{name: value for name, value in state.items() if name != "pending"})
-        self._pending = deque(AsyncFeedback.from_checkpoint(*numbers) for numbers in state["pending"])
+    def load_state_dict(self, state: State) -> None:
+        """Continues from a saved state; raises ValueError for that of another schedule or other settings."""
+        _check_state(state, self.state_dict())
+        accuracy, loss, weight, num_classes = state["means"].tolist()
+        self._steps = int(state["steps"])
+        self._means = _RunningMeans(accuracy, loss, weight, int(num_classes))
+        rows = [row for row in state["pending"].tolist() if row[-1]]
+        self._pending = deque(AsyncFeedback.from_checkpoint(*row) for row in rows)
 
 
-def _check_keys(state: dict[str, Any], expected: set[str]) -> None:
-    """Raises ValueError unless a loaded state has exactly the keys of this schedule's own state."""
-    if set(state) != expected:
+def _rounded(plan: MaskPlan, step: int) -> MaskPlan:
+    """The plan with the rounding of a step; as it is where there is nothing to round."""
+    return replace(plan, rounding=fair_rounding(step)) if 0 < plan.image_fraction < 1 else plan
+
+
+def _vector(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _numbers(plan: MaskPlan) -> Tensor:
+    """A plan as a vector of numbers."""
+    ranking = get_args(Ranking).index(plan.ranking)
+    return _vector(plan.image_fraction, plan.mask_fraction, ranking, plan.protected)
+
+
+def _check_state(state: State, own: State) -> None:
+    """Raises ValueError unless a loaded state has the names, shapes and settings of this schedule's own state."""
+    shapes = {name: tuple(torch.as_tensor(value).shape) for name, value in state.items()}
+    expected = {name: tuple(value.shape) for name, value in own.items()}
+    if shapes != expected:
+        raise ValueError(f"state holds {shapes}: expected {expected}; was it saved by another schedule?")
+    if not torch.equal(state["settings"].to(own["settings"]), own["settings"]):
         raise ValueError(
-            f"state has keys {sorted(state)}: expected {sorted(expected)}; was it saved by another schedule?"
+            f"state was saved with settings {state['settings'].tolist()}, this schedule has "
+            f"{own['settings'].tolist()}: make it with the same arguments, or do not load its state"
         )

@@ -10,102 +10,157 @@ built, so the peak of memory is that of plain training.
 The two rank alike where images are answered independently: the cross-entropy's gradient with respect to image i is
 that of its own log-odds, times -(1 - p_i) / N, a factor which changes only the scale of the map (and which
 :func:`cross_entropy_gradient` keeps from rounding to zero). With batch statistics the gradient also holds the
-effect on the other images' loss, and that effect dominates once p_i is near 1. Models with batch statistics
-therefore pay for the additional backward pass.
+effect on the other images' loss, and that effect dominates once p_i is near 1. Models that couple images, which
+:func:`smoot.coupling.images_are_coupled` finds out, therefore pay for the additional backward pass.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from smoot.checks import at_least_float32, check_inputs, check_logits, check_targets
-from smoot.modes import uses_batch_statistics
+from smoot.checks import at_least_float32
+from smoot.coupling import images_are_coupled
 from smoot.objective import (
     Guidance,
     GuidedLoss,
+    drawn_again,
     forward_masked,
     gradient_before_forward,
     gradient_from_graph,
     guided_loss,
     loss_with_masks,
-    loss_without_masks,
     mask_images,
     needs_gradient,
+    num_masked,
+    task_of,
 )
-from smoot.saliency import target_score
+from smoot.parallel import unsynchronised, unwrapped
 from smoot.scheduler import MaskPlan
+from smoot.task import Model, Task, answer, check_batch, target_score
 
+Backward = Callable[[Tensor], Any]
 MIN_ERROR_PROBABILITY = 1e-30
 """Floor on 1 - p for images answered with p close to 1, so that their input gradient does not become zero."""
 
 
 def guided_backward(
-    model: nn.Module,
+    model: Model,
     inputs: Tensor,
     targets: Tensor,
     plan: MaskPlan,
     guidance: Guidance | None = None,
     *,
+    task: Task | None = None,
     generator: torch.Generator | None = None,
+    backward: Backward | None = None,
 ) -> GuidedLoss:
     """Adds the gradients of :func:`smoot.objective.guided_loss` to the parameters' ``.grad``.
 
     They are those of ``guided_loss(...).total.backward()`` up to rounding, from fewer passes and less memory. The
-    host never waits for the device. Precision: float32 or bfloat16; float16 would need loss scaling.
+    host never waits for the device. A DistributedDataParallel synchronises once.
 
     Args:
-        model, inputs, targets, plan, guidance, generator: as for :func:`smoot.objective.guided_loss`.
+        model, inputs, targets, plan, guidance, task, generator: as for :func:`smoot.objective.guided_loss`.
+        backward: called once or twice, with losses whose gradients add up to the total's, in place of
+            ``loss.backward()``: a framework's own, such as ``accelerator.backward``, or
+            ``lambda loss: scaler.scale(loss).backward()`` for float16.
 
     Returns:
         :class:`smoot.objective.GuidedLoss`, every tensor detached.
 
     Raises:
-        TypeError, ValueError: as :func:`smoot.objective.guided_loss`.
+        TypeError, ValueError: as :func:`smoot.objective.guided_loss`; for a task with reduction ``none``.
     """
-    guidance = Guidance() if guidance is None else guidance
-    if not guidance.detach_target:  # the masked images' gradient flows through the clean graph: nothing can be freed
-        loss = guided_loss(model, inputs, targets, plan, guidance, generator=generator)
-        _backward(loss.total)
+    settings, run = Guidance() if guidance is None else guidance, backward or _backward
+    asked = task_of(settings, task)
+    if asked.reduction == "none":
+        raise ValueError("the task's reduction is 'none': a backward pass needs one number, 'mean' or 'sum'")
+    check_batch(inputs, targets)
+    # Where the masked images' gradient flows through the graph of the clean ones, nothing of it can be freed.
+    whole = not settings.detach_target or inputs.requires_grad
+    if whole or num_masked(model, inputs, plan) is None:
+        loss = guided_loss(model, inputs, targets, plan, guidance, task=task, generator=generator)
+        run(loss.total)
         return _detached(loss)
-    check_inputs(inputs)
-    check_targets(targets, len(inputs))
-    if plan.num_images(len(inputs)) == 0:
-        loss = loss_without_masks(check_logits(model(inputs), targets), targets, guidance)
-        _backward(loss.total)
-        return _detached(loss)
-    gradient = gradient_before_forward(model, inputs, targets, plan, guidance)
-    reuse = needs_gradient(plan) and guidance.saliency_pass == "reuse"
+    inner = unwrapped(model)
+    gradient = gradient_before_forward(inner, inputs, targets, plan, settings, asked)
+    reuse = needs_gradient(plan) and settings.saliency_pass == "reuse"
     variable = inputs.detach().requires_grad_() if reuse else inputs
-    logits = check_logits(model(variable), targets)
-    if reuse:
-        gradient = _backward_with_input_gradient(model, logits, variable, targets, guidance)
-    else:
-        _backward(loss_without_masks(logits, targets, guidance).total)
+    with unsynchronised(model):
+        with drawn_again(settings, inputs.device) as again:
+            logits = asked.check(answer(model, variable), targets)
+        if reuse:
+            gradient = _backward_with_input_gradient(inner, logits, variable, targets, settings, asked, run)
+        else:
+            run(asked.loss(logits, targets))
     logits = logits.detach()
-    masked = mask_images(model, inputs, targets, gradient, plan, guidance, generator)
-    loss = loss_with_masks(logits, forward_masked(model, masked, guidance), targets, masked, guidance)
-    _backward(loss.total)
+    masked = mask_images(inner, inputs, targets, gradient, plan, settings, generator, asked)
+    with again():
+        loss = loss_with_masks(logits, forward_masked(model, masked, settings), targets, masked, settings, asked)
+    run(loss.total)
     return _detached(loss)
 
 
 def _backward_with_input_gradient(
-    model: nn.Module, logits: Tensor, variable: Tensor, targets: Tensor, guidance: Guidance
+    model: Model,
+    logits: Tensor,
+    variable: Tensor,
+    targets: Tensor,
+    guidance: Guidance,
+    task: Task,
+    run: Backward,
 ) -> Tensor:
-    """The cross-entropy's backward pass to the parameters; returns an input gradient that ranks as the score's.
+    """The loss's backward pass to the parameters; returns an input gradient that ranks as the score's.
 
     The gradient comes from the same pass where it can (then every image has its own positive factor), else from an
     additional one before it.
     """
-    ranks_alike = guidance.score != "logit" and not uses_batch_statistics(model)
-    if ranks_alike and not guidance.label_smoothing:
-        _backward(logits, cross_entropy_gradient(logits, targets))
-        assert variable.grad is not None
-        return -variable.grad
-    gradient = gradient_from_graph(logits, variable, targets, guidance)
-    _backward(loss_without_masks(logits, targets, guidance).total)
+    if task.loss_ranks_as(guidance.score, targets) and not images_are_coupled(model, variable):
+        run(_CrossEntropy.apply(logits, targets))
+        if variable.grad is None:
+            raise ValueError("backward did not reach the inputs: expected it to call `.backward()` on what it is given")
+        # A scaled float16 pass may overflow; then the scaler skips the step, whatever its masks.
+        return -(variable.grad.nan_to_num(0.0, 0.0, 0.0) if logits.dtype == torch.float16 else variable.grad)
+    gradient = gradient_from_graph(logits, variable, targets, guidance, task)
+    loss = task.loss(logits, targets)
+    if run is _backward:  # the inputs have their gradient: the first layer need not compute it again
+        _backward(loss, inputs=[leaf for leaf in leaves(loss) if leaf is not variable])
+    else:
+        run(loss)
     return gradient
+
+
+def leaves(loss: Tensor) -> list[Tensor]:
+    """The tensors to whose ``.grad`` ``loss.backward()`` adds, whatever module or function they come from."""
+    seen, found, waiting = set(), [], [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.append(node.variable)
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The mean cross-entropy with the gradient of :func:`cross_entropy_gradient`."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, targets)
+        return F.cross_entropy(at_least_float32(logits), targets)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        logits, targets = ctx.saved_tensors
+        return (cross_entropy_gradient(logits, targets) * upstream[0]).to(logits.dtype), None
 
 
 def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
@@ -118,21 +173,32 @@ def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: ``(N, C)``.
         targets: ``(N,)`` int64.
+
+    Returns:
+        ``(N, C)``, at least float32.
     """
     raised = at_least_float32(logits.detach())
     index = targets.unsqueeze(1)
     error = torch.sigmoid(-target_score(raised, targets, "log_odds")).clamp(min=MIN_ERROR_PROBABILITY).unsqueeze(1)
     others = raised.scatter(1, index, -torch.inf).softmax(1)
-    gradient = error * others.scatter(1, index, -1.0) / len(targets)
-    return gradient.to(logits.dtype)
+    return error * others.scatter(1, index, -1.0) / len(targets)
 
 
-def _backward(tensor: Tensor, upstream: Tensor | None = None) -> None:
-    """``tensor.backward(upstream)`` with any surrounding autocast off: the forward pass has chosen the precision."""
-    kind = tensor.device.type
+def _backward(loss: Tensor, inputs: list[Tensor] | None = None) -> None:
+    """``loss.backward()`` with any surrounding autocast off: the forward pass has chosen the precision.
+
+    With ``inputs`` only these leaves get a gradient, and what no other one needs is left out.
+    """
+    kind = loss.device.type
     casting = kind != "meta" and torch.is_autocast_enabled(kind)
     with torch.autocast(kind, enabled=False) if casting else nullcontext():
-        tensor.backward(upstream)
+        loss.backward(inputs=inputs)
+
+
+def scaled(backward: Backward | None, factor: float) -> Backward:
+    """The backward pass of ``factor`` times a loss."""
+    run = backward or _backward
+    return lambda loss: run(loss * factor)
 
 
 def _detached(loss: GuidedLoss) -> GuidedLoss:

@@ -36,7 +36,7 @@ def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
         theirs = guided_loss(reference, images, labels, twin.plan, guidance, generator=source)
         twin.step(theirs.feedback)
         assert torch.equal(ours.total, theirs.total)
-        assert schedule.state_dict() == twin.state_dict() and schedule.competence > 0
+        assert schedule.plan == twin.plan and schedule.competence > 0
         assert (ours.masked_share > 0) == (step > 0)  # feedback decides the next plan, not this one
 
 
@@ -62,14 +62,14 @@ def test_outside_training_it_is_cross_entropy_and_learns_nothing(
     if how == "eval":
         criterion.eval()
     guard = {"eval": torch.enable_grad, "no_grad": torch.no_grad, "inference_mode": torch.inference_mode}
-    before = criterion.schedule.state_dict()
     with recorded(model) as calls, guard[how]():
         loss = criterion(model, images, labels)
         expected = F.cross_entropy(model(images), labels, label_smoothing=0.1)
     assert len(calls) == 2  # one of them is the line above
     assert torch.equal(loss.total, expected) and loss.masked_share == 0
-    assert criterion.schedule.state_dict() == before
+    assert criterion.schedule.state_dict()["steps"] == 0
     criterion.train()
+    model.train()
     assert criterion(model, images, labels).masked_share == 1
 
 
@@ -97,9 +97,9 @@ def test_a_drop_in_with_a_constant_schedule_saves_and_loads() -> None:
     criterion = SaliencyGuidedLoss(ConstantSchedule())
     SaliencyGuidedLoss(ConstantSchedule()).load_state_dict(criterion.state_dict())
     adaptive = SaliencyGuidedLoss(AdaptiveSchedule())
-    with pytest.raises(ValueError, match=r"expected \[\]"):
+    with pytest.raises(ValueError, match="another schedule"):
         criterion.load_state_dict(adaptive.state_dict())
-    with pytest.raises(ValueError, match="keys"):
+    with pytest.raises(ValueError, match="another schedule"):
         adaptive.load_state_dict(criterion.state_dict())
 
 

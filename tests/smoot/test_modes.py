@@ -1,12 +1,13 @@
 """Modes of a network for the length of a block."""
 
+import functools
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from smoot.modes import evaluation_mode, statistics_kept
+from smoot.modes import buffers_kept, evaluation_mode, roots, submodules
 from smoot.objective import Guidance, guided_loss
 from smoot.scheduler import MaskPlan
 
@@ -19,7 +20,7 @@ def test_statistics_are_kept_but_the_batch_is_normalised_by_its_own() -> None:
     layer = nn.BatchNorm1d(3)
     batch = 5.0 + 2.0 * torch.randn(64, 3)
     before = buffers(layer)
-    with statistics_kept(layer):
+    with buffers_kept(layer):
         out = layer(batch)
     assert torch.allclose(out.mean(0), torch.zeros(3), atol=1e-5)  # not by the stored mean 0, which would give 5
     assert all(torch.equal(buffer, before[name]) for name, buffer in layer.named_buffers())
@@ -27,14 +28,46 @@ def test_statistics_are_kept_but_the_batch_is_normalised_by_its_own() -> None:
     assert not torch.equal(layer.running_mean, before["running_mean"])
 
 
-def test_layers_that_do_not_track_or_do_not_train_stay_as_they_are() -> None:
-    untracked, frozen = nn.BatchNorm1d(3, track_running_stats=False), nn.BatchNorm1d(3).eval()
-    with statistics_kept(nn.Sequential(untracked, frozen)):
-        assert frozen.track_running_stats  # in eval mode it must go on using its statistics
-    assert not untracked.track_running_stats and frozen.track_running_stats
+class Queue(nn.Module):
+    """Writes to its buffers in the three ways there are: in place, by a new tensor, and through a shared one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("last", torch.zeros(3))
+        self.register_buffer("twin", self.seen)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        assert self.twin is self.seen
+        self.last = batch[0].detach()
+        return batch * self.seen
 
 
-@pytest.mark.parametrize("block", [evaluation_mode, statistics_kept])
+def test_whatever_is_written_to_a_buffer_is_forgotten() -> None:
+    queue = Queue()
+    kept = dict(queue.named_buffers(remove_duplicate=False))
+    with buffers_kept(queue):
+        assert torch.equal(queue(torch.ones(2, 3)), torch.ones(2, 3))
+        assert torch.equal(queue(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+    assert dict(queue.named_buffers(remove_duplicate=False)) == kept  # the same tensors, not equal ones
+    assert queue.seen == 0 and torch.equal(queue.last, torch.zeros(3))
+
+
+NET = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [NET, NET.forward, lambda batch: NET(batch) * 2, functools.partial(torch.func.functional_call, NET, {})],
+    ids=["module", "method", "lambda", "partial"],
+)
+def test_the_modules_behind_any_callable_are_found(model: Callable) -> None:
+    assert roots(model) == [NET] and submodules(model) == [NET, *NET]
+    assert roots(torch.flatten) == []
+
+
+@pytest.mark.parametrize("block", [evaluation_mode, buffers_kept])
 def test_everything_is_restored_after_an_error(block: Callable) -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout().eval())
     with pytest.raises(RuntimeError, match="inside"), block(model):

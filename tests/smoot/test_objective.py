@@ -108,8 +108,8 @@ def test_in_the_whole_loss_too(small_net: Callable, batch: Callable, detach: boo
 
 @pytest.mark.parametrize(
     "plan",
-    [NOTHING, MaskPlan(mask_fraction=0.0), MaskPlan(image_fraction=0.15)],
-    ids=["no image", "no pixel", "one image of eight"],
+    [NOTHING, MaskPlan(mask_fraction=0.0), MaskPlan(image_fraction=0.1)],
+    ids=["no image", "no pixel", "less than half a pair of images"],
 )
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_a_plan_that_masks_nothing_is_cross_entropy_bit_for_bit(
@@ -164,7 +164,7 @@ def test_feedback_is_hard_label_accuracy_and_cross_entropy(batch: Callable) -> N
             [("train", 8), ("eval", 4), ("train", 4)],
         ),
         (MaskPlan(image_fraction=0.25), Guidance(), [("train", 8), ("train", 2)]),
-        (MaskPlan(image_fraction=0.15), Guidance(), [("train", 8)]),  # M = 1: no masked pass
+        (MaskPlan(image_fraction=0.1), Guidance(), [("train", 8)]),  # 0.4 pairs: no masked pass
         (MaskPlan(ranking="random"), SGT_GUIDANCE, [("train", 8), ("train", 8)]),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from smoot.coupling import images_are_coupled
 from smoot.objective import Guidance, GuidedLoss, MaskedImages, guided_loss, loss_with_masks, mask_images
 from smoot.scheduler import MaskPlan
 
@@ -24,6 +25,7 @@ LABELS = torch.zeros(6, dtype=torch.int64)
 def seen(plan: MaskPlan, recorded: Callable, **settings: Any) -> tuple[Tensor, GuidedLoss]:
     """What the masked forward saw, and the loss. The fill is 9, so that it is easily recognised."""
     model = nn.Identity()
+    images_are_coupled(model, ROWS)  # tried once, before
     with recorded(model) as calls:
         loss = guided_loss(model, ROWS.clone(), LABELS, plan, Guidance(fill="constant", fill_value=9.0), **settings)
     assert len(calls) == 2
@@ -108,6 +110,7 @@ def test_the_highest_ranking_masks_what_the_lowest_leaves(recorded: Callable) ->
     torch.manual_seed(0)
     network = nn.Sequential(model, nn.Linear(10, 3))
     guidance = Guidance(fill="constant", fill_value=9.0)
+    images_are_coupled(network, inputs)
     for ranking in ("saliency", "highest"):
         with recorded(network) as calls:
             guided_loss(network, inputs, LABELS[:4], MaskPlan(mask_fraction=0.5, ranking=ranking), guidance)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from smoot.masking import lowest_saliency_mask
-from smoot.saliency import input_gradient, saliency_map, smooth_gradient, target_score
+from smoot.saliency import input_gradient, saliency_map, smooth_gradient
+from smoot.task import target_score
 
 SHAPES = [(4, 3, 5, 6), (4, 2, 7), (4, 9)]
 LABELS = torch.tensor([2, 0, 1, 2])

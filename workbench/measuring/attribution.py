@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from smoot.checks import check_choice, check_logits
 from smoot.modes import evaluation_mode
-from smoot.saliency import input_gradient, saliency_map, target_score
+from smoot.saliency import input_gradient, saliency_map
+from smoot.task import target_score
 from workbench.training.randomness import drawn_seed, seeded
 
 Attribution = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]

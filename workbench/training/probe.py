@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from smoot.objective import Guidance, mask_images, needs_gradient
+from smoot.objective import Guidance, mask_images, needs_gradient, num_masked
 from smoot.saliency import input_gradient
 from smoot.scheduler import MaskPlan
 
@@ -37,7 +37,7 @@ def first_order_change(
     Raises:
         TypeError, ValueError: as :func:`smoot.saliency.input_gradient`.
     """
-    if plan.num_images(len(inputs)) == 0:
+    if not num_masked(model, inputs, plan):
         return inputs.new_full((), torch.nan)
     gradient = input_gradient(model, inputs, targets, score=guidance.score) if needs_gradient(plan) else None
     masked = mask_images(model, inputs, targets, gradient, plan, guidance, generator)

@@ -8,7 +8,8 @@ from scipy import ndimage
 from tiny_runs import draws, fresh, run, same, weights
 from torch import Tensor, nn
 
-from smoot.saliency import input_gradient, target_score
+from smoot.saliency import input_gradient
+from smoot.task import target_score
 from workbench.measuring.attribution import (
     ATTRIBUTIONS,
     INTEGRATION_STEPS,

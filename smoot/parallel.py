@@ -1,0 +1,64 @@
+"""Several processes that train one model: one feedback for all of them, and one synchronisation per step.
+
+Every rank must mask under the same plan, or their passes no longer match. So the criterion averages the feedback over
+the ranks before the schedule sees it. The loss's forward passes go through the wrapper of DistributedDataParallel,
+which prepares the synchronisation of gradients; what needs none goes through the module inside.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from smoot.scheduler import Feedback
+
+Model = TypeVar("Model", bound=Callable[..., Any])
+
+
+def num_ranks(group: dist.ProcessGroup | None = None) -> int:
+    """Number of processes that train together: 1 without an initialised process group."""
+    return dist.get_world_size(group) if dist.is_available() and dist.is_initialized() else 1
+
+
+def averaged(feedback: Feedback, group: dist.ProcessGroup | None = None) -> Feedback:
+    """The feedback of all ranks as one: means weighted by images, the same on every rank.
+
+    One small all-reduce; with NCCL the host does not wait for it. Every rank must call it once per step; a rank
+    without images counts with ``num_images=0``.
+    """
+    if num_ranks(group) == 1:
+        return feedback
+    device = feedback.loss.device if isinstance(feedback.loss, Tensor) else torch.device("cpu")
+    size = torch.as_tensor(feedback.num_images, dtype=torch.float64, device=device)
+    pair = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in (feedback.accuracy, feedback.loss)]
+    sums = torch.stack([torch.where(size > 0, value.detach() * size, 0.0) for value in pair] + [size])
+    dist.all_reduce(sums, group=group)
+    total = sums[2].clamp(min=1)
+    return replace(feedback, accuracy=sums[0] / total, loss=sums[1] / total, num_images=sums[2])
+
+
+def unwrapped(model: Model) -> Model | nn.Module:
+    """The module inside a DistributedDataParallel, compiled or not; any other model as it is."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner.module if isinstance(inner, DistributedDataParallel) else model
+
+
+def unsynchronised(model: Callable[..., Any]) -> AbstractContextManager[Any]:
+    """Within the block a backward pass only accumulates gradients; the next one outside synchronises them all."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
+
+
+def check_wrapper(model: Callable[..., Any]) -> None:
+    """Raises ValueError for a wrapper whose assumptions a guided step breaks."""
+    inner = getattr(model, "_orig_mod", model)
+    if isinstance(inner, DistributedDataParallel) and inner.static_graph:
+        raise ValueError(
+            "the model is a DistributedDataParallel with static_graph=True, but the graph of a guided step changes "
+            "with the plan: make it with static_graph=False"
+        )
