@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoot.coupling import has_batch_statistics
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward
 from workbench.config.profile import load_backbone, load_method

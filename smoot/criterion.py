@@ -12,8 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smoot.checks import check_between
+from smoot.guidance import Guidance
 from smoot.modes import roots
-from smoot.objective import Guidance, GuidedLoss, guided_loss
+from smoot.objective import GuidedLoss, guided_loss
 from smoot.parallel import averaged, check_wrapper, num_ranks
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from smoot.coupling import untouched
+from smoot.guidance import Guidance
 from smoot.modes import submodules
-from smoot.objective import Guidance, guided_loss
+from smoot.objective import guided_loss
 from smoot.parallel import unwrapped
 from smoot.scheduler import MaskPlan
 from smoot.task import Model, Task

@@ -25,20 +25,18 @@ from torch import Tensor
 
 from smoot.checks import at_least_float32
 from smoot.coupling import images_are_coupled
-from smoot.objective import (
+from smoot.guidance import (
     Guidance,
-    GuidedLoss,
     drawn_again,
     forward_masked,
     gradient_before_forward,
     gradient_from_graph,
-    guided_loss,
-    loss_with_masks,
     mask_images,
     needs_gradient,
     num_masked,
     task_of,
 )
+from smoot.objective import GuidedLoss, guided_loss, loss_with_masks
 from smoot.parallel import unsynchronised, unwrapped
 from smoot.scheduler import MaskPlan
 from smoot.task import Model, Task, answer, check_batch, target_score

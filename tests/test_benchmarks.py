@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
+from smoot.guidance import Guidance
 from smoot.masking import lowest_saliency_mask
-from smoot.objective import Guidance
 from smoot.saliency import input_gradient, saliency_map
 from smoot.scheduler import MaskPlan
 from workbench.config import files, paths

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import AdaptiveSchedule, MaskPlan
 from workbench.config import paths
 from workbench.config.profile import load_grid, load_method

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.objective import Guidance, guided_loss
+from smoot.guidance import Guidance
+from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, MaskPlan
 from smoot.step import guided_backward
 

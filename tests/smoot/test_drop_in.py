@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.objective import Guidance, guided_loss
+from smoot.guidance import Guidance
+from smoot.objective import guided_loss
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, mask_fraction=0.5)

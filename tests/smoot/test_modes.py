@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from smoot.guidance import Guidance
 from smoot.modes import buffers_kept, evaluation_mode, roots, submodules
-from smoot.objective import Guidance, guided_loss
+from smoot.objective import guided_loss
 from smoot.scheduler import MaskPlan
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from smoot.coupling import images_are_coupled
-from smoot.objective import Guidance, GuidedLoss, MaskedImages, guided_loss, loss_with_masks, mask_images
+from smoot.guidance import Guidance, MaskedImages, mask_images
+from smoot.objective import GuidedLoss, guided_loss, loss_with_masks
 from smoot.scheduler import MaskPlan
 
 

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from smoot.coupling import images_are_coupled
 from smoot.criterion import SaliencyGuidedLoss
+from smoot.guidance import Guidance
 from smoot.masking import lowest_saliency_mask
-from smoot.objective import Guidance, GuidedLoss, guided_loss
+from smoot.objective import GuidedLoss, guided_loss
 from smoot.saliency import saliency_map
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 from smoot.step import cross_entropy_gradient, guided_backward

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.objective import Guidance, consistency, guided_loss
+from smoot.guidance import Guidance
+from smoot.objective import consistency, guided_loss
 from smoot.scheduler import ConstantSchedule, MaskPlan
 from smoot.step import guided_backward
 from smoot.task import Classification, MultiLabel, Score, Task, class_scores, target_score
@@ -129,7 +130,7 @@ def test_soft_targets_tell_the_schedule_a_perfect_answer_is_perfect() -> None:
     """The cross-entropy against mixed labels never reaches 0; its excess over their entropy does."""
     task, logits = Classification(), MIXED.clamp(min=1e-300).log()
     loss = task.loss(logits, MIXED)
-    assert loss > 0.5 and task.plain_loss(logits, MIXED, loss).item() == pytest.approx(0.0, abs=1e-12)
+    assert loss > 0.4 and task.plain_loss(logits, MIXED, loss).item() == pytest.approx(0.0, abs=1e-12)
     assert task.accuracy(logits, MIXED).item() == pytest.approx(MIXED.amax(1).mean().item())
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from smoot.checks import check_between
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")

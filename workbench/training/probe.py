@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from smoot.objective import Guidance, mask_images, needs_gradient, num_masked
+from smoot.guidance import Guidance, mask_images, needs_gradient, num_masked
 from smoot.saliency import input_gradient
 from smoot.scheduler import MaskPlan
 

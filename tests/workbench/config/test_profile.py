@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tiny_runs import METHODS
 
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from workbench.config import paths
 from workbench.config.profile import (

@@ -7,7 +7,7 @@ import torch
 from tiny_runs import draws, same, weights
 from torch import Tensor, nn
 
-from smoot.objective import Guidance
+from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from workbench.training.probe import first_order_change
 
