@@ -23,10 +23,10 @@ _known: "WeakKeyDictionary[object, dict[tuple[bool, ...], bool]]" = WeakKeyDicti
 def images_are_coupled(model: Model, inputs: Tensor) -> bool:
     """Whether the model, in the mode it is in, answers an image differently beside other images.
 
-    Tried on the first images of the first batch, by the gradient of half of the answers with respect to the other
-    half of the images, which must be 0; the answer is remembered for each model and mode. Layers with batch
-    statistics count as coupling in any case, since a gate that starts at 0 can hide them. The model's buffers and the
-    random number generators are left as they were.
+    Tried on the first images of the first batch: the gradient of half of the answers with respect to the other half
+    of the images must be 0, and no buffer may change, as running statistics do. The answer is remembered for each
+    model and mode. Torch's layers with batch statistics count in any case, since a gate that starts at 0 can hide
+    them. The model's buffers and the random number generators are left as they were.
 
     Args:
         model: maps inputs to logits ``(N, C, ...)``.
@@ -54,8 +54,12 @@ def _coupling_shows(model: Model, inputs: Tensor) -> bool:
     images = images if len(images) > 1 else torch.cat([images, images.flip(-1)])
     half = len(images) // 2
     with untouched(model, inputs.device), torch.enable_grad():
+        before = [buffer.clone() for module in submodules(model) for buffer in module.buffers(recurse=False)]
         variable = images.clone().requires_grad_()
         logits = answer(model, variable)
+        after = [buffer for module in submodules(model) for buffer in module.buffers(recurse=False)]
+        if len(before) != len(after) or not all(map(torch.equal, before, after)):
+            return True
         if not isinstance(logits, Tensor) or not logits.requires_grad or len(logits) != len(images):
             return True  # what is wrong with this model is for other checks to say
         answers = logits[:half].flatten(1).float()

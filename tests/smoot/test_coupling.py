@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import timm.layers
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ class Hidden(nn.Module):
         (nn.BatchNorm2d(3).eval(), False),
         (nn.BatchNorm2d(3, track_running_stats=False).eval(), True),
         (nn.SyncBatchNorm(3), True),
+        (timm.layers.EvoNorm2dB0(3), True),  # its statistics are no BatchNorm's
         (Centred(), True),
         (Hidden(), True),
         (nn.InstanceNorm2d(3), False),
