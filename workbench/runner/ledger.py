@@ -33,7 +33,7 @@ from workbench.config import files, paths
 
 
 def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, data: str = "") -> str:
-    """A short name for everything that a result depends on, the installed torch included.
+    """A short name for everything that a result depends on, the installed torch and the processor's kind included.
 
     Args:
         stage: name of the stage.
@@ -43,8 +43,12 @@ def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, 
         threads: threads of one process; another number gives other weights.
         data: hashes of the data and of the files that the work starts from.
     """
+    import torch
+
     facts = {"stage": stage, "config": config, "code": code, "device": device, "threads": threads, "data": data}
-    text = json.dumps(facts | {"torch": version("torch")}, sort_keys=True, allow_nan=False)
+    # Another set of vector instructions gives other last digits, and so another network.
+    facts |= {"torch": version("torch"), "instructions": torch.backends.cpu.get_cpu_capability()}
+    text = json.dumps(facts, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

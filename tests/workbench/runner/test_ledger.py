@@ -152,6 +152,12 @@ def test_a_key_depends_on_the_installed_torch(monkeypatch: pytest.MonkeyPatch) -
     assert ledger.entry_key(**BASE) != before
 
 
+def test_a_key_depends_on_the_processors_vector_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = ledger.entry_key(**BASE)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "NONE")
+    assert ledger.entry_key(**BASE) != before
+
+
 def test_a_configuration_with_nan_has_no_key() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         ledger.entry_key(**(BASE | {"config": {"lr": float("nan")}}))
