@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -12,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from smoot.checks import check_between
-from smoot.modes import roots
+from smoot.modes import buffers_kept, roots
 from smoot.objective import Guidance, GuidedLoss, guided_loss
-from smoot.parallel import averaged, check_wrapper, num_ranks
+from smoot.parallel import averaged, num_ranks
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import Backward, guided_backward, scaled
@@ -77,7 +78,8 @@ class SaliencyGuidedLoss(nn.Module):
             return guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task)
         inputs, targets, weight = self._prepared(model, inputs, targets)
         plan = self.schedule.plan
-        loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
+        with nullcontext() if weight else buffers_kept(model):
+            loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
         return self._fed_back(replace(loss, total=loss.total * 0.0) if not weight else loss, weight)
 
     def backward(
@@ -102,16 +104,17 @@ class SaliencyGuidedLoss(nn.Module):
         factor = scale * weight
         if factor != 1.0:
             backward = scaled(backward, factor)
-        loss = guided_backward(
-            model,
-            inputs,
-            targets,
-            self.schedule.plan if learns else NO_MASKS,
-            self.guidance,
-            task=self.task,
-            generator=self.generator,
-            backward=backward,
-        )
+        with nullcontext() if weight else buffers_kept(model):
+            loss = guided_backward(
+                model,
+                inputs,
+                targets,
+                self.schedule.plan if learns else NO_MASKS,
+                self.guidance,
+                task=self.task,
+                generator=self.generator,
+                backward=backward,
+            )
         return self._fed_back(loss, weight) if learns else loss
 
     def check(self, model: Model, inputs: Tensor, targets: Tensor) -> None:
@@ -138,17 +141,13 @@ class SaliencyGuidedLoss(nn.Module):
         return self.training and (not held or any(root.training for root in held))
 
     def _prepared(self, model: Model, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
-        """The batch and its weight: an empty one stands in with two blank images of weight 0 beside other ranks."""
+        """The batch and its weight: beside other ranks, two images of weight 0 stand in for an empty one."""
         weight = 1.0
         if num_ranks(self.process_group) > 1 and isinstance(inputs, Tensor) and len(inputs) == 0:
-            inputs, targets, weight = (
-                inputs.new_zeros(2, *inputs.shape[1:]),
-                targets.new_zeros(2, *targets.shape[1:]),
-                0.0,
-            )
+            ignored = getattr(self.task, "ignore_index", None)
+            inputs, targets, weight = *stand_ins(inputs, targets, 1 if ignored == 0 else 0), 0.0
         for root in roots(model):
             if root not in self._checked:
-                check_wrapper(model)
                 self.check(model, inputs, targets)
                 self._checked.add(root)
         return inputs, targets, weight
@@ -191,3 +190,16 @@ class SaliencyGuidedLoss(nn.Module):
         self.schedule.load_state_dict(state)
         if self.generator is not None and "generator_state" in own:
             self.generator.set_state(own["generator_state"].cpu())
+
+
+def stand_ins(inputs: Tensor, targets: Tensor, label: int = 0) -> tuple[Tensor, Tensor]:
+    """Two images shaped like those of an empty batch, ramps of which nothing is constant, and targets for them.
+
+    Args:
+        inputs, targets: without images.
+        label: of the two, where targets are labels; others are the same for all classes.
+    """
+    shape = (2, *inputs.shape[1:])
+    ramp = torch.linspace(0.0, 1.0, math.prod(shape), device=inputs.device).view(shape)
+    target = 1 / targets.shape[1] if targets.is_floating_point() and targets.ndim > 1 else label
+    return ramp.to(inputs.dtype), targets.new_full((2, *targets.shape[1:]), target)

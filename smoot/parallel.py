@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from smoot.modes import submodules
 from smoot.scheduler import Feedback
 
 Model = TypeVar("Model", bound=Callable[..., Any])
@@ -55,10 +56,12 @@ def unsynchronised(model: Callable[..., Any]) -> AbstractContextManager[Any]:
 
 
 def check_wrapper(model: Callable[..., Any]) -> None:
-    """Raises ValueError for a wrapper whose assumptions a guided step breaks."""
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, DistributedDataParallel) and inner.static_graph:
+    """Raises ValueError for a wrapper whose assumptions a guided step breaks.
+
+    A static graph takes the backward pass to the images for the step's own, and then leaves gradients unsynchronised.
+    """
+    if any(isinstance(module, DistributedDataParallel) and module.static_graph for module in submodules(model)):
         raise ValueError(
-            "the model is a DistributedDataParallel with static_graph=True, but the graph of a guided step changes "
-            "with the plan: make it with static_graph=False"
+            "the model is a DistributedDataParallel with static_graph=True, but a guided step has backward passes "
+            "that it does not expect: make it with static_graph=False"
         )
