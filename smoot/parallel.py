@@ -5,8 +5,8 @@ the ranks before the schedule sees it. The loss's forward passes go through the 
 which prepares the synchronisation of gradients; what needs none goes through the module inside.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -49,10 +49,14 @@ def unwrapped(model: Model) -> Model | nn.Module:
     return inner.module if isinstance(inner, DistributedDataParallel) else model
 
 
-def unsynchronised(model: Callable[..., Any]) -> AbstractContextManager[Any]:
+@contextmanager
+def unsynchronised(model: Callable[..., Any]) -> Iterator[None]:
     """Within the block a backward pass only accumulates gradients; the next one outside synchronises them all."""
-    inner = getattr(model, "_orig_mod", model)
-    return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
+    with ExitStack() as stack:
+        for module in submodules(model):
+            if isinstance(module, DistributedDataParallel):
+                stack.enter_context(module.no_sync())
+        yield
 
 
 def check_wrapper(model: Callable[..., Any]) -> None:

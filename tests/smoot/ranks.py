@@ -67,6 +67,31 @@ def network(*, batch_norm: bool = False, seed: int = 0) -> nn.Sequential:
     ).double()
 
 
+class LayersInTurn(nn.Sequential):
+    """Passes through one of two layers, in turn: every other pass leaves parameters unused, as layer drop does."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Linear(108, 16), nn.Linear(108, 16), nn.Linear(16, 4))
+        self.double()
+        self.passes = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        return self[2](self[self.passes % 2](images.flatten(1)).tanh())
+
+
+class Holder(nn.Module):
+    """A module around the wrapper."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
 def images_of(step: int, size: int) -> tuple[Tensor, Tensor]:
     """Noise images whose brightest quarter is the label."""
     source = torch.Generator().manual_seed(step)
@@ -99,18 +124,20 @@ def train(
     *,
     accumulated: int = 1,
     buckets: list[int] | None = None,
+    around: Callable[[nn.Module], Callable[[Tensor], Tensor]] = lambda model: model,
 ) -> Course:
     """Some steps of SGD, as anybody writes them."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
     plans, masked, reduced, before = [], [], [], 0
+    called = around(model)
     for number, (images, labels) in enumerate(batches, 1):
         plans.append(criterion.schedule.plan)
         steps = number % accumulated == 0
         with nullcontext() if steps or not isinstance(model, DistributedDataParallel) else model.no_sync():
             if way == "backward":
-                loss = criterion.backward(model, images, labels, scale=1 / accumulated)
+                loss = criterion.backward(called, images, labels, scale=1 / accumulated)
             else:
-                loss = criterion(model, images, labels)
+                loss = criterion(called, images, labels)
                 (loss.total / accumulated).backward()
         masked.append(float(loss.masked_share) * len(images))
         if buckets is not None:
@@ -139,7 +166,7 @@ def own_part(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 def adaptive_course(way: str, wrapper: str, batch_norm: bool, group: dist.ProcessGroup | None = None) -> Course:
     """SMOOT with batches that get fewer: the last but one differs between ranks, the last is empty but on rank 0."""
     rank = dist.get_rank()
-    sizes = [6] * 8 + [3 + rank, 5 if rank == 0 else 0]
+    sizes = [6] * 8 + [3 + rank, 5 if rank == 0 or group else 0]
     batches = [images_of(100 * step + rank, size) for step, size in enumerate(sizes)]
     schedule = AdaptiveSchedule(decay=0.5)
     criterion = SaliencyGuidedLoss(schedule, generator=torch.Generator().manual_seed(rank), process_group=group)
@@ -160,15 +187,43 @@ def counting(
     return work.get_future().then(lambda done: done.value()[0])
 
 
-def whole_course(way: str, wrapper: str, batches: Sequence[tuple[Tensor, Tensor]], parallel: bool = True) -> Course:
+def whole_course(
+    way: str,
+    wrapper: str,
+    batches: Sequence[tuple[Tensor, Tensor]],
+    make: Callable[[], nn.Sequential] = network,
+    *,
+    parallel: bool = True,
+) -> Course:
     """All images masked, filled with their mean: nothing is drawn, so parts of a batch follow the whole batch."""
     accumulated = 2 if wrapper == "accumulated" else 1
     schedule: MaskSchedule = FractionByCompetence(decay=0.5) if accumulated == 1 else ConstantSchedule(HALF)
-    model: nn.Module = network()
+    model: nn.Module = make()
     if parallel:
-        model = wrapped(model, wrapper)
+        model = wrapped(make(), wrapper)
         batches = [own_part(batch) for batch in batches]
     return train(model, SaliencyGuidedLoss(schedule, MEAN_FILL), batches, way, accumulated=accumulated)
+
+
+def function_around(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A function that calls the wrapper."""
+
+    def function(images: Tensor) -> Tensor:
+        return 2 * model(images) / 2
+
+    return function
+
+
+def held_courses(way: str) -> list[Course]:
+    """Three steps with the wrapper inside another module, and inside a function."""
+    courses = []
+    for around in (Holder, function_around):
+        model, buckets = wrapped(network(batch_norm=True), "plain"), list[int]()
+        model.register_comm_hook((buckets, None), counting)  # type: ignore[operator]
+        criterion = SaliencyGuidedLoss(ConstantSchedule(HALF), MEAN_FILL)
+        batches = [own_part(images_of(step, 8)) for step in range(3)]
+        courses.append(train(model, criterion, batches, way, buckets=buckets, around=around))
+    return courses
 
 
 def empty_step(way: str, targets: Callable[[Tensor], Tensor]) -> Course:
@@ -211,9 +266,10 @@ def evaluated_on_one_rank(way: str) -> list[float]:
 
 
 def side_by_side() -> Course:
-    """Two trainings of two ranks each."""
-    groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
-    return adaptive_course("call", "plain", False, groups[dist.get_rank() // 2])
+    """Two trainings, of half of the ranks each."""
+    half = dist.get_world_size() // 2
+    groups = [dist.new_group(list(range(start, start + half))) for start in (0, half)]
+    return adaptive_course("call", "plain", False, groups[dist.get_rank() // half])
 
 
 def static_graph(way: str) -> str:
@@ -228,8 +284,8 @@ def static_graph(way: str) -> str:
     return ""
 
 
-def scenarios(world: int) -> dict[str, Callable[[], Any]]:
-    """All scenarios of so many ranks by name."""
+def scenarios() -> dict[str, Callable[[], Any]]:
+    """All scenarios by name."""
     cases: dict[str, Callable[[], Any]] = {"pooled": pooled_feedback}
     batches = [images_of(step, 8) for step in range(20)]
     for way in WAYS:
@@ -242,11 +298,12 @@ def scenarios(world: int) -> dict[str, Callable[[], Any]]:
             cases[f"whole {way} {wrapper}"] = lambda w=way, r=wrapper: whole_course(w, r, batches)
         cases[f"empty {way} labels"] = lambda w=way: empty_step(w, lambda labels: labels)
         cases[f"empty {way} probabilities"] = lambda w=way: empty_step(w, one_hot)
+        cases[f"held {way}"] = lambda w=way: held_courses(w)
         cases[f"evaluated {way}"] = lambda w=way: evaluated_on_one_rank(w)
     for way in (*WAYS, "function"):
         cases[f"static {way}"] = lambda w=way: static_graph(w)
-    if world == 4:
-        cases["side by side"] = side_by_side
+    cases["in turn"] = lambda: whole_course("backward", "unused", batches, LayersInTurn)
+    cases["side by side"] = side_by_side
     return cases
 
 
@@ -255,7 +312,7 @@ def run_rank(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    results = {name: scenario() for name, scenario in scenarios(world).items()}
+    results = {name: scenario() for name, scenario in scenarios().items()}
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
     dist.barrier()
     model, criterion = wrapped(network(), "plain"), SaliencyGuidedLoss(ConstantSchedule(HALF))

@@ -4,7 +4,19 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import HALF, MEAN_FILL, WAYS, WRAPPERS, Course, images_of, network, one_hot, run_ranks, whole_course
+from ranks import (
+    HALF,
+    MEAN_FILL,
+    WAYS,
+    WRAPPERS,
+    Course,
+    LayersInTurn,
+    images_of,
+    network,
+    one_hot,
+    run_ranks,
+    whole_course,
+)
 from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss, stand_ins
@@ -89,6 +101,21 @@ def test_parts_of_a_batch_follow_the_whole_batch(brought: Brought, way: str, wra
         assert farthest(weights, alone.weights) < 1e-12
 
 
+def test_layers_that_one_pass_alone_uses_are_synchronised_too(brought: Brought) -> None:
+    alone = whole_course("backward", "unused", [images_of(step, 8) for step in range(20)], LayersInTurn, parallel=False)
+    for rank in brought:
+        weights = {name: value for name, value in rank["in turn"].weights.items() if name != "spare"}
+        assert farthest(weights, alone.weights) < 1e-12
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_wrapper_inside_a_module_or_a_function_synchronises_once(brought: Brought, way: str) -> None:
+    for rank in brought:
+        for course, first in zip(rank[f"held {way}"], brought[0]["held call"], strict=True):
+            assert all(len(step) == len(set(step)) for step in course.buckets)
+            assert farthest(course.weights, first.weights) < 1e-12
+
+
 @pytest.mark.parametrize("kind", ["labels", "probabilities"])
 @pytest.mark.parametrize("way", WAYS)
 def test_an_empty_batch_gives_no_gradient_and_moves_no_statistics(brought: Brought, way: str, kind: str) -> None:
@@ -114,12 +141,13 @@ def test_one_rank_may_evaluate_by_itself(brought: Brought, way: str) -> None:
 
 
 def test_groups_train_side_by_side(brought: Brought) -> None:
-    if len(brought) < 4:
-        pytest.skip("two groups of two ranks")
     courses: list[Course] = [rank["side by side"] for rank in brought]
-    assert courses[0].plans == courses[1].plans != courses[2].plans == courses[3].plans
-    assert farthest(courses[0].weights, courses[1].weights) == farthest(courses[2].weights, courses[3].weights) == 0.0
-    assert farthest(courses[0].weights, courses[2].weights) > 1e-3
+    half = len(courses) // 2
+    for group in (courses[:half], courses[half:]):
+        assert all(course.plans == group[0].plans for course in group)
+        assert all(farthest(course.weights, group[0].weights) == 0.0 for course in group)
+    assert courses[0].plans != courses[-1].plans
+    assert farthest(courses[0].weights, courses[-1].weights) > 1e-3
 
 
 @pytest.mark.parametrize("way", [*WAYS, "function"])
