@@ -1,5 +1,6 @@
 """The drop-in for any training loop: a criterion that owns its schedule and gives it feedback."""
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping
@@ -168,6 +169,21 @@ class SaliencyGuidedLoss(nn.Module):
             return self.generator.get_state()
         return super().__getattr__(name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the models that were checked, which are the caller's."""
+        return {name: value for name, value in vars(self).items() if name != "_checked"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        nn.Module.__setstate__(self, state)
+        self._checked = WeakSet()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SaliencyGuidedLoss":
+        """A copy trains with the same processes."""
+        memo[id(self.process_group)] = self.process_group
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, value in self.schedule.state_dict().items():
             destination[f"{prefix}schedule_{name}"] = value
@@ -178,7 +194,8 @@ class SaliencyGuidedLoss(nn.Module):
         """Loads what :meth:`_save_to_state_dict` saved; without any of it, warns and starts afresh.
 
         Raises:
-            ValueError: for the state of another schedule, or of the same one with other settings.
+            ValueError: for the state of another schedule, of the same one with other settings, or of a generator on
+                another kind of device. Schedule and generator then are as before.
         """
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         state = {
@@ -187,9 +204,23 @@ class SaliencyGuidedLoss(nn.Module):
         if not state:
             warnings.warn(f"the state dict has no {prefix}schedule_...: the mask schedule starts afresh", stacklevel=2)
             return
+        draws = own["generator_state"].cpu() if self.generator is not None and "generator_state" in own else None
+        if self.generator is not None and draws is not None:
+            _check_generator_state(draws, self.generator.device, f"{prefix}generator_state")
         self.schedule.load_state_dict(state)
-        if self.generator is not None and "generator_state" in own:
-            self.generator.set_state(own["generator_state"].cpu())
+        if self.generator is not None and draws is not None:
+            self.generator.set_state(draws)
+
+
+def _check_generator_state(state: Tensor, device: torch.device, name: str) -> None:
+    """Raises ValueError unless a generator on the device can take the state."""
+    try:
+        torch.Generator(device).set_state(state)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name} is not the state of a generator on {device}: give the criterion a generator on the device that it "
+            "was saved with, or remove this entry to go on with other random numbers"
+        ) from error
 
 
 def stand_ins(inputs: Tensor, targets: Tensor, label: int = 0) -> tuple[Tensor, Tensor]:
