@@ -72,6 +72,7 @@ def trained() -> Trainee:
     state = trainee.criterion.state_dict()
     state["schedule_pending"][:2] = torch.tensor([[0.75, 0.5, 8, 4], [1.0, 0.25, 8, 4]])
     trainee.criterion.load_state_dict(state)
+    assert same(trainee.criterion.state_dict(), state)
     return trainee
 
 

@@ -101,6 +101,16 @@ def test_parts_of_a_batch_follow_the_whole_batch(brought: Brought, way: str, wra
         assert farthest(weights, alone.weights) < 1e-12
 
 
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_rank_without_masked_images_keeps_step_with_the_others(brought: Brought, way: str, wrapper: str) -> None:
+    first, *others = [rank[f"sparse {way} {wrapper}"] for rank in brought]
+    assert first.masked.count(0.0) >= 3
+    for other in others:
+        assert min(other.masked) >= 1
+        assert farthest(other.weights, first.weights) == 0.0
+
+
 def test_layers_that_one_pass_alone_uses_are_synchronised_too(brought: Brought) -> None:
     alone = whole_course("backward", "unused", [images_of(step, 8) for step in range(20)], LayersInTurn, parallel=False)
     for rank in brought:
