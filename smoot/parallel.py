@@ -53,9 +53,8 @@ def unwrapped(model: Model) -> Model | nn.Module:
 def unsynchronised(model: Callable[..., Any]) -> Iterator[None]:
     """Within the block a backward pass only accumulates gradients; the next one outside synchronises them all."""
     with ExitStack() as stack:
-        for module in submodules(model):
-            if isinstance(module, DistributedDataParallel):
-                stack.enter_context(module.no_sync())
+        for wrapper in _wrappers(model):
+            stack.enter_context(wrapper.no_sync())
         yield
 
 
@@ -64,8 +63,15 @@ def check_wrapper(model: Callable[..., Any]) -> None:
 
     A static graph takes the backward pass to the images for the step's own, and then leaves gradients unsynchronised.
     """
-    if any(isinstance(module, DistributedDataParallel) and module.static_graph for module in submodules(model)):
+    if any(wrapper.static_graph for wrapper in _wrappers(model)):
         raise ValueError(
             "the model is a DistributedDataParallel with static_graph=True, but a guided step has backward passes "
             "that it does not expect: make it with static_graph=False"
         )
+
+
+def _wrappers(model: Callable[..., Any]) -> list[DistributedDataParallel]:
+    """Every DistributedDataParallel in a model; there is none without a process group."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    return [module for module in submodules(model) if isinstance(module, DistributedDataParallel)]
