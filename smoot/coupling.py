@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from smoot.modes import buffers_kept, roots, submodules
+from smoot.parallel import unsynchronised
 from smoot.task import Model, answer
 
 TRIED_IMAGES = 4
@@ -70,7 +71,15 @@ def _coupling_shows(model: Model, inputs: Tensor) -> bool:
 
 @contextmanager
 def untouched(model: Model, device: torch.device) -> Iterator[None]:
-    """A block that leaves the model's buffers and the random number generators as they were, and runs uncompiled."""
+    """A block that leaves the model's buffers and the random number generators as they were.
+
+    The model runs uncompiled, and a DistributedDataParallel in it does not prepare for a backward pass.
+    """
     devices = [device] if device.type == "cuda" else []
-    with buffers_kept(model), torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+    with (
+        unsynchronised(model),
+        buffers_kept(model),
+        torch.random.fork_rng(devices),
+        torch.compiler.set_stance("force_eager"),
+    ):
         yield

@@ -1,8 +1,10 @@
 """The drop-in for any training loop: a criterion that owns its schedule and gives it feedback."""
 
+import copy
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
@@ -13,9 +15,9 @@ from torch import Tensor, nn
 
 from smoot.checks import check_between
 from smoot.guidance import Guidance
-from smoot.modes import roots
+from smoot.modes import buffers_kept, roots
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.parallel import averaged, check_wrapper, num_ranks
+from smoot.parallel import averaged, num_ranks
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import Backward, guided_backward, scaled
@@ -78,7 +80,8 @@ class SaliencyGuidedLoss(nn.Module):
             return guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task)
         inputs, targets, weight = self._prepared(model, inputs, targets)
         plan = self.schedule.plan
-        loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
+        with nullcontext() if weight else buffers_kept(model):
+            loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
         return self._fed_back(replace(loss, total=loss.total * 0.0) if not weight else loss, weight)
 
     def backward(
@@ -103,16 +106,17 @@ class SaliencyGuidedLoss(nn.Module):
         factor = scale * weight
         if factor != 1.0:
             backward = scaled(backward, factor)
-        loss = guided_backward(
-            model,
-            inputs,
-            targets,
-            self.schedule.plan if learns else NO_MASKS,
-            self.guidance,
-            task=self.task,
-            generator=self.generator,
-            backward=backward,
-        )
+        with nullcontext() if weight else buffers_kept(model):
+            loss = guided_backward(
+                model,
+                inputs,
+                targets,
+                self.schedule.plan if learns else NO_MASKS,
+                self.guidance,
+                task=self.task,
+                generator=self.generator,
+                backward=backward,
+            )
         return self._fed_back(loss, weight) if learns else loss
 
     def check(self, model: Model, inputs: Tensor, targets: Tensor) -> None:
@@ -139,17 +143,13 @@ class SaliencyGuidedLoss(nn.Module):
         return self.training and (not held or any(root.training for root in held))
 
     def _prepared(self, model: Model, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
-        """The batch and its weight: an empty one stands in with two blank images of weight 0 beside other ranks."""
+        """The batch and its weight: beside other ranks, two images of weight 0 stand in for an empty one."""
         weight = 1.0
         if num_ranks(self.process_group) > 1 and isinstance(inputs, Tensor) and len(inputs) == 0:
-            inputs, targets, weight = (
-                inputs.new_zeros(2, *inputs.shape[1:]),
-                targets.new_zeros(2, *targets.shape[1:]),
-                0.0,
-            )
+            ignored = getattr(self.task, "ignore_index", None)
+            inputs, targets, weight = *stand_ins(inputs, targets, 1 if ignored == 0 else 0), 0.0
         for root in roots(model):
             if root not in self._checked:
-                check_wrapper(model)
                 self.check(model, inputs, targets)
                 self._checked.add(root)
         return inputs, targets, weight
@@ -170,6 +170,21 @@ class SaliencyGuidedLoss(nn.Module):
             return self.generator.get_state()
         return super().__getattr__(name)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the models that were checked, which are the caller's."""
+        return {name: value for name, value in vars(self).items() if name != "_checked"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        nn.Module.__setstate__(self, state)
+        self._checked = WeakSet()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SaliencyGuidedLoss":
+        """A copy trains with the same processes."""
+        memo[id(self.process_group)] = self.process_group
+        twin = memo[id(self)] = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, value in self.schedule.state_dict().items():
             destination[f"{prefix}schedule_{name}"] = value
@@ -180,7 +195,8 @@ class SaliencyGuidedLoss(nn.Module):
         """Loads what :meth:`_save_to_state_dict` saved; without any of it, warns and starts afresh.
 
         Raises:
-            ValueError: for the state of another schedule, or of the same one with other settings.
+            ValueError: for the state of another schedule, of the same one with other settings, or of a generator on
+                another kind of device. Schedule and generator then are as before.
         """
         own = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
         state = {
@@ -189,6 +205,33 @@ class SaliencyGuidedLoss(nn.Module):
         if not state:
             warnings.warn(f"the state dict has no {prefix}schedule_...: the mask schedule starts afresh", stacklevel=2)
             return
+        draws = own["generator_state"].cpu() if self.generator is not None and "generator_state" in own else None
+        if self.generator is not None and draws is not None:
+            _check_generator_state(draws, self.generator.device, f"{prefix}generator_state")
         self.schedule.load_state_dict(state)
-        if self.generator is not None and "generator_state" in own:
-            self.generator.set_state(own["generator_state"].cpu())
+        if self.generator is not None and draws is not None:
+            self.generator.set_state(draws)
+
+
+def _check_generator_state(state: Tensor, device: torch.device, name: str) -> None:
+    """Raises ValueError unless a generator on the device can take the state."""
+    try:
+        torch.Generator(device).set_state(state)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name} is not the state of a generator on {device}: give the criterion a generator on the device that it "
+            "was saved with, or remove this entry to go on with other random numbers"
+        ) from error
+
+
+def stand_ins(inputs: Tensor, targets: Tensor, label: int = 0) -> tuple[Tensor, Tensor]:
+    """Two images shaped like those of an empty batch, ramps of which nothing is constant, and targets for them.
+
+    Args:
+        inputs, targets: without images.
+        label: of the two, where targets are labels; others are the same for all classes.
+    """
+    shape = (2, *inputs.shape[1:])
+    ramp = torch.linspace(0.0, 1.0, math.prod(shape), device=inputs.device).view(shape)
+    target = 1 / targets.shape[1] if targets.is_floating_point() and targets.ndim > 1 else label
+    return ramp.to(inputs.dtype), targets.new_full((2, *targets.shape[1:]), target)

@@ -12,7 +12,7 @@ from smoot.checks import check_between, check_choice
 from smoot.coupling import images_are_coupled
 from smoot.masking import Fill, fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.modes import buffers_kept
-from smoot.parallel import num_ranks, unwrapped
+from smoot.parallel import check_wrapper, num_ranks, unwrapped
 from smoot.saliency import Reduction, input_gradient, saliency_map
 from smoot.scheduler import MaskPlan
 from smoot.task import Classification, Model, Score, Task, answer
@@ -115,6 +115,7 @@ def num_masked(model: Model, inputs: Tensor, plan: MaskPlan) -> int | None:
     """
     if not plan.masks:
         return None
+    check_wrapper(model)
     count = plan.num_images(len(inputs), 2 if images_are_coupled(unwrapped(model), inputs) else 1)
     return count if count or num_ranks() > 1 else None
 

@@ -5,8 +5,8 @@ the ranks before the schedule sees it. The loss's forward passes go through the 
 which prepares the synchronisation of gradients; what needs none goes through the module inside.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from smoot.modes import submodules
 from smoot.scheduler import Feedback
 
 Model = TypeVar("Model", bound=Callable[..., Any])
@@ -48,17 +49,29 @@ def unwrapped(model: Model) -> Model | nn.Module:
     return inner.module if isinstance(inner, DistributedDataParallel) else model
 
 
-def unsynchronised(model: Callable[..., Any]) -> AbstractContextManager[Any]:
+@contextmanager
+def unsynchronised(model: Callable[..., Any]) -> Iterator[None]:
     """Within the block a backward pass only accumulates gradients; the next one outside synchronises them all."""
-    inner = getattr(model, "_orig_mod", model)
-    return inner.no_sync() if isinstance(inner, DistributedDataParallel) else nullcontext()
+    with ExitStack() as stack:
+        for wrapper in _wrappers(model):
+            stack.enter_context(wrapper.no_sync())
+        yield
 
 
 def check_wrapper(model: Callable[..., Any]) -> None:
-    """Raises ValueError for a wrapper whose assumptions a guided step breaks."""
-    inner = getattr(model, "_orig_mod", model)
-    if isinstance(inner, DistributedDataParallel) and inner.static_graph:
+    """Raises ValueError for a wrapper whose assumptions a guided step breaks.
+
+    A static graph takes the backward pass to the images for the step's own, and then leaves gradients unsynchronised.
+    """
+    if any(wrapper.static_graph for wrapper in _wrappers(model)):
         raise ValueError(
-            "the model is a DistributedDataParallel with static_graph=True, but the graph of a guided step changes "
-            "with the plan: make it with static_graph=False"
+            "the model is a DistributedDataParallel with static_graph=True, but a guided step has backward passes "
+            "that it does not expect: make it with static_graph=False"
         )
+
+
+def _wrappers(model: Callable[..., Any]) -> list[DistributedDataParallel]:
+    """Every DistributedDataParallel in a model; there is none without a process group."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    return [module for module in submodules(model) if isinstance(module, DistributedDataParallel)]

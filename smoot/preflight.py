@@ -7,7 +7,7 @@ from smoot.coupling import untouched
 from smoot.guidance import Guidance
 from smoot.modes import submodules
 from smoot.objective import guided_loss
-from smoot.parallel import unwrapped
+from smoot.parallel import check_wrapper, unwrapped
 from smoot.scheduler import MaskPlan
 from smoot.task import Model, Task
 
@@ -55,6 +55,7 @@ def check_step(
         TypeError, ValueError: for bad input, as :func:`smoot.objective.guided_loss`.
         RuntimeError: if the model cannot give input gradients or parameter gradients, with what to change.
     """
+    check_wrapper(model)
     model = unwrapped(model)
     few, labels = (value[:TRIED_IMAGES].detach() if isinstance(value, Tensor) else value for value in (inputs, targets))
     draws = torch.Generator(few.device).manual_seed(0) if isinstance(few, Tensor) else None
