@@ -33,10 +33,10 @@ def images_are_coupled(model: Model, inputs: Tensor) -> bool:
         model: maps inputs to logits ``(N, C, ...)``.
         inputs: ``(N, C, *pixels)`` or ``(N, F)``, at least one image.
     """
-    if any(has_batch_statistics(module) for module in submodules(model)):
+    held, modules = roots(model), submodules(model)
+    if any(has_batch_statistics(module) for module in modules):
         return True
-    held = roots(model)
-    key, modes = held[0] if held else None, tuple(module.training for module in submodules(model))
+    key, modes = held[0] if held else None, tuple([module.training for module in modules])
     known = _known.setdefault(key, {}) if key is not None else {}
     if modes not in known:
         known[modes] = _coupling_shows(model, inputs)

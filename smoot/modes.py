@@ -5,8 +5,11 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
+
+_known: WeakKeyDictionary[nn.Module, tuple[list[nn.Module], tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def roots(model: Callable[..., Any]) -> list[nn.Module]:
@@ -31,7 +34,25 @@ def roots(model: Callable[..., Any]) -> list[nn.Module]:
 
 def submodules(model: Callable[..., Any]) -> list[nn.Module]:
     """All modules of a model, each once."""
-    return list({id(module): module for root in roots(model) for module in root.modules()}.values())
+    held = roots(model)
+    if len(held) == 1:
+        return _modules_of(held[0])
+    return list({id(module): module for root in held for module in root.modules()}.values())
+
+
+def _modules_of(root: nn.Module) -> list[nn.Module]:
+    """``root.modules()``, walked again only after a module was put in, taken out or replaced; several per step."""
+    below, children = _known.get(root, ([], ()))
+    found = [root, *below]
+    if children == () or children != _children(found):
+        below = [module for module in root.modules() if module is not root]  # with the root it would never be freed
+        found = [root, *below]
+        _known[root] = below, _children(found)
+    return found
+
+
+def _children(modules: list[nn.Module]) -> tuple[int, ...]:
+    return tuple([id(child) for module in modules for child in module._modules.values()])
 
 
 @contextmanager

@@ -68,6 +68,19 @@ def test_the_modules_behind_any_callable_are_found(model: Callable) -> None:
     assert roots(torch.flatten) == []
 
 
+def test_modules_that_are_put_in_replaced_or_taken_out_are_seen() -> None:
+    net = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Tanh())
+    for change in (
+        lambda: None,
+        lambda: net[0].append(nn.Tanh()),
+        lambda: net[0].__setitem__(0, nn.BatchNorm1d(2)),
+        lambda: net.pop(1),
+    ):
+        change()
+        assert submodules(net) == submodules(net) == list(net.modules())
+    assert submodules(nn.Tanh()) != []
+
+
 @pytest.mark.parametrize("block", [evaluation_mode, buffers_kept])
 def test_everything_is_restored_after_an_error(block: Callable) -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout().eval())
