@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     for epoch in range(done, asked.epochs):
         sampler.set_epoch(epoch)
         criterion.generator.manual_seed(epoch * dist.get_world_size() + rank)
-        for index, (images, labels) in enumerate(DataLoader(digits(), batch_size=32, sampler=sampler), start=1):
+        for index, (images, labels) in enumerate(DataLoader(digits(), batch_size=16, sampler=sampler), start=1):
             last = index % asked.accumulate == 0
             with nullcontext() if last else model.no_sync():
                 criterion.backward(model, images.to(device), labels.to(device), scale=1 / asked.accumulate)

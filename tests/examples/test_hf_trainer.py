@@ -56,7 +56,7 @@ def test_it_trains_as_the_reference_does(accumulate: int, tmp_path: Path) -> Non
     assert_same_state(trainer.criterion.schedule.state_dict(), schedule.state_dict())  # evaluation teaches it nothing
     assert_same_state(model.network.state_dict(), reference.state_dict())
     images, labels = few_digits(32).tensors
-    assert loss == pytest.approx(float(nn.functional.cross_entropy(reference(images), labels)))
+    assert loss == pytest.approx(nn.functional.cross_entropy(reference(images), labels).item())
 
 
 def test_a_continued_run_equals_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,20 +6,25 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from reference_loop import assert_same_state, batches, fitted_network, train
+from reference_loop import assert_same_state, batches, few_digits, fitted_network, train
+from torch.utils.data import DataLoader
 
 from examples import lightning_module
 from examples.lightning_module import GuidedModule
 
-pytestmark = pytest.mark.filterwarnings(
-    r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning:lightning.pytorch.utilities._pytree"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(
+        r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning:lightning.pytorch.utilities._pytree"
+    ),
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+]
 
 
 def fit(module: GuidedModule, epochs: int, checkpoint: Path | None = None, **settings: Any) -> Trainer:
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(accelerator="cpu", max_epochs=epochs, **quiet, **settings)
-    trainer.fit(module, batches(6), batches(2), ckpt_path=checkpoint)
+    loaders = (DataLoader(few_digits(size), batch_size=16) for size in (96, 32))
+    trainer.fit(module, *loaders, ckpt_path=checkpoint)
     return trainer
 
 
@@ -36,7 +41,7 @@ def test_it_trains_as_the_reference_does(manual: bool, accumulate: int) -> None:
     )
     assert_same_state(module.criterion.schedule.state_dict(), schedule.state_dict())  # validation teaches it nothing
     assert_same_state(module.net.state_dict(), reference.state_dict())
-    images, labels = (torch.cat(parts) for parts in zip(*batches(2), strict=True))
+    images, labels = few_digits(32).tensors
     right = (reference(images).argmax(1) == labels).double().mean()
     assert trainer.callback_metrics["accuracy"] == pytest.approx(float(right))
 
@@ -51,7 +56,6 @@ def test_a_continued_run_equals_an_uninterrupted_one(manual: bool, tmp_path: Pat
     assert_same_state(twice.state_dict(), once.state_dict())
 
 
-@pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
 def test_it_runs_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     lightning_module.main(["--manual"])
     assert "MaskPlan(image_fraction=0." in capsys.readouterr().out
