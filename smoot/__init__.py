@@ -24,7 +24,7 @@ from smoot.saliency import input_gradient, saliency_map, smooth_gradient
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AdaptiveSchedule",
