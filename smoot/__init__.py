@@ -31,7 +31,7 @@ from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPl
 from smoot.step import guided_backward
 from smoot.task import Classification, MultiLabel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AdaptiveSchedule",

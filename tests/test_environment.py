@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-STATED = [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"], *EXTRAS["dev"]]
+STATED = [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"], *EXTRAS["examples"], *EXTRAS["dev"]]
 PINS = [Requirement(line.rstrip("\\ ")) for line in LOCK.splitlines() if re.match(r"[a-z0-9]", line)]
 
 
@@ -94,7 +94,7 @@ def imported(files: list[Path]) -> set[str]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(str(node.module).partition(".")[0])
-    local = {"smoot", "workbench", "tests", "conftest"} | {file.stem for file in files}
+    local = {"smoot", "workbench", "examples", "tests", "conftest"} | {file.stem for file in files}
     known = packages_distributions()
     foreign = modules - sys.stdlib_module_names - local
     return {canonicalize_name(known.get(module, [f"not-installed-{module}"])[0]) for module in foreign}
@@ -105,6 +105,7 @@ def imported(files: list[Path]) -> set[str]:
     [
         ("smoot/*.py", PROJECT["project"]["dependencies"]),
         ("workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
+        ("examples/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["examples"]]),
         ("benchmarks/**/*.py", STATED),
         ("tests/**/*.py", STATED),
     ],
@@ -118,7 +119,7 @@ def test_conda_takes_a_supported_python_and_the_lock() -> None:
     version = next(iter(python.specifier)).version
     assert python.name == "python"
     assert SpecifierSet(PROJECT["project"]["requires-python"]).contains(version)
-    assert CONDA["name"] == PROJECT["project"]["name"]
+    assert CONDA["name"] == "smoot"
     assert CONDA["dependencies"][1:] == ["pip", {"pip": ["-r requirements.lock"]}]
 
 

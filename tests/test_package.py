@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 from importlib import import_module
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.metadata import Metadata
 
 import smoot
 
@@ -34,30 +38,122 @@ def test_the_package_lists_its_names_and_has_them_all() -> None:
     assert json.loads(said(code)[0]) == sorted([*smoot.__all__, "json"])
 
 
-def test_the_wheel_contains_the_core_and_nothing_else(tmp_path: Path) -> None:
-    source = tmp_path / "source"  # setuptools writes beside what it builds
-    listed = subprocess.run(
-        ["git", "ls-files", "smoot", "workbench", "tests", "pyproject.toml", "README.md", "LICENSE"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    for name in listed:
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+def test_importing_the_core_loads_nothing_of_the_workbench() -> None:
+    heavy = "{'timm', 'torchvision', 'pandas', 'matplotlib', 'seaborn', 'yaml', 'papermill', 'workbench'}"
+    assert said(f"import sys, smoot\nprint(*{heavy} & {{*sys.modules}})") == [""]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The source distribution, and the wheel that is built from it alone."""
+    folder = tmp_path_factory.mktemp("package")
+    source = folder / "source"  # setuptools writes beside what it builds
+    folders = ("smoot", "workbench", "tests", "examples", "docs")
+    for name in tracked(*folders, "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    code = f"import setuptools.build_meta as build; build.build_sdist({str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
+    (sdist,) = folder.glob("*.tar.gz")
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", str(sdist), *options], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    shipped = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    assert sorted(shipped) == sorted(name for name in listed if name.startswith("smoot/") and (ROOT / name).is_file())
+    (wheel,) = folder.glob("*.whl")
+    return sdist, wheel
+
+
+def tracked(*places: str) -> list[str]:
+    """The files under git there, as far as they exist."""
+    command = ["git", "ls-files", *places]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [name for name in listed if (ROOT / name).is_file()]
+
+
+def test_the_wheel_contains_the_core_and_nothing_else(built: tuple[Path, Path]) -> None:
+    shipped = [name for name in ZipFile(built[1]).namelist() if ".dist-info/" not in name]
+    assert sorted(shipped) == sorted(tracked("smoot"))
     assert "smoot/py.typed" in shipped
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["code"], ["notebook", "--help"]])
-def test_a_command_that_computes_nothing_starts_without_torch(arguments: list[str], tmp_path: Path) -> None:
+def test_the_source_distribution_contains_the_core_and_what_builds_it(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as archive:
+        names = [member.name.partition("/")[2] for member in archive if member.isfile()]
+    own = {name for name in names if ".egg-info/" not in name}
+    files = {"pyproject.toml", "MANIFEST.in", "LICENSE", "CHANGELOG.md", "docs/package.md"}
+    assert own == {*tracked("smoot"), *files, "PKG-INFO", "setup.cfg"}
+
+
+def test_the_metadata_says_what_is_shipped(built: tuple[Path, Path]) -> None:
+    with ZipFile(built[1]) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = Metadata.from_email(archive.read(name))
+    assert metadata.name == "smoot-saliency"
+    assert str(metadata.version) == smoot.__version__
+    assert [need.name for need in metadata.requires_dist or [] if "extra" not in str(need.marker)] == ["torch"]
+    assert metadata.license_expression == "MIT"
+    assert metadata.description_content_type == "text/markdown"
+    versions = {text.rpartition(" ")[2] for text in metadata.classifiers or [] if "Python :: 3." in text}
+    assert versions == {f"3.{minor}" for minor in range(30) if f"3.{minor}" in metadata.requires_python}
+
+
+def test_the_description_stands_by_itself(built: tuple[Path, Path]) -> None:
+    with ZipFile(built[1]) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        description = Metadata.from_email(archive.read(name)).description
+    links = re.findall(r"\]\(([^)]*)\)", str(description))
+    assert links
+    assert all(link.startswith("https://") for link in links), "a relative link leads nowhere on a package index"
+    (example,) = re.findall(r"```python\n(.*?)```", str(description), re.DOTALL)
+    assert example in (ROOT / "README.md").read_text(encoding="utf-8")  # whose test runs it
+
+
+def test_one_version_everywhere() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == smoot.__version__
+    assert f"\nversion: {smoot.__version__}\n" in citation
+    assert re.findall(r"^## (.*)$", changes, re.MULTILINE)[0] == smoot.__version__
+
+
+def started(root: Path, *arguments: str) -> list[str]:
+    """What the command line prints; then its exit code and which heavy libraries it loaded."""
     code = (
-        f"import sys\nfrom workbench.__main__ import main\ntry: code = main({arguments})\n"
-        "except SystemExit as end: code = end.code\n"
+        "import sys\nfrom workbench.__main__ import main\n"
+        f"try: code = main({list(arguments)})\nexcept SystemExit as end: code = end.code\n"
         "print(code, *sorted({'torch', 'timm', 'torchvision', 'matplotlib'} & {*sys.modules}))"
     )
-    assert said(code, SMOOT_ROOT=str(tmp_path))[-1] == "0"
+    return said(code, SMOOT_ROOT=str(root))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("code",), ("notebook", "--help")])
+def test_a_command_that_computes_nothing_starts_without_torch(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    assert started(tmp_path, *arguments)[-1] == "0"
+
+
+def test_the_help_names_every_stage(tmp_path: Path) -> None:
+    told = "\n".join(started(tmp_path, "--help"))
+    for stage in ("code", "data", "methods", "judge", "retrain", "grid", "verify", "notebook", "readme"):
+        assert f"\n  {stage} " in told, stage
+
+
+def test_an_unknown_stage_and_a_bad_profile_are_clear_errors(capfd: pytest.CaptureFixture[str]) -> None:
+    from workbench.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "invalid choice: 'train'" in capfd.readouterr().err
+    assert main(["methods", "--profile", "big"]) == 2
+    assert "unknown profile 'big': expected one of laptop" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["methods"], ["verify"], ["data", "fetch", "mnist"]])
+def test_outside_a_checkout_it_says_where_to_look(command: list[str], tmp_path: Path) -> None:
+    code = f"from workbench.__main__ import main; print(main({command}))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SMOOT_ROOT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split()[-1] == "2"
+    assert f"{tmp_path} is no checkout of the project" in done.stderr
+    assert "set SMOOT_ROOT to its folder" in done.stderr

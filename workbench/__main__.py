@@ -100,9 +100,20 @@ def main(arguments: Arguments = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
-    command = COMMANDS[parser.parse_args(given[:1]).command]
+    status = _run(COMMANDS[parser.parse_args(given[:1]).command], given[1:])
+    if status and not paths.methods_file().is_file():
+        print(
+            f"{paths.ROOT} is no checkout of the project, and the workbench runs in one: "
+            "run it from there, or set SMOOT_ROOT to its folder",
+            file=sys.stderr,
+        )
+    return status
+
+
+def _run(command: Command, arguments: Sequence[str]) -> int:
+    """The exit code of a command, with errors of its input printed in one line."""
     try:
-        return int(resolve_name(command.function)(given[1:]))
+        return int(resolve_name(command.function)(arguments))
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,75 @@
+"""Two processes under torchrun: their steps are those of one process that averages both ranks' gradients."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from reference_loop import assert_same_state, few_digits, fitted_network
+from torch.utils.data import DataLoader, DistributedSampler
+
+from smoot.objective import guided_loss
+from smoot.scheduler import AdaptiveSchedule, Feedback
+
+RANKS, ACCUMULATE = 2, 3
+
+
+def launched(checkpoint: Path, epochs: int) -> Any:
+    """What the processes saved: states of model, criterion and optimiser, and the number of epochs."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
+    command += [str(here / "ddp_ranks.py"), "--epochs", str(epochs), "--accumulate", str(ACCUMULATE)]
+    command += ["--checkpoint", str(checkpoint)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return torch.load(checkpoint)
+
+
+def batches_of_all_ranks(generators: list[torch.Generator]) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+    """One batch per rank, for two epochs, in the order that the samplers give."""
+    for epoch in range(2):
+        loaders = []
+        for rank, generator in enumerate(generators):
+            sampler = DistributedSampler(few_digits(), num_replicas=RANKS, rank=rank)
+            sampler.set_epoch(epoch)
+            generator.manual_seed(RANKS * epoch + rank)
+            loaders.append(DataLoader(few_digits(), batch_size=16, sampler=sampler))
+        yield from (list(batches) for batches in zip(*loaders, strict=True))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return launched(tmp_path_factory.mktemp("ddp") / "once.pt", epochs=2)
+
+
+def test_the_ranks_train_as_one_process_does(uninterrupted: Any) -> None:
+    model, schedule = fitted_network(), AdaptiveSchedule()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generators = [torch.Generator() for _ in range(RANKS)]
+    for index, batches in enumerate(batches_of_all_ranks(generators), start=1):
+        losses = [
+            guided_loss(model, *batch, schedule.plan, generator=generator)
+            for batch, generator in zip(batches, generators, strict=True)
+        ]
+        (sum(loss.total for loss in losses) / RANKS / ACCUMULATE).backward()
+        accuracy, loss = ([getattr(one.feedback, of) for one in losses] for of in ("accuracy", "loss"))
+        schedule.step(Feedback(sum(accuracy) / RANKS, sum(loss).item() / RANKS, 10, 16 * RANKS))
+        if index % ACCUMULATE == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert schedule.competence > 0.2
+    weights, criterion, *_ = uninterrupted
+    state = {name.removeprefix("schedule_"): value for name, value in criterion.items() if name.startswith("schedule")}
+    assert_same_state(state, schedule.state_dict())
+    assert_same_state({name.removeprefix("module."): value for name, value in weights.items()}, model.state_dict())
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(uninterrupted: Any, tmp_path: Path) -> None:
+    launched(tmp_path / "twice.pt", epochs=1)
+    assert_same_state(launched(tmp_path / "twice.pt", epochs=2), uninterrupted)
