@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from smoot.modes import submodules
-from smoot.scheduler import Feedback
+from smoot.scheduler import Feedback, on_device
 
 Model = TypeVar("Model", bound=Callable[..., Any])
 
@@ -35,9 +35,10 @@ def averaged(feedback: Feedback, group: dist.ProcessGroup | None = None) -> Feed
     if num_ranks(group) == 1:
         return feedback
     device = feedback.loss.device if isinstance(feedback.loss, Tensor) else torch.device("cpu")
-    size = torch.as_tensor(feedback.num_images, dtype=torch.float64, device=device)
-    pair = [torch.as_tensor(value, dtype=torch.float64, device=device) for value in (feedback.accuracy, feedback.loss)]
-    sums = torch.stack([torch.where(size > 0, value.detach() * size, 0.0) for value in pair] + [size])
+    accuracy, loss, size = (
+        on_device(value, device) for value in (feedback.accuracy, feedback.loss, feedback.num_images)
+    )
+    sums = torch.stack([torch.where(size > 0, accuracy * size, 0.0), torch.where(size > 0, loss * size, 0.0), size])
     dist.all_reduce(sums, group=group)
     total = sums[2].clamp(min=1)
     return replace(feedback, accuracy=sums[0] / total, loss=sums[1] / total, num_images=sums[2])

@@ -224,8 +224,7 @@ class AsyncFeedback:
         self.delayed = bool(devices)
         self._event: torch.cuda.Event | None = None
         if devices:
-            on_device = [torch.as_tensor(value, dtype=torch.float64, device=devices[0]).detach() for value in values]
-            self._numbers = torch.stack(on_device).to("cpu", non_blocking=True)
+            self._numbers = torch.stack([on_device(value, devices[0]) for value in values]).to("cpu", non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record(torch.cuda.current_stream(devices[0]))
         else:
@@ -248,6 +247,13 @@ class AsyncFeedback:
             self._event.synchronize()
         accuracy, loss, num_images = self._numbers.tolist()
         return accuracy, loss, num_images
+
+
+def on_device(value: float | Tensor, device: torch.device) -> Tensor:
+    """A 0-d float64 tensor on the device; a number is filled in there, since copying it would make the host wait."""
+    if isinstance(value, Tensor):
+        return value.detach().to(device, torch.float64)
+    return torch.full((), float(value), dtype=torch.float64, device=device)
 
 
 @dataclass
