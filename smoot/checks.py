@@ -45,7 +45,10 @@ def check_inputs(inputs: Tensor) -> None:
     """
     if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
         got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise TypeError(f"inputs are {got}: expected a floating-point tensor; convert with `inputs.float() / 255`")
+        raise TypeError(
+            f"inputs are {got}: expected a floating-point tensor; convert images with "
+            "`inputs.float() / 255`; of tokens pass the embeddings, not the ids"
+        )
     if inputs.ndim < 2 or inputs.numel() == 0:
         raise ValueError(
             f"inputs have shape {tuple(inputs.shape)}: expected a non-empty batch (N, C, H, W), (N, C, T) or (N, F)"

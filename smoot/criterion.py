@@ -17,13 +17,15 @@ from smoot.checks import check_between
 from smoot.guidance import Guidance
 from smoot.modes import buffers_kept, roots
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.parallel import averaged, num_ranks
+from smoot.parallel import averaged, check_wrapper, num_ranks
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import Backward, guided_backward, scaled
 from smoot.task import Model, Task
 
 NO_MASKS = MaskPlan(image_fraction=0.0)
+SMALL_BATCH = 4
+THROUGH_CALL = 6  # frames from a warning in `_learns` to the line that calls the criterion
 
 
 class SaliencyGuidedLoss(nn.Module):
@@ -76,13 +78,13 @@ class SaliencyGuidedLoss(nn.Module):
 
     def forward(self, model: Model, inputs: Tensor, targets: Tensor) -> GuidedLoss:
         """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors."""
-        if not self._learns(model) or not torch.is_grad_enabled():
+        if not self._learns(model, THROUGH_CALL) or not torch.is_grad_enabled():
             return guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task)
         inputs, targets, weight = self._prepared(model, inputs, targets)
         plan = self.schedule.plan
         with nullcontext() if weight else buffers_kept(model):
             loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
-        return self._fed_back(replace(loss, total=loss.total * 0.0) if not weight else loss, weight)
+        return self._fed_back(loss, weight)
 
     def backward(
         self, model: Model, inputs: Tensor, targets: Tensor, *, backward: Backward | None = None, scale: float = 1.0
@@ -100,7 +102,9 @@ class SaliencyGuidedLoss(nn.Module):
         check_between("scale", scale, 0.0, math.inf)
         if scale in (0.0, math.inf):
             raise ValueError(f"scale is {scale!r}: expected a finite number above 0")
-        learns, weight = self._learns(model), 1.0
+        if not torch.is_grad_enabled():
+            raise RuntimeError("backward without gradients: to evaluate, use criterion(model, images, labels)")
+        learns, weight = self._learns(model, 3), 1.0
         if learns:
             inputs, targets, weight = self._prepared(model, inputs, targets)
         factor = scale * weight
@@ -126,7 +130,7 @@ class SaliencyGuidedLoss(nn.Module):
         """
         check_step(model, inputs, targets, self.guidance, task=self.task)
 
-    def _learns(self, model: Model) -> bool:
+    def _learns(self, model: Model, stacklevel: int) -> bool:
         """Whether this is a training step: the model's mode decides as well as the criterion's."""
         if isinstance(model, Tensor) or not callable(model):
             raise TypeError(
@@ -134,29 +138,59 @@ class SaliencyGuidedLoss(nn.Module):
                 "`criterion(model, images, labels).total` in place of `criterion(model(images), labels)`"
             )
         held = roots(model)
+        if not held:
+            raise TypeError(
+                "no torch.nn.Module is found behind this function, so its modes and buffers cannot be kept: pass the "
+                "module, or a function that refers to it"
+            )
         if self.training and torch.is_grad_enabled() and held and not any(root.training for root in held):
             warnings.warn(
                 "the model is in eval mode, so this call counts as evaluation: nothing is masked and the schedule "
                 "learns nothing; call model.train() to train",
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
-        return self.training and (not held or any(root.training for root in held))
+        return self.training and any(root.training for root in held)
 
     def _prepared(self, model: Model, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float]:
         """The batch and its weight: beside other ranks, two images of weight 0 stand in for an empty one."""
         weight = 1.0
+        check_wrapper(model)
+        if (
+            self.generator is not None
+            and isinstance(inputs, Tensor)
+            and self.generator.device.type != inputs.device.type
+        ):
+            raise ValueError(
+                f"generator is on {self.generator.device}, the inputs on {inputs.device}: make it with "
+                f"torch.Generator({inputs.device.type!r})"
+            )
         if num_ranks(self.process_group) > 1 and isinstance(inputs, Tensor) and len(inputs) == 0:
-            ignored = getattr(self.task, "ignore_index", None)
-            inputs, targets, weight = *stand_ins(inputs, targets, 1 if ignored == 0 else 0), 0.0
+            inputs, targets, weight = *stand_ins(inputs, targets, self._counted_label()), 0.0
         for root in roots(model):
             if root not in self._checked:
                 self.check(model, inputs, targets)
                 self._checked.add(root)
+                if weight and len(inputs) <= SMALL_BATCH and getattr(self.schedule, "fair", True) is False:
+                    warnings.warn(
+                        f"batches of {len(inputs)} images are rounded one by one, so they are hardly ever masked: "
+                        "pass AdaptiveSchedule(fair=True)",
+                        stacklevel=2,
+                    )
         return inputs, targets, weight
 
+    def _counted_label(self) -> int:
+        """A label that counts in the loss, so that the loss of what stands in for an empty batch is a number."""
+        weight, ignored = getattr(self.task, "weight", None), getattr(self.task, "ignore_index", None)
+        if isinstance(weight, Tensor):
+            return int(weight.argmax())
+        return 1 if ignored == 0 else 0
+
     def _fed_back(self, loss: GuidedLoss, weight: float) -> GuidedLoss:
-        feedback = loss.feedback if weight else replace(loss.feedback, num_images=0)
-        feedback = averaged(feedback, self.process_group)
+        if not weight:
+            nothing = {name: getattr(loss, name) * 0.0 for name in ("total", "classification", "consistency")}
+            empty = replace(loss.feedback, num_images=0)
+            loss = replace(loss, **nothing, logits=loss.logits[:0], feedback=empty)
+        feedback = averaged(loss.feedback, self.process_group)
         self.schedule.step(feedback)
         return replace(loss, feedback=feedback)
 

@@ -29,7 +29,7 @@ class Guidance:
     The defaults are SMOOT's; docs/method.md lists those of SGT as published.
 
     Attributes:
-        score: whose input gradient ranks the pixels, see :func:`smoot.saliency.target_score`.
+        score: whose input gradient ranks the pixels, see :func:`smoot.task.target_score`.
         reduction: of the gradient over the channels, see :func:`smoot.saliency.saliency_map`.
         saliency_pass: the forward pass that is differentiated: ``reuse`` takes the training-mode pass of the loss,
             ``eval`` an additional one in eval mode. With BatchNorm or dropout the two give different masks.
@@ -133,7 +133,7 @@ def gradient_before_forward(
     SGT takes it before the clean forward pass updates the running statistics. Where part of the images is masked,
     :func:`mask_images` takes it of those alone.
     """
-    if guidance.saliency_pass != "eval" or not needs_gradient(plan) or plan.num_images(len(inputs)) < len(inputs):
+    if guidance.saliency_pass != "eval" or not needs_gradient(plan) or plan.image_fraction < 1:
         return None
     return input_gradient(model, inputs, targets, score=guidance.score, task=task)
 
@@ -165,10 +165,12 @@ def mask_images(
     Returns:
         The masked images. Where the plan has none for this batch, up to two stand in, without a masked pixel.
     """
-    size, count = len(inputs), num_masked(model, inputs, plan) or 0
+    size, count, shape = len(inputs), num_masked(model, inputs, plan) or 0, _pixels(inputs, guidance)
     if count == 0:
         index = torch.arange(min(2, size), device=targets.device)
-        blank = torch.zeros(_pixels(inputs, guidance), dtype=torch.bool, device=inputs.device)
+        if gradient is None and needs_gradient(plan):  # other processes take one now, and sharded models need all
+            input_gradient(model, inputs[index], targets[index], score=guidance.score, task=task)
+        blank = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
         return MaskedImages(index, blank[index], inputs[index])
     images = inputs
     if count == size:
@@ -189,7 +191,7 @@ def mask_images(
         generator=generator,
     )
     if guidance.shared_dropout and count < size:
-        blank = torch.zeros(_pixels(inputs, guidance), dtype=torch.bool, device=inputs.device)
+        blank = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
         every = torch.arange(size, device=index.device)
         return MaskedImages(every, blank.index_copy(0, index, mask), inputs.index_copy(0, index, filled))
     return MaskedImages(index, mask, filled)
@@ -199,6 +201,11 @@ def _pixels(inputs: Tensor, guidance: Guidance) -> tuple[int, ...]:
     """The shape of the inputs' masks."""
     shape = list(inputs.shape)
     if inputs.ndim > 2:
+        if not -inputs.ndim < guidance.channel_axis < inputs.ndim:
+            raise ValueError(
+                f"channel_axis is {guidance.channel_axis} for inputs {tuple(inputs.shape)}: expected one of their "
+                "axes, and not the batch's"
+            )
         del shape[guidance.channel_axis]
     return tuple(shape)
 
@@ -222,6 +229,8 @@ def drawn_again(guidance: Guidance, device: torch.device) -> Iterator[Callable[[
     if not guidance.shared_dropout:
         yield nullcontext
         return
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"shared_dropout on {device.type}: expected inputs on cpu or cuda")
     devices = [device] if device.type == "cuda" else []
     states = torch.get_rng_state(), [torch.cuda.get_rng_state(place) for place in devices]
 

@@ -1,35 +1,61 @@
 """The state of a model for the length of a ``with`` block: eval mode, and buffers that stay as they are."""
 
+import dis
 import functools
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from torch import Tensor, nn
 
-_known: WeakKeyDictionary[nn.Module, tuple[list[nn.Module], tuple[int, ...]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, tuple[list[ReferenceType[nn.Module]], tuple[int, ...]]] = WeakKeyDictionary()
 
 
 def roots(model: Callable[..., Any]) -> list[nn.Module]:
-    """The modules that a model calls: itself, or those that a function, method or partial refers to."""
+    """The modules that a model calls: itself, or those that a function, method, partial or object refers to.
+
+    Of a function, what its closure holds and what it reads of its module; too many do no harm.
+    """
     if isinstance(model, nn.Module):
         return [model]
+    found: dict[int, nn.Module] = {}
+    seen, waiting = set(), _referred_to(model)
+    while waiting:
+        value = waiting.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found[id(value)] = value
+        elif isinstance(value, _FOLLOWED):
+            waiting += _referred_to(value)
+        else:
+            waiting += [held for held in getattr(value, "__dict__", {}).values() if isinstance(held, nn.Module)]
+    return list(found.values())
+
+
+_FOLLOWED = (FunctionType, MethodType, functools.partial)
+
+
+def _referred_to(model: Any) -> list[Any]:
+    """What a function, method or partial refers to; any other object itself."""
     if isinstance(model, functools.partial):
-        held = [model.func, *model.args, *model.keywords.values()]
-        return [root for value in held if callable(value) for root in roots(value)]
-    owner = getattr(model, "__self__", None)
-    if isinstance(owner, nn.Module):
-        return [owner]
-    if not inspect.isfunction(model):
-        return (
-            [value for value in vars(model).values() if isinstance(value, nn.Module)]
-            if hasattr(model, "__dict__")
-            else []
-        )
-    names = inspect.getclosurevars(model)
-    return [value for value in (*names.nonlocals.values(), *names.globals.values()) if isinstance(value, nn.Module)]
+        return [model.func, *model.args, *model.keywords.values()]
+    if isinstance(model, MethodType):
+        return [model.__self__]
+    if not isinstance(model, FunctionType):
+        return [model]
+    cells = [cell.cell_contents for cell in model.__closure__ or () if cell != CellType()]
+    read = [model.__globals__.get(name) for name in _global_names(model.__code__)]
+    return [*cells, *(value for value in read if not isinstance(value, ModuleType | type))]
+
+
+@functools.cache
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    """Names that code reads of its module; ``co_names`` would list attributes too."""
+    return tuple({one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"})
 
 
 def submodules(model: Callable[..., Any]) -> list[nn.Module]:
@@ -42,13 +68,12 @@ def submodules(model: Callable[..., Any]) -> list[nn.Module]:
 
 def _modules_of(root: nn.Module) -> list[nn.Module]:
     """``root.modules()``, walked again only after a module was put in, taken out or replaced; several per step."""
-    below, children = _known.get(root, ([], ()))
-    found = [root, *below]
-    if children == () or children != _children(found):
-        below = [module for module in root.modules() if module is not root]  # with the root it would never be freed
-        found = [root, *below]
-        _known[root] = below, _children(found)
-    return found
+    references, children = _known.get(root, ([], ()))
+    below = [module for reference in references if (module := reference()) is not None]
+    if not children or len(below) < len(references) or children != _children([root, *below]):
+        below = [module for module in root.modules() if module is not root]
+        _known[root] = [ref(module) for module in below], _children([root, *below])
+    return [root, *below]
 
 
 def _children(modules: list[nn.Module]) -> tuple[int, ...]:

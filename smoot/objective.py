@@ -29,11 +29,13 @@ from smoot.task import Model, Task, answer, check_batch, kl_divergences
 
 @dataclass(frozen=True)
 class GuidedLoss:
-    """The loss of one batch and what masking did. All but the logits are 0-d tensors on the batch's device.
+    """The loss of one batch and what masking did.
+
+    All but the logits are 0-d tensors on the batch's device; total and classification of a task with reduction
+    ``none`` are ``(N,)``.
 
     Attributes:
-        total: classification + kl_weight * consistency; call ``backward`` on it. ``(N,)`` for a task with reduction
-            ``none``.
+        total: classification + kl_weight * consistency; call ``backward`` on it.
         classification: the task's loss, mean cross-entropy in nats by default, detached.
         consistency: the masked images' KL(p(clean) || p(masked)), or their cross-entropy, summed and divided by the
             batch size, in nats, detached.
@@ -185,7 +187,9 @@ def loss_with_masks(
     compared = _compared(logits, masked_logits, targets, masked, guidance, task)
     term = compared.sum() / size
     plain = loss_without_masks(logits, targets, task)
-    added = {"mean": term, "sum": compared.sum(), "none": compared.new_zeros(size).index_add(0, masked.index, compared)}
+    added = term if task.reduction == "mean" else compared.sum()
+    if task.reduction == "none":
+        added = compared.new_zeros(size).index_add(0, masked.index, compared)
     clean, labels = (logits, targets) if len(masked.index) == size else (logits[masked.index], targets[masked.index])
     clean, after = clean.detach(), masked_logits.detach()
     weights = _counted(masked, compared)
@@ -200,7 +204,7 @@ def loss_with_masks(
     means = (effects * weights).sum(1) / weights.sum()
     return replace(
         plain,
-        total=plain.total + guidance.kl_weight * added[task.reduction],
+        total=plain.total + guidance.kl_weight * added,
         consistency=term.detach(),
         masked_share=weights.sum() / size,
         masked_pixels=means[0],
@@ -225,7 +229,9 @@ def loss_without_masks(logits: Tensor, targets: Tensor, task: Task) -> GuidedLos
         information_loss=unknown,
         flip_share=unknown,
         cross_entropy_rise=unknown,
-        feedback=Feedback(task.accuracy(logits.detach(), targets), plain, task.num_classes(logits), len(targets)),
+        feedback=Feedback(
+            task.accuracy(logits.detach(), targets), plain, task.num_classes(logits), task.num_images(targets)
+        ),
     )
 
 

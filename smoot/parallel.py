@@ -69,6 +69,11 @@ def check_wrapper(model: Callable[..., Any]) -> None:
             "the model is a DistributedDataParallel with static_graph=True, but a guided step has backward passes "
             "that it does not expect: make it with static_graph=False"
         )
+    if any(wrapper._join_config.enable for wrapper in _wrappers(model)):
+        raise ValueError(
+            "DistributedDataParallel.join() does not know of the criterion's all-reduce: in place of join() give every "
+            "rank as many batches, of which some may be empty"
+        )
 
 
 def _wrappers(model: Callable[..., Any]) -> list[DistributedDataParallel]:

@@ -39,7 +39,9 @@ def input_gradient(
     """
     task = Classification() if task is None else task
     check_batch(inputs, targets)
-    with evaluation_mode(model), buffers_kept(model), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model), buffers_kept(model):
+        if inputs.is_inference():
+            inputs, targets = inputs.clone(), targets.clone()
         variable = inputs.detach().requires_grad_()
         logits = task.check(answer(model, variable), targets)
         (gradient,) = torch.autograd.grad(task.scores(logits, targets, score).sum(), variable)

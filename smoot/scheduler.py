@@ -36,8 +36,9 @@ class MaskPlan:
         ranking: the order in which pixels are masked: from the least salient on (``saliency``), from the most
             salient on (``highest``), at ``random``, or at random without the most salient ones (``protected``).
         protected: fraction of the pixels that ranking ``protected`` never masks, in [0, 1 - mask_fraction].
-        rounding: what is added before the number of images is rounded down, in [0, 1). Schedules move it from step
-            to step (:func:`fair_rounding`), so that the images masked in many small batches add up to their share.
+        rounding: what is added before the number of images is rounded down, in [0, 1]. Fair schedules move it from
+            step to step (:func:`fair_rounding`), so that the images masked in many small batches add up to their
+            share. None: to the nearest number, and none instead of one.
 
     Raises:
         ValueError: for a value out of its range.
@@ -47,12 +48,14 @@ class MaskPlan:
     mask_fraction: float = 0.5
     ranking: Ranking = "saliency"
     protected: float = 0.0
-    rounding: float = 0.5
+    rounding: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("ranking", self.ranking, get_args(Ranking))
-        for name in ("image_fraction", "mask_fraction", "protected", "rounding"):
+        for name in ("image_fraction", "mask_fraction", "protected"):
             check_between(name, getattr(self, name))
+        if self.rounding is not None:
+            check_between("rounding", self.rounding)
         if self.ranking == "protected" and self.mask_fraction + self.protected > 1 + 1e-9:
             raise ValueError(
                 f"mask_fraction {self.mask_fraction:g} and protected {self.protected:g} add up to more than 1: "
@@ -65,7 +68,7 @@ class MaskPlan:
         return self.image_fraction > 0 and self.mask_fraction > 0
 
     def num_images(self, batch_size: int, at_least: int = 1) -> int:
-        """Number of images that are masked: ``floor(batch_size * image_fraction + rounding)``.
+        """Number of images that are masked: ``floor(batch_size * image_fraction + rounding)``, at most all.
 
         So the host knows before the step whether there is a masked forward pass, without asking the device, and all
         processes know the same.
@@ -73,15 +76,16 @@ class MaskPlan:
         Args:
             batch_size: number of images.
             at_least: fewest images that can be masked together. Models whose answers depend on the other images of
-                the batch need 2. Fewer than these are masked as often as makes up the share.
+                the batch need 2. With a rounding, fewer than these are masked as often as makes up the share.
         """
-        if not self.masks:
-            return 0
-        at_least = min(at_least, batch_size)
         share = batch_size * self.image_fraction
-        if share >= at_least:
-            return math.floor(share + self.rounding) if share < batch_size else batch_size
-        return at_least * math.floor(share / at_least + self.rounding) if at_least else 0
+        if not self.masks or share == batch_size:
+            return batch_size if self.masks else 0
+        if self.rounding is None:
+            count = math.floor(share + 0.5)
+            return count if count > 1 else 0
+        unit = min(at_least, batch_size) if share < at_least else 1
+        return min(unit * math.floor(share / unit + self.rounding), batch_size)
 
 
 def fair_rounding(step: int) -> float:
@@ -279,18 +283,22 @@ class AdaptiveSchedule:
         decay: of the running means per step, in [0, 1).
         lag: number of steps by which feedback from a CUDA device counts late, at least 1, so that the host never
             waits for the device. Feedback from the CPU counts at once.
+        fair: whether the images masked in many batches add up to their share, whatever the size of the batches. If
+            not, each batch is rounded by itself, to the nearest number of images and to none instead of one, as in
+            the committed results; then batches of four images or fewer are hardly ever masked.
 
     Raises:
         ValueError: for values out of range.
     """
 
-    def __init__(self, base: MaskPlan | None = None, *, decay: float = 0.95, lag: int = 4) -> None:
+    def __init__(self, base: MaskPlan | None = None, *, decay: float = 0.95, lag: int = 4, fair: bool = False) -> None:
         check_between("decay", decay)
         if decay == 1.0:
             raise ValueError("decay is 1.0: expected a number below 1, or no feedback ever counts")
         self.base = MaskPlan() if base is None else base
         self.decay = decay
         self.lag = check_count("lag", lag)
+        self.fair = fair
         self._means = _RunningMeans()
         self._pending: deque[AsyncFeedback] = deque()
         self._steps = 0
@@ -315,7 +323,8 @@ class AdaptiveSchedule:
     @property
     def plan(self) -> MaskPlan:
         """The plan of the next step: the base with the competence as its image fraction."""
-        return _rounded(replace(self.base, image_fraction=self.competence), self._steps)
+        plan = replace(self.base, image_fraction=self.competence)
+        return _rounded(plan, self._steps) if self.fair else plan
 
     def step(self, feedback: Feedback) -> MaskPlan:
         """Learns from the feedback of a step and returns the next plan. Call it once, after the step.
@@ -356,7 +365,7 @@ class AdaptiveSchedule:
         for row, feedback in zip(pending, self._pending, strict=False):
             row.copy_(torch.tensor([*feedback.read(), feedback.num_classes], dtype=torch.float64))
         return {
-            "settings": torch.cat([_vector(self.decay, self.lag), _numbers(self.base)]),
+            "settings": torch.cat([_vector(self.decay, self.lag, self.fair), _numbers(self.base)]),
             "steps": _vector(self._steps),
             "means": _vector(*vars(self._means).values()),
             "pending": pending,
@@ -393,7 +402,7 @@ def _check_state(state: State, own: State) -> None:
     expected = {name: tuple(value.shape) for name, value in own.items()}
     if shapes != expected:
         raise ValueError(f"state holds {shapes}: expected {expected}; was it saved by another schedule?")
-    if not torch.equal(state["settings"].to(own["settings"]), own["settings"]):
+    if not torch.allclose(state["settings"].to(own["settings"]), own["settings"], rtol=1e-6, atol=0.0):
         raise ValueError(
             f"state was saved with settings {state['settings'].tolist()}, this schedule has "
             f"{own['settings'].tolist()}: make it with the same arguments, or do not load its state"

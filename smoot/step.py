@@ -16,7 +16,7 @@ effect on the other images' loss, and that effect dominates once p_i is near 1. 
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,7 +66,9 @@ def guided_backward(
         model, inputs, targets, plan, guidance, task, generator: as for :func:`smoot.objective.guided_loss`.
         backward: called once or twice, with losses whose gradients add up to the total's, in place of
             ``loss.backward()``: a framework's own, such as ``accelerator.backward``, or
-            ``lambda loss: scaler.scale(loss).backward()`` for float16.
+            ``lambda loss: scaler.scale(loss).backward()`` for float16. It must only compute gradients (DeepSpeed's
+            also steps the optimiser: use ``guided_loss`` there). What it does to the loss is not known here, so the
+            input gradient always takes a backward pass of its own.
 
     Returns:
         :class:`smoot.objective.GuidedLoss`, every tensor detached.
@@ -74,7 +76,7 @@ def guided_backward(
     Raises:
         TypeError, ValueError: as :func:`smoot.objective.guided_loss`; for a task with reduction ``none``.
     """
-    settings, run = Guidance() if guidance is None else guidance, backward or _backward
+    settings, run = Guidance() if guidance is None else guidance, _Pass(backward)
     asked = task_of(settings, task)
     if asked.reduction == "none":
         raise ValueError("the task's reduction is 'none': a backward pass needs one number, 'mean' or 'sum'")
@@ -111,25 +113,20 @@ def _backward_with_input_gradient(
     targets: Tensor,
     guidance: Guidance,
     task: Task,
-    run: Backward,
+    run: "_Pass",
 ) -> Tensor:
     """The loss's backward pass to the parameters; returns an input gradient that ranks as the score's.
 
     The gradient comes from the same pass where it can (then every image has its own positive factor), else from an
     additional one before it.
     """
-    if task.loss_ranks_as(guidance.score, targets) and not images_are_coupled(model, variable):
+    alike = task.loss_ranks_as(guidance.score, targets) and not images_are_coupled(model, variable)
+    if alike and run.own and logits.dtype != torch.float16:  # in which the factor of a certain image rounds to 0
         run(_CrossEntropy.apply(logits, targets))
-        if variable.grad is None:
-            raise ValueError("backward did not reach the inputs: expected it to call `.backward()` on what it is given")
-        # A scaled float16 pass may overflow; then the scaler skips the step, whatever its masks.
-        return -(variable.grad.nan_to_num(0.0, 0.0, 0.0) if logits.dtype == torch.float16 else variable.grad)
+        assert variable.grad is not None
+        return -variable.grad
     gradient = gradient_from_graph(logits, variable, targets, guidance, task)
-    loss = task.loss(logits, targets)
-    if run is _backward:  # the inputs have their gradient: the first layer need not compute it again
-        _backward(loss, inputs=[leaf for leaf in leaves(loss) if leaf is not variable])
-    else:
-        run(loss)
+    run(task.loss(logits, targets), beside=variable)
     return gradient
 
 
@@ -182,21 +179,44 @@ def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     return error * others.scatter(1, index, -1.0) / len(targets)
 
 
-def _backward(loss: Tensor, inputs: list[Tensor] | None = None) -> None:
-    """``loss.backward()`` with any surrounding autocast off: the forward pass has chosen the precision.
+@dataclass(frozen=True)
+class _Pass:
+    """A backward pass: the caller's, or ``loss.backward()`` with any surrounding autocast off."""
 
-    With ``inputs`` only these leaves get a gradient, and what no other one needs is left out.
-    """
-    kind = loss.device.type
-    casting = kind != "meta" and torch.is_autocast_enabled(kind)
-    with torch.autocast(kind, enabled=False) if casting else nullcontext():
-        loss.backward(inputs=inputs)
+    backward: Backward | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether nothing but this module touches the loss."""
+        return self.backward is None or isinstance(self.backward, Scaled)
+
+    def __call__(self, loss: Tensor, beside: Tensor | None = None) -> None:
+        """Runs it; the gradient of the leaf ``beside`` is not needed, nor what only leads to it."""
+        if self.backward is not None and not self.own:
+            self.backward(loss)
+            return
+        loss = loss * self.backward.factor if isinstance(self.backward, Scaled) else loss
+        inputs = None if beside is None else [leaf for leaf in leaves(loss) if leaf is not beside]
+        kind = loss.device.type
+        casting = kind != "meta" and torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if casting else nullcontext():
+            loss.backward(inputs=inputs)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """``loss.backward()`` of ``factor`` times the loss."""
+
+    factor: float
+
+    def __call__(self, loss: Tensor) -> None:
+        """Runs it."""
+        _Pass(self)(loss)
 
 
 def scaled(backward: Backward | None, factor: float) -> Backward:
     """The backward pass of ``factor`` times a loss."""
-    run = backward or _backward
-    return lambda loss: run(loss * factor)
+    return Scaled(factor) if backward is None else lambda loss: backward(loss * factor)
 
 
 def _detached(loss: GuidedLoss) -> GuidedLoss:

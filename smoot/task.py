@@ -19,6 +19,8 @@ from smoot.checks import at_least_float32, check_between, check_choice, check_in
 Model = Callable[..., Any]
 Score = Literal["logit", "log_prob", "log_odds"]
 Summary = Literal["mean", "sum", "none"]
+NO_LABEL = -(2**31)
+"""Given to torch for no ignored label, in place of its -100, so that -100 is an error as any label out of range."""
 
 
 class Task(Protocol):
@@ -52,6 +54,9 @@ class Task(Protocol):
     def changed(self, logits: Tensor, masked_logits: Tensor) -> Tensor:
         """How much of each image's answer differs between the two, ``(N,)`` in [0, 1]."""
 
+    def num_images(self, targets: Tensor) -> int | Tensor:
+        """Number of images that count."""
+
     def num_classes(self, logits: Tensor) -> int:
         """C, where ``ln C`` is the loss of a guess; at least 2."""
 
@@ -68,11 +73,11 @@ class Classification:
     for a perfect answer, and the accuracy is the probability that y gives to the answered class.
 
     Attributes:
-        weight: ``(C,)``, of the classes in the loss.
-        ignore_index: label of images or places that do not count in loss and accuracy; None if there are none. An
-            image without any label is ranked by the class that the model gives it.
+        weight: ``(C,)``, of the classes in the loss; on the device of the logits, or it is copied at every step.
+        ignore_index: label of images or places that do not count in loss and accuracy; None if there are none
+            (torch's -100 must be given). An image without any label is ranked by the class that the model gives it.
         label_smoothing: of the loss, in [0, 1].
-        reduction: ``mean``, ``sum``, or ``none`` for a loss per image (labels per image only).
+        reduction: ``mean``; with one answer per image also ``sum``, or ``none`` for a loss per image.
 
     Raises:
         ValueError: for a value that is not among these.
@@ -100,8 +105,8 @@ class Classification:
         _check_shape(targets, answers.shape if probabilities else answers.shape[:1] + answers.shape[2:], answers)
         if self.weight is not None and len(self.weight) != answers.shape[1]:
             raise ValueError(f"weight has {len(self.weight)} entries: expected {answers.shape[1]}, one per class")
-        if self.reduction == "none" and answers.ndim > 2:
-            raise ValueError("reduction is 'none' with one answer per pixel: expected 'mean' or 'sum'")
+        if self.reduction != "mean" and answers.ndim > 2:
+            raise ValueError(f"reduction is {self.reduction!r} with one answer per pixel: expected 'mean'")
         if targets.device.type == "cpu":
             self._check_values(targets, answers.shape[1])
         return answers
@@ -125,7 +130,7 @@ class Classification:
             logits,
             targets.to(logits.dtype) if targets.is_floating_point() else targets,
             weight=None if self.weight is None else self.weight.to(logits),
-            ignore_index=-100 if self.ignore_index is None else self.ignore_index,
+            ignore_index=self._ignored,
             label_smoothing=self.label_smoothing,
             reduction=self.reduction,
         )
@@ -135,15 +140,13 @@ class Classification:
             return self.losses(logits, targets).mean()
         if self.weight is None and not self.label_smoothing and self.reduction == "mean":
             return loss
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        return F.cross_entropy(at_least_float32(logits), targets, ignore_index=ignored)
+        return F.cross_entropy(at_least_float32(logits), targets, ignore_index=self._ignored)
 
     def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(logits)
         if targets.is_floating_point():
             return _per_image(F.kl_div(logits.log_softmax(1), targets.to(logits.dtype), reduction="none").sum(1))
-        ignored = -100 if self.ignore_index is None else self.ignore_index
-        losses = F.cross_entropy(logits, targets, ignore_index=ignored, reduction="none")
+        losses = F.cross_entropy(logits, targets, ignore_index=self._ignored, reduction="none")
         return _per_image(losses, None if self.ignore_index is None else targets != self.ignore_index)
 
     def scores(self, logits: Tensor, targets: Tensor, score: Score) -> Tensor:
@@ -152,7 +155,7 @@ class Classification:
         if self.ignore_index is None:
             return _per_image(target_score(logits, targets, score))
         labelled = targets != self.ignore_index
-        labelled = labelled | ~labelled.view(len(targets), -1).any(1).view(-1, *[1] * (targets.ndim - 1))
+        labelled = labelled | ~labelled.reshape(len(targets), -1).any(1).view(-1, *[1] * (targets.ndim - 1))
         labels = torch.where(targets != self.ignore_index, targets, logits.detach().argmax(1))
         return _per_image(target_score(logits, labels, score), labelled)
 
@@ -166,10 +169,16 @@ class Classification:
         right = (answers == targets).to(at_least_float32(logits).dtype)
         if self.ignore_index is None:
             return right.mean()
-        return right.sum() / (targets != self.ignore_index).sum().clamp(min=1)
+        labelled = targets != self.ignore_index
+        return (right * labelled).sum() / labelled.sum().clamp(min=1)
 
     def changed(self, logits: Tensor, masked_logits: Tensor) -> Tensor:
         return _per_image((masked_logits.argmax(1) != logits.argmax(1)).to(at_least_float32(logits).dtype))
+
+    def num_images(self, targets: Tensor) -> int | Tensor:
+        if self.ignore_index is None or targets.is_floating_point():
+            return len(targets)
+        return (targets != self.ignore_index).reshape(len(targets), -1).any(1).sum()
 
     def num_classes(self, logits: Tensor) -> int:
         return logits.shape[1]
@@ -178,18 +187,23 @@ class Classification:
         plain = self.weight is None and self.ignore_index is None and not self.label_smoothing
         return plain and self.reduction == "mean" and score != "logit" and targets.ndim == 1
 
+    @property
+    def _ignored(self) -> int:
+        return NO_LABEL if self.ignore_index is None else self.ignore_index
+
 
 @dataclass(frozen=True, eq=False)
 class MultiLabel:
     """Several labels per image, each present or absent; the arguments are those of ``torch.nn.BCEWithLogitsLoss``.
 
-    Targets are ``(N, C)`` floating point in [0, 1]. The loss is the mean binary cross-entropy over images and labels.
-    The score is the mean log-odds of the right answers, and the divergence the mean over labels of the KL between
-    the two Bernoulli distributions. For the schedule a label is a question with two answers, so C is 2.
+    Logits and targets are ``(N, C)`` or ``(N, C, *places)``, targets floating point in [0, 1]. The loss is the mean
+    binary cross-entropy over images and labels. The score is the mean log-odds of the right answers, and the divergence
+    the mean over labels of the KL between the two Bernoulli distributions. For the schedule a label is a question with
+    two answers, so C is 2.
 
     Attributes:
         weight, pos_weight: ``(C,)``, of the labels, and of those that are present.
-        reduction: ``mean``, ``sum``, or ``none`` for a loss per image (its mean over labels).
+        reduction: ``mean``, or ``none`` for a loss per image (its mean over labels).
 
     Raises:
         ValueError: for an unknown reduction.
@@ -200,10 +214,13 @@ class MultiLabel:
     reduction: Summary = "mean"
 
     def __post_init__(self) -> None:
-        check_choice("reduction", self.reduction, get_args(Summary))
+        check_choice("reduction", self.reduction, ("mean", "none"))
 
     def check(self, logits: Any, targets: Tensor) -> Tensor:
         answers = _checked(logits, len(targets), least=1)
+        for name, weight in (("weight", self.weight), ("pos_weight", self.pos_weight)):
+            if weight is not None and weight.shape != answers.shape[1:2]:
+                raise ValueError(f"{name} has shape {tuple(weight.shape)}: expected ({answers.shape[1]},)")
         if not targets.is_floating_point():
             raise TypeError(f"targets are {targets.dtype}: expected floating point in [0, 1], 1 = label present")
         _check_shape(targets, answers.shape, answers)
@@ -216,9 +233,9 @@ class MultiLabel:
         losses = F.binary_cross_entropy_with_logits(
             logits,
             targets.to(logits.dtype),
-            weight=None if self.weight is None else self.weight.to(logits),
-            pos_weight=None if self.pos_weight is None else self.pos_weight.to(logits),
-            reduction="none" if self.reduction == "none" else self.reduction,
+            weight=self._shaped(self.weight, logits),
+            pos_weight=self._shaped(self.pos_weight, logits),
+            reduction=self.reduction,
         )
         return _per_image(losses) if self.reduction == "none" else losses
 
@@ -247,11 +264,18 @@ class MultiLabel:
     def changed(self, logits: Tensor, masked_logits: Tensor) -> Tensor:
         return _per_image(((logits > 0) != (masked_logits > 0)).to(at_least_float32(logits).dtype))
 
+    def num_images(self, targets: Tensor) -> int | Tensor:
+        return len(targets)
+
     def num_classes(self, logits: Tensor) -> int:
         return 2
 
     def loss_ranks_as(self, score: Score, targets: Tensor) -> bool:
         return False
+
+    @staticmethod
+    def _shaped(weight: Tensor | None, logits: Tensor) -> Tensor | None:
+        return None if weight is None else weight.to(logits).view(-1, *[1] * (logits.ndim - 2))
 
 
 def target_score(logits: Tensor, targets: Tensor, score: Score = "log_odds") -> Tensor:
@@ -328,8 +352,8 @@ def check_batch(inputs: Tensor, targets: Tensor) -> None:
 def _per_image(values: Tensor, counted: Tensor | None = None) -> Tensor:
     """Means of ``(N, *places)`` over the counted places: ``(N,)``, 0 where none is counted."""
     if counted is not None:
-        flat = counted.view(len(values), -1).to(values.dtype)
-        return (values.view(len(values), -1) * flat).sum(1) / flat.sum(1).clamp(min=1)
+        flat = counted.reshape(len(values), -1).to(values.dtype)
+        return (values.reshape(len(values), -1) * flat).sum(1) / flat.sum(1).clamp(min=1)
     return values if values.ndim == 1 else values.flatten(1).mean(1)
 
 

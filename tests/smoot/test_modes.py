@@ -1,6 +1,8 @@
 """Modes of a network for the length of a block."""
 
 import functools
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -66,6 +68,44 @@ NET = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
 def test_the_modules_behind_any_callable_are_found(model: Callable) -> None:
     assert roots(model) == [NET] and submodules(model) == [NET, *NET]
     assert roots(torch.flatten) == []
+
+
+class Trainer:
+    """A plain object that holds its network."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.net = net
+
+    def predict(self, batch: torch.Tensor) -> torch.Tensor:
+        return self.net(batch)
+
+    def model_of(self) -> Callable:
+        return lambda batch: self.net(batch) * 2
+
+
+OTHER = nn.Linear(2, 2)  # its name is that of an attribute below, which is no reference to it
+
+
+def test_modules_behind_plain_objects_and_wrapped_functions_are_found() -> None:
+    trainer = Trainer(NET)
+    trainer.OTHER = NET
+    for model in (
+        trainer.predict,
+        trainer.model_of(),
+        lambda batch: trainer.OTHER(batch) * 2,
+        torch.autocast("cpu", torch.bfloat16)(lambda batch: NET(batch) * 2),
+    ):
+        assert roots(model) == [NET]
+
+
+def test_a_model_that_refers_to_itself_is_freed() -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    net[0].register_forward_hook(net.forward)  # now a submodule holds the root
+    submodules(net)
+    gone = weakref.ref(net)
+    del net
+    gc.collect()
+    assert gone() is None
 
 
 def test_modules_that_are_put_in_replaced_or_taken_out_are_seen() -> None:

@@ -79,6 +79,29 @@ def test_any_callable_is_a_model(kind: str) -> None:
         criterion(model, IMAGES, LABELS)
 
 
+def test_a_function_without_a_module_in_reach_is_refused() -> None:
+    with pytest.raises(TypeError, match="no torch\\.nn\\.Module is found"):
+        SaliencyGuidedLoss()(torch.flatten, IMAGES, LABELS)
+
+
+def test_a_generator_of_another_device_is_refused_at_once() -> None:
+    criterion = SaliencyGuidedLoss(generator=torch.Generator("cpu"))
+    with pytest.raises(ValueError, match="generator is on cpu, the inputs on meta"):
+        criterion(Net("as it should be"), IMAGES.to("meta"), LABELS)
+
+
+def test_backward_without_gradients_is_refused() -> None:
+    with torch.no_grad(), pytest.raises(RuntimeError, match="to evaluate"):
+        SaliencyGuidedLoss().backward(Net("as it should be"), IMAGES, LABELS)
+
+
+def test_batches_too_small_to_be_rounded_one_by_one_are_warned_of() -> None:
+    net = Net("as it should be")
+    with pytest.warns(UserWarning, match="fair=True"):
+        SaliencyGuidedLoss()(net, IMAGES[:4], LABELS[:4])
+    SaliencyGuidedLoss(AdaptiveSchedule(fair=True))(net, IMAGES[:4], LABELS[:4])
+
+
 def test_the_try_leaves_no_trace_and_is_made_once(recorded: Callable) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 4))

@@ -342,3 +342,10 @@ def test_maps_have_no_channel_axis_and_keep_type(shape: tuple[int, ...], dtype: 
         assert result.shape == (4, *pixels) and result.dtype == dtype
         if len(shape) == 2:  # features are one channel
             assert torch.equal(result, gradient if reduction == "signed_mean" else gradient.abs())
+
+
+def test_saliency_under_inference_mode_is_that_outside(small_net: Callable, batch: Callable) -> None:
+    net, (images, labels) = small_net(), batch()
+    outside = input_gradient(net, images, labels)
+    with torch.inference_mode():
+        assert torch.equal(input_gradient(net, images * 1, labels * 1), outside)

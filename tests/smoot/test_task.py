@@ -147,6 +147,21 @@ def test_ignored_places_count_nowhere() -> None:
     torch.testing.assert_close(scores[5], logits[5].log_softmax(0).amax(0).mean())
 
 
+def test_a_class_that_is_ignored_is_never_right() -> None:
+    logits = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
+    task = Classification(ignore_index=0)
+    assert task.accuracy(logits, torch.tensor([0, 0, 1, 1])) == 0.5
+    assert task.num_images(torch.tensor([0, 0, 1, 1])) == 2
+
+
+def test_a_batch_without_labels_teaches_the_schedule_nothing() -> None:
+    criterion = SaliencyGuidedLoss(task=Classification(ignore_index=9))
+    criterion(per_image(), IMAGES, LABELS)
+    before = criterion.schedule.plan
+    criterion(per_image(), IMAGES, torch.full((6,), 9))
+    assert criterion.schedule.plan == before
+
+
 def test_the_divergence_of_several_labels_is_that_of_bernoulli_distributions() -> None:
     clean, masked = torch.tensor([[0.4, -1.0]]), torch.tensor([[2.0, 0.0]])
     p, q = (torch.distributions.Bernoulli(logits=value) for value in (clean, masked))
@@ -178,7 +193,10 @@ def test_targets_that_do_not_fit_are_refused(task: Task, targets: Tensor, error:
         (lambda: Classification(reduction="max"), "'max'"),
         (lambda: Classification(label_smoothing=2.0), "label_smoothing"),
         (lambda: Classification(weight=torch.ones(2, 2)), "weight"),
-        (lambda: MultiLabel(reduction="max"), "'max'"),
+        (lambda: MultiLabel(reduction="sum"), "'sum'"),
+        (lambda: guided_loss(per_pixel(), IMAGES, PLACES, NOTHING, task=Classification(reduction="sum")), "'sum'"),
+        (lambda: guided_loss(per_image(), IMAGES, PRESENT, NOTHING, task=MultiLabel(weight=WEIGHT[:2])), "weight"),
+        (lambda: guided_loss(per_image(), IMAGES, LABELS, MaskPlan(), Guidance(channel_axis=-4)), "channel_axis"),
         (
             lambda: guided_loss(
                 per_image(), IMAGES, LABELS, NOTHING, Guidance(label_smoothing=0.1), task=Classification()
