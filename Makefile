@@ -21,7 +21,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo "Another Python than python3 for .venv: make environment PYTHON=python3.12"
 
-environment: $(DONE) ## set up .venv from requirements.lock (once; 6.5 GB)
+environment: $(DONE) ## set up .venv from requirements.lock (once; 6.6 GB)
 
 # The last line of a complete environment says where it was made: in a moved or copied folder it is made again.
 ifneq "$(shell test -x $(RUN) && cat $(DONE) 2>/dev/null)" "$(CURDIR)"
@@ -38,7 +38,7 @@ $(DONE): requirements.lock pyproject.toml
 	    echo "Updating .venv"; \
 	else \
 	    command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found: Python 3.11, 3.12 or 3.13 is needed. Name one: make PYTHON=python3.12 environment" >&2; exit 1; }; \
-	    $(PYTHON) -c "$$CHECK_PYTHON" && echo "Making .venv (a few minutes, 6.5 GB)" && $(PYTHON) -m venv --clear .venv; \
+	    $(PYTHON) -c "$$CHECK_PYTHON" && echo "Making .venv (a few minutes, 6.6 GB)" && $(PYTHON) -m venv --clear .venv; \
 	fi
 	@rm -f $@
 	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > .venv/build.lock
