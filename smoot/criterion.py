@@ -170,13 +170,17 @@ class SaliencyGuidedLoss(nn.Module):
             if root not in self._checked:
                 self.check(model, inputs, targets)
                 self._checked.add(root)
-                if weight and len(inputs) <= SMALL_BATCH and getattr(self.schedule, "fair", True) is False:
+                if weight and len(inputs) <= SMALL_BATCH and self._rounds_batches_singly:
                     warnings.warn(
                         f"batches of {len(inputs)} images are rounded one by one, so they are hardly ever masked: "
                         "pass AdaptiveSchedule(fair=True)",
                         stacklevel=2,
                     )
         return inputs, targets, weight
+
+    @property
+    def _rounds_batches_singly(self) -> bool:
+        return type(self.schedule) is AdaptiveSchedule and not self.schedule.fair
 
     def _counted_label(self) -> int:
         """A label that counts in the loss, so that the loss of what stands in for an empty batch is a number."""
