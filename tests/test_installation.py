@@ -43,6 +43,16 @@ def pythons() -> list[str]:
     return found
 
 
+def bundled_pip(python: str) -> Path:
+    """The wheel of pip that a Python puts into new environments; Debian keeps it in a folder of its own."""
+    code = (
+        "import ensurepip, sysconfig; print(ensurepip.__path__[0], sysconfig.get_config_var('WHEEL_PKG_DIR') or None)"
+    )
+    package, folder = said(python, code).split()
+    [found] = [*Path(package, "_bundled").glob("pip-*.whl"), *Path(folder).glob("pip-*.whl")]
+    return found
+
+
 def wheel(folder: Path, name: str, version: str, requires: str = "") -> str:
     """Write an empty package as a wheel into a folder; returns its SHA-256."""
     info = f"{name}-{version}.dist-info"
@@ -79,7 +89,7 @@ def test_a_newer_release_of_a_required_extra_changes_nothing(python: str, way: s
     wheel(index, "offers", "2.0")  # published after the lock was written
     lock = tmp_path / "requirements.lock"
     lock.write_text(f"asks==1.0 --hash=sha256:{user}\noffers[more]==1.0 --hash=sha256:{offered}\n")
-    [bundled] = Path(said(python, "import ensurepip; print(ensurepip.__path__[0])")).glob("_bundled/pip-*.whl")
+    bundled = bundled_pip(python)
     given = flags("requirements.lock") if way == "make environment" else ["--require-hashes"]
     command = [python, bundled / "pip", "install", *given, "--dry-run", "--quiet", "--report", "-", "-r", lock]
     offline = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
