@@ -94,7 +94,7 @@ def imported(files: list[Path]) -> set[str]:
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(str(node.module).partition(".")[0])
-    local = {"smoot", "workbench", "examples", "tests", "conftest"} | {file.stem for file in files}
+    local = {"smoot", "workbench", "examples", "tests", "conftest", "_typeshed"} | {file.stem for file in files}
     known = packages_distributions()
     foreign = modules - sys.stdlib_module_names - local
     return {canonicalize_name(known.get(module, [f"not-installed-{module}"])[0]) for module in foreign}

@@ -311,6 +311,7 @@ def test_a_model_that_has_no_gradient_to_give_is_an_error_as_ever(guidance: Guid
         criterion.backward(model, images, labels)
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("norm", [lambda _: nn.Identity(), nn.BatchNorm2d], ids=["no statistics", "batch norm"])
 def test_a_compiled_network_is_compiled_for_a_few_shapes_and_then_never_again(norm: Callable[[int], nn.Module]) -> None:
     """With and without the inputs' gradient, with and without moving statistics, one size and then any size."""

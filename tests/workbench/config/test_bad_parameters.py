@@ -137,7 +137,7 @@ METHOD = [  # of methods.yaml
     among(f"{GUIDANCE}.score", "odds", "logit", "log_prob", "log_odds"),
     among(f"{GUIDANCE}.reduction", "sum", "signed_mean", "mean_abs", "max_abs", "l2"),
     among(f"{GUIDANCE}.saliency_pass", "train", "reuse", "eval"),
-    among(f"{GUIDANCE}.fill", "noise", "uniform", "mean", "constant"),
+    among(f"{GUIDANCE}.fill", "noise", "uniform", "mean", "feature_mean", "constant"),
     outside(f"{GUIDANCE}.kl_weight", -1.0, 0, INF),
     outside(f"{GUIDANCE}.label_smoothing", 2.0, 0, 1),
     among(f"{GUIDANCE}.consistency", "mse", "kl", "cross_entropy"),
