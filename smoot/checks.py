@@ -83,24 +83,42 @@ def check_logits(logits: Any, targets: Tensor) -> Tensor:
         TypeError: if the model returned anything but a tensor.
         ValueError: if the shape or the number of classes does not fit the targets.
     """
+    answers = check_answers(logits, len(targets))
+    if answers.ndim > 2:
+        raise ValueError(f"the model returned shape {tuple(answers.shape)}: expected logits ({len(targets)}, C)")
+    check_labels(targets, answers.shape[1])
+    return answers
+
+
+def check_answers(logits: Any, batch_size: int, least: int = 2) -> Tensor:
+    """Returns ``logits`` if they are a tensor ``(N, C, *places)`` with at least so many classes.
+
+    Raises:
+        TypeError: if the model returned anything else.
+        ValueError: if the shape is another one.
+    """
     if not isinstance(logits, Tensor):
         raise TypeError(
-            f"the model returned a {type(logits).__name__}: expected one tensor of logits (N, C); "
-            "wrap the model so that it returns its logits alone"
+            f"the model returned a {type(logits).__name__}: expected a tensor of logits (N, C), or an output with "
+            "`.logits`; wrap the model so that it returns its logits alone"
         )
-    if logits.ndim != 2 or len(logits) != len(targets) or logits.shape[1] < 2:
+    if logits.ndim < 2 or len(logits) != batch_size or logits.shape[1] < least:
         raise ValueError(
-            f"the model returned shape {tuple(logits.shape)} for {len(targets)} images: "
-            f"expected logits ({len(targets)}, C) with C >= 2 classes"
+            f"the model returned shape {tuple(logits.shape)} for {batch_size} images: "
+            f"expected logits ({batch_size}, C) with C >= {least} classes"
         )
-    if targets.device.type == "cpu":
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= logits.shape[1]:
-            raise ValueError(
-                f"targets lie in [{low}, {high}] but the model has {logits.shape[1]} outputs: "
-                f"expected labels in [0, {logits.shape[1] - 1}]"
-            )
     return logits
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Raises ValueError unless (on the CPU) int64 labels, if there are any, lie in [0, classes - 1]."""
+    if labels.device.type != "cpu" or not labels.numel():
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"targets lie in [{low}, {high}] but the model has {classes} outputs: expected labels in [0, {classes - 1}]"
+        )
 
 
 def check_saliency(saliency: Tensor, *, non_negative: bool = False) -> None:

@@ -20,7 +20,7 @@ from smoot.objective import GuidedLoss, guided_loss
 from smoot.parallel import averaged, check_wrapper, num_ranks
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
-from smoot.step import Backward, guided_backward, scaled
+from smoot.step import Backward, Pass, guided_backward
 from smoot.task import Model, Task
 
 NO_MASKS = MaskPlan(image_fraction=0.0)
@@ -107,9 +107,6 @@ class SaliencyGuidedLoss(nn.Module):
         learns, weight = self._learns(model, 3), 1.0
         if learns:
             inputs, targets, weight = self._prepared(model, inputs, targets)
-        factor = scale * weight
-        if factor != 1.0:
-            backward = scaled(backward, factor)
         with nullcontext() if weight else buffers_kept(model):
             loss = guided_backward(
                 model,
@@ -119,7 +116,7 @@ class SaliencyGuidedLoss(nn.Module):
                 self.guidance,
                 task=self.task,
                 generator=self.generator,
-                backward=backward,
+                backward=Pass(backward, scale * weight),
             )
         return self._fed_back(loss, weight) if learns else loss
 
@@ -143,7 +140,7 @@ class SaliencyGuidedLoss(nn.Module):
                 "no torch.nn.Module is found behind this function, so its modes and buffers cannot be kept: pass the "
                 "module, or a function that refers to it"
             )
-        if self.training and torch.is_grad_enabled() and held and not any(root.training for root in held):
+        if self.training and torch.is_grad_enabled() and not any(root.training for root in held):
             warnings.warn(
                 "the model is in eval mode, so this call counts as evaluation: nothing is masked and the schedule "
                 "learns nothing; call model.train() to train",

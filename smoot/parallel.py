@@ -5,20 +5,18 @@ the ranks before the schedule sees it. The loss's forward passes go through the 
 which prepares the synchronisation of gradients; what needs none goes through the module inside.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from smoot.modes import submodules
 from smoot.scheduler import Feedback, on_device
-
-Model = TypeVar("Model", bound=Callable[..., Any])
+from smoot.task import Model
 
 
 def num_ranks(group: dist.ProcessGroup | None = None) -> int:
@@ -44,14 +42,14 @@ def averaged(feedback: Feedback, group: dist.ProcessGroup | None = None) -> Feed
     return replace(feedback, accuracy=sums[0] / total, loss=sums[1] / total, num_images=sums[2])
 
 
-def unwrapped(model: Model) -> Model | nn.Module:
+def unwrapped(model: Model) -> Model:
     """The module inside a DistributedDataParallel, compiled or not; any other model as it is."""
     inner = getattr(model, "_orig_mod", model)
     return inner.module if isinstance(inner, DistributedDataParallel) else model
 
 
 @contextmanager
-def unsynchronised(model: Callable[..., Any]) -> Iterator[None]:
+def unsynchronised(model: Model) -> Iterator[None]:
     """Within the block a backward pass only accumulates gradients; the next one outside synchronises them all."""
     with ExitStack() as stack:
         for wrapper in _wrappers(model):
@@ -59,7 +57,7 @@ def unsynchronised(model: Callable[..., Any]) -> Iterator[None]:
         yield
 
 
-def check_wrapper(model: Callable[..., Any]) -> None:
+def check_wrapper(model: Model) -> None:
     """Raises ValueError for a wrapper whose assumptions a guided step breaks.
 
     A static graph takes the backward pass to the images for the step's own, and then leaves gradients unsynchronised.
@@ -76,7 +74,7 @@ def check_wrapper(model: Callable[..., Any]) -> None:
         )
 
 
-def _wrappers(model: Callable[..., Any]) -> list[DistributedDataParallel]:
+def _wrappers(model: Model) -> list[DistributedDataParallel]:
     """Every DistributedDataParallel in a model; there is none without a process group."""
     if not (dist.is_available() and dist.is_initialized()):
         return []

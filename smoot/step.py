@@ -76,7 +76,8 @@ def guided_backward(
     Raises:
         TypeError, ValueError: as :func:`smoot.objective.guided_loss`; for a task with reduction ``none``.
     """
-    settings, run = Guidance() if guidance is None else guidance, _Pass(backward)
+    settings = Guidance() if guidance is None else guidance
+    run = backward if isinstance(backward, Pass) else Pass(backward)
     asked = task_of(settings, task)
     if asked.reduction == "none":
         raise ValueError("the task's reduction is 'none': a backward pass needs one number, 'mean' or 'sum'")
@@ -113,7 +114,7 @@ def _backward_with_input_gradient(
     targets: Tensor,
     guidance: Guidance,
     task: Task,
-    run: "_Pass",
+    run: "Pass",
 ) -> Tensor:
     """The loss's backward pass to the parameters; returns an input gradient that ranks as the score's.
 
@@ -121,7 +122,8 @@ def _backward_with_input_gradient(
     additional one before it.
     """
     alike = task.loss_ranks_as(guidance.score, targets) and not images_are_coupled(model, variable)
-    if alike and run.own and logits.dtype != torch.float16:  # in which the factor of a certain image rounds to 0
+    # In float16, which the caller's own pass may use too, the factor of a certain image rounds to 0.
+    if alike and run.backward is None and logits.dtype != torch.float16:
         run(_CrossEntropy.apply(logits, targets))
         assert variable.grad is not None
         return -variable.grad
@@ -180,43 +182,28 @@ def cross_entropy_gradient(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """A backward pass: the caller's, or ``loss.backward()`` with any surrounding autocast off."""
+class Pass:
+    """A backward pass: the caller's, or ``loss.backward()`` with any surrounding autocast off.
+
+    Attributes:
+        backward: the caller's, if it has one.
+        scale: factor on the loss.
+    """
 
     backward: Backward | None = None
-
-    @property
-    def own(self) -> bool:
-        """Whether nothing but this module touches the loss."""
-        return self.backward is None or isinstance(self.backward, Scaled)
+    scale: float = 1.0
 
     def __call__(self, loss: Tensor, beside: Tensor | None = None) -> None:
-        """Runs it; the gradient of the leaf ``beside`` is not needed, nor what only leads to it."""
-        if self.backward is not None and not self.own:
+        """Runs it; where it is not the caller's, the leaf ``beside`` gets no gradient, nor what only leads to it."""
+        loss = loss if self.scale == 1.0 else loss * self.scale
+        if self.backward is not None:
             self.backward(loss)
             return
-        loss = loss * self.backward.factor if isinstance(self.backward, Scaled) else loss
         inputs = None if beside is None else [leaf for leaf in leaves(loss) if leaf is not beside]
         kind = loss.device.type
         casting = kind != "meta" and torch.is_autocast_enabled(kind)
         with torch.autocast(kind, enabled=False) if casting else nullcontext():
             loss.backward(inputs=inputs)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """``loss.backward()`` of ``factor`` times the loss."""
-
-    factor: float
-
-    def __call__(self, loss: Tensor) -> None:
-        """Runs it."""
-        _Pass(self)(loss)
-
-
-def scaled(backward: Backward | None, factor: float) -> Backward:
-    """The backward pass of ``factor`` times a loss."""
-    return Scaled(factor) if backward is None else lambda loss: backward(loss * factor)
 
 
 def _detached(loss: GuidedLoss) -> GuidedLoss:

@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from smoot.checks import at_least_float32, check_between, check_choice, check_inputs
+from smoot.checks import (
+    at_least_float32,
+    check_answers,
+    check_between,
+    check_choice,
+    check_inputs,
+    check_labels,
+)
 
 Model = Callable[..., Any]
 Score = Literal["logit", "log_prob", "log_odds"]
@@ -95,7 +102,7 @@ class Classification:
             raise ValueError(f"weight is {self.weight.dtype} {tuple(self.weight.shape)}: expected floats (C,)")
 
     def check(self, logits: Any, targets: Tensor) -> Tensor:
-        answers = _checked(logits, len(targets))
+        answers = check_answers(logits, len(targets))
         probabilities = targets.is_floating_point() and targets.ndim > 1
         if not probabilities and targets.dtype != torch.int64:
             raise TypeError(
@@ -117,12 +124,7 @@ class Classification:
             if bool((targets < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=1e-2):
                 raise ValueError("targets are no class probabilities: expected numbers >= 0 that add up to 1")
             return
-        labels = targets if self.ignore_index is None else targets[targets != self.ignore_index]
-        if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= classes):
-            raise ValueError(
-                f"targets lie in [{int(labels.min())}, {int(labels.max())}] but the model has {classes} outputs: "
-                f"expected labels in [0, {classes - 1}]"
-            )
+        check_labels(targets if self.ignore_index is None else targets[targets != self.ignore_index], classes)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = at_least_float32(logits)
@@ -217,7 +219,7 @@ class MultiLabel:
         check_choice("reduction", self.reduction, ("mean", "none"))
 
     def check(self, logits: Any, targets: Tensor) -> Tensor:
-        answers = _checked(logits, len(targets), least=1)
+        answers = check_answers(logits, len(targets), least=1)
         for name, weight in (("weight", self.weight), ("pos_weight", self.pos_weight)):
             if weight is not None and weight.shape != answers.shape[1:2]:
                 raise ValueError(f"{name} has shape {tuple(weight.shape)}: expected ({answers.shape[1]},)")
@@ -355,20 +357,6 @@ def _per_image(values: Tensor, counted: Tensor | None = None) -> Tensor:
         flat = counted.reshape(len(values), -1).to(values.dtype)
         return (values.reshape(len(values), -1) * flat).sum(1) / flat.sum(1).clamp(min=1)
     return values if values.ndim == 1 else values.flatten(1).mean(1)
-
-
-def _checked(logits: Any, batch_size: int, least: int = 2) -> Tensor:
-    if not isinstance(logits, Tensor):
-        raise TypeError(
-            f"the model returned a {type(logits).__name__}: expected a tensor of logits (N, C), or an output with "
-            "`.logits`; wrap the model so that it returns its logits alone"
-        )
-    if logits.ndim < 2 or len(logits) != batch_size or logits.shape[1] < least:
-        raise ValueError(
-            f"the model returned shape {tuple(logits.shape)} for {batch_size} images: "
-            f"expected logits ({batch_size}, C) with C >= {least} classes"
-        )
-    return logits
 
 
 def _check_shape(targets: Tensor, expected: torch.Size, logits: Tensor) -> None:
