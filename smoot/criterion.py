@@ -24,7 +24,6 @@ from smoot.step import Backward, Pass, guided_backward
 from smoot.task import Model, Task
 
 NO_MASKS = MaskPlan(image_fraction=0.0)
-SMALL_BATCH = 4
 THROUGH_CALL = 6  # frames from a warning in `_learns` to the line that calls the criterion
 
 
@@ -167,17 +166,7 @@ class SaliencyGuidedLoss(nn.Module):
             if root not in self._checked:
                 self.check(model, inputs, targets)
                 self._checked.add(root)
-                if weight and len(inputs) <= SMALL_BATCH and self._rounds_batches_singly:
-                    warnings.warn(
-                        f"batches of {len(inputs)} images are rounded one by one, so they are hardly ever masked: "
-                        "pass AdaptiveSchedule(fair=True)",
-                        stacklevel=2,
-                    )
         return inputs, targets, weight
-
-    @property
-    def _rounds_batches_singly(self) -> bool:
-        return type(self.schedule) is AdaptiveSchedule and not self.schedule.fair
 
     def _counted_label(self) -> int:
         """A label that counts in the loss, so that the loss of what stands in for an empty batch is a number."""

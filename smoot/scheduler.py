@@ -36,9 +36,9 @@ class MaskPlan:
         ranking: the order in which pixels are masked: from the least salient on (``saliency``), from the most
             salient on (``highest``), at ``random``, or at random without the most salient ones (``protected``).
         protected: fraction of the pixels that ranking ``protected`` never masks, in [0, 1 - mask_fraction].
-        rounding: what is added before the number of images is rounded down, in [0, 1]. Fair schedules move it from
-            step to step (:func:`fair_rounding`), so that the images masked in many small batches add up to their
-            share. None: to the nearest number, and none instead of one.
+        rounding: what is added before the number of images is rounded down, in [0, 1]: 0.5 rounds to the nearest
+            number. Schedules move it from step to step (:func:`fair_rounding`), so that the images masked in many
+            small batches add up to their share.
 
     Raises:
         ValueError: for a value out of its range.
@@ -48,14 +48,12 @@ class MaskPlan:
     mask_fraction: float = 0.5
     ranking: Ranking = "saliency"
     protected: float = 0.0
-    rounding: float | None = None
+    rounding: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("ranking", self.ranking, get_args(Ranking))
-        for name in ("image_fraction", "mask_fraction", "protected"):
+        for name in ("image_fraction", "mask_fraction", "protected", "rounding"):
             check_between(name, getattr(self, name))
-        if self.rounding is not None:
-            check_between("rounding", self.rounding)
         if self.ranking == "protected" and self.mask_fraction + self.protected > 1 + 1e-9:
             raise ValueError(
                 f"mask_fraction {self.mask_fraction:g} and protected {self.protected:g} add up to more than 1: "
@@ -76,14 +74,11 @@ class MaskPlan:
         Args:
             batch_size: number of images.
             at_least: fewest images that can be masked together. Models whose answers depend on the other images of
-                the batch need 2. With a rounding, fewer than these are masked as often as makes up the share.
+                the batch need 2. Where the share is smaller, that many are masked as often as makes up the share.
         """
         share = batch_size * self.image_fraction
         if not self.masks or share == batch_size:
             return batch_size if self.masks else 0
-        if self.rounding is None:
-            count = math.floor(share + 0.5)
-            return count if count > 1 else 0
         unit = min(at_least, batch_size) if share < at_least else 1
         return min(unit * math.floor(share / unit + self.rounding), batch_size)
 
@@ -283,22 +278,18 @@ class AdaptiveSchedule:
         decay: of the running means per step, in [0, 1).
         lag: number of steps by which feedback from a CUDA device counts late, at least 1, so that the host never
             waits for the device. Feedback from the CPU counts at once.
-        fair: whether the images masked in many batches add up to their share, whatever the size of the batches. If
-            not, each batch is rounded by itself, to the nearest number of images and to none instead of one, as in
-            the committed results; then batches of four images or fewer are hardly ever masked.
 
     Raises:
         ValueError: for values out of range.
     """
 
-    def __init__(self, base: MaskPlan | None = None, *, decay: float = 0.95, lag: int = 4, fair: bool = False) -> None:
+    def __init__(self, base: MaskPlan | None = None, *, decay: float = 0.95, lag: int = 4) -> None:
         check_between("decay", decay)
         if decay == 1.0:
             raise ValueError("decay is 1.0: expected a number below 1, or no feedback ever counts")
         self.base = MaskPlan() if base is None else base
         self.decay = decay
         self.lag = check_count("lag", lag)
-        self.fair = fair
         self._means = _RunningMeans()
         self._pending: deque[AsyncFeedback] = deque()
         self._steps = 0
@@ -323,8 +314,7 @@ class AdaptiveSchedule:
     @property
     def plan(self) -> MaskPlan:
         """The plan of the next step: the base with the competence as its image fraction."""
-        plan = replace(self.base, image_fraction=self.competence)
-        return _rounded(plan, self._steps) if self.fair else plan
+        return _rounded(replace(self.base, image_fraction=self.competence), self._steps)
 
     def step(self, feedback: Feedback) -> MaskPlan:
         """Learns from the feedback of a step and returns the next plan. Call it once, after the step.
@@ -365,7 +355,7 @@ class AdaptiveSchedule:
         for row, feedback in zip(pending, self._pending, strict=False):
             row.copy_(torch.tensor([*feedback.read(), feedback.num_classes], dtype=torch.float64))
         return {
-            "settings": torch.cat([_vector(self.decay, self.lag, self.fair), _numbers(self.base)]),
+            "settings": torch.cat([_vector(self.decay, self.lag), _numbers(self.base)]),
             "steps": _vector(self._steps),
             "means": _vector(*vars(self._means).values()),
             "pending": pending,

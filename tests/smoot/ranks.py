@@ -170,7 +170,7 @@ def adaptive_course(way: str, wrapper: str, batch_norm: bool, group: dist.Proces
     rank = dist.get_rank()
     sizes = [6] * 8 + [3 + rank, 5 if rank == 0 or group else 0]
     batches = [images_of(100 * step + rank, size) for step, size in enumerate(sizes)]
-    schedule = AdaptiveSchedule(decay=0.5, fair=True)
+    schedule = AdaptiveSchedule(decay=0.5)
     criterion = SaliencyGuidedLoss(schedule, generator=torch.Generator().manual_seed(rank), process_group=group)
     model, buckets = wrapped(network(batch_norm=batch_norm), wrapper, group), list[int]()
     if isinstance(model, DistributedDataParallel):

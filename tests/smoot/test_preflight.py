@@ -95,13 +95,6 @@ def test_backward_without_gradients_is_refused() -> None:
         SaliencyGuidedLoss().backward(Net("as it should be"), IMAGES, LABELS)
 
 
-def test_batches_too_small_to_be_rounded_one_by_one_are_warned_of() -> None:
-    net = Net("as it should be")
-    with pytest.warns(UserWarning, match="fair=True"):
-        SaliencyGuidedLoss()(net, IMAGES[:4], LABELS[:4])
-    SaliencyGuidedLoss(AdaptiveSchedule(fair=True))(net, IMAGES[:4], LABELS[:4])
-
-
 def test_the_try_leaves_no_trace_and_is_made_once(recorded: Callable) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 4))

@@ -49,8 +49,9 @@ def schedule_after(steps: list[tuple[float, float, int]], **settings: Any) -> Ad
         (0.29, 100, 29),
         (0.5, 5, 3),  # floor(2.5 + 0.5)
         (0.49, 5, 2),
-        (0.02, 64, 0),  # none instead of one
         (0.0235, 64, 2),
+        (0.02, 64, 1),
+        (0.007, 64, 0),
         (1.0, 1, 1),
         (1.0, 2, 2),
         (0.5, 0, 0),
@@ -93,7 +94,7 @@ def test_the_masked_images_of_many_steps_add_up_to_their_share(share: float, bat
 
 def test_schedules_move_the_rounding_from_step_to_step() -> None:
     plan = MaskPlan(image_fraction=0.5)
-    for schedule in (ConstantSchedule(plan), SequenceSchedule([plan]), schedule_after([(0.5, 1.0, 8)], fair=True)):
+    for schedule in (ConstantSchedule(plan), SequenceSchedule([plan]), schedule_after([(0.5, 1.0, 8)])):
         first = schedule.plan.rounding
         second = schedule.step(feedback(0.5, 1.0, 8)).rounding
         assert (second - first) % 1 == pytest.approx((math.sqrt(5) - 1) / 2)
@@ -129,7 +130,8 @@ def test_competence_over_three_steps_by_hand() -> None:
     expected = (31.12 / 55.1) * (1 - (48.5 / 55.1) / 2.302585093)
     assert schedule.competence == pytest.approx(expected)
     assert plan == schedule.plan and plan.image_fraction == schedule.competence
-    assert plan.num_images(100) == math.floor(100 * expected + 0.5) == 35
+    assert plan.rounding == pytest.approx((0.5 + 3 * (math.sqrt(5) - 1) / 2) % 1)
+    assert plan.num_images(100) == math.floor(100 * expected + plan.rounding)
 
 
 def test_the_default_decay_is_095_and_no_decay_keeps_the_last_batch() -> None:
@@ -174,9 +176,8 @@ def test_the_competence_replaces_the_image_fraction_alone() -> None:
     base = MaskPlan(image_fraction=0.9, mask_fraction=0.3, ranking="protected", protected=0.2)
     schedule = schedule_after(STEPS, base=base)
     assert 0 < schedule.competence < 1 and schedule.base == base
-    assert schedule.plan == dataclasses.replace(base, image_fraction=schedule.competence)
-    fair = schedule_after(STEPS, base=base, fair=True)
-    assert fair.plan == dataclasses.replace(schedule.plan, rounding=fair_rounding(3))
+    expected = dataclasses.replace(base, image_fraction=schedule.competence, rounding=fair_rounding(3))
+    assert schedule.plan == expected
 
 
 # -- state
@@ -194,7 +195,6 @@ MAKERS: dict[str, Callable[[], MaskSchedule]] = {
     "adaptive": AdaptiveSchedule,
     "another decay": lambda: AdaptiveSchedule(decay=0.5),
     "another lag": lambda: AdaptiveSchedule(lag=3),
-    "fair": lambda: AdaptiveSchedule(fair=True),
     "another base": lambda: AdaptiveSchedule(MaskPlan(ranking="random")),
 }
 
@@ -278,7 +278,7 @@ def test_one_plan_per_step_and_then_the_last_one() -> None:
     for accuracy in (0.1, 0.9, 0.0, 1.0, 0.5):
         seen.append(schedule.plan)
         assert schedule.step(Feedback(accuracy, 1.0, 10, 8)) == schedule.plan
-    assert [dataclasses.replace(plan, rounding=None) for plan in seen] == [*PLANS, PLANS[-1], PLANS[-1]]
+    assert [dataclasses.replace(plan, rounding=0.5) for plan in seen] == [*PLANS, PLANS[-1], PLANS[-1]]
 
 
 def test_a_loaded_sequence_goes_on_where_it_was() -> None:
