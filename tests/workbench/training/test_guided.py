@@ -560,7 +560,7 @@ def with_schedule(name: str, **blocks: Any) -> RunConfig:
 
 def test_a_gap_needs_images_to_be_measured_on() -> None:
     config = with_schedule("gap")
-    with pytest.raises(ValueError, match="'sgt_improved' follows the generalisation gap, .* no steering_images"):
+    with pytest.raises(ValueError, match=r"'sgt_improved' follows the generalisation gap, .* no steering_images"):
         replace(config, dataset=replace(config.dataset, steering_images=0))
 
 
