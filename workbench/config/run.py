@@ -11,7 +11,17 @@ from smoot.guidance import Guidance
 from smoot.per_image import InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, Ranking
 
-TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
+TRAINING = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "warmup_epochs",
+    "clip_norm",
+    "erase_probability",
+    "optimizer",
+    "shuffled",
+)
 RULES = {"information_loss": InformationLoss, "staircase": Staircase, "public_code": PublicCode}
 DATASET = ("train_images", "label_noise")  # a method may change these, never the images that it is measured on
 
@@ -112,6 +122,18 @@ class SequenceConfig:
 
 
 @dataclass(frozen=True)
+class GapConfig:
+    """On which images the generalisation gap is measured; see :class:`smoot.scheduler.GapSchedule`.
+
+    Attributes:
+        held_out: ``steering``, the data set's steering images; or ``turns``, a tenth of the training images, another
+            one in every epoch, which the epoch leaves out: they need no split, but were trained on before.
+    """
+
+    held_out: Literal["steering", "turns"] = "steering"
+
+
+@dataclass(frozen=True)
 class PerImageConfig:
     """A number of masked pixels for each training image; see :class:`smoot.per_image.PerImageSchedule`.
 
@@ -120,12 +142,15 @@ class PerImageConfig:
         settings: of the rule, by their names in :mod:`smoot.per_image`.
         start: fraction of the pixels masked at first, in [0, 1].
         bounds: lowest and highest fraction at an image's first, second, ... visit.
+        shuffled: whether the numbers are shuffled over the images of each batch, so that none belongs to an image:
+            the control for a number per image.
     """
 
     rule: Literal["information_loss", "staircase", "public_code"]
     settings: Mapping[str, Any] = field(default_factory=dict)
     start: float = 0.2
     bounds: tuple[tuple[float, ...], ...] = ((0.0, 0.9),)
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
         if any(len(pair) != 2 for pair in self.bounds):
@@ -149,11 +174,10 @@ class MethodConfig:
 
     Attributes:
         name: in ``methods.yaml`` or in the profile's block ``methods``.
-        schedule: ``constant``, ``gap`` (:class:`smoot.scheduler.GapSchedule`), or the name of the block that has the
-            schedule's constants.
+        schedule: ``constant``, or the name of the block that has the schedule's constants.
         plan: what is masked; with a schedule, what of it stays constant.
         guidance: how masked images are made and compared.
-        adaptive, sequence, per_image: the schedule's constants.
+        adaptive, sequence, gap, per_image: the schedule's constants.
         training: keys that replace those of the block ``training``.
         dataset: keys that replace those of the data set's entry.
     """
@@ -164,12 +188,13 @@ class MethodConfig:
     guidance: Guidance
     adaptive: AdaptiveConfig | None = None
     sequence: SequenceConfig | None = None
+    gap: GapConfig | None = None
     per_image: PerImageConfig | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for block in ("adaptive", "sequence", "per_image"):
+        for block in ("adaptive", "sequence", "gap", "per_image"):
             if (getattr(self, block) is not None) != (self.schedule == block):
                 raise ValueError(
                     f"schedule is {self.schedule!r}: the block {block!r} belongs to {block!r}, and only to it"
@@ -192,6 +217,8 @@ class TrainingConfig:
         epochs, batch_size, learning_rate, weight_decay, warmup_epochs, clip_norm: of AdamW with a cosine schedule.
         device, precision, channels_last, compile: where and how PyTorch computes it.
         erase_probability: share of the training images of which something is erased (Zhong et al. 2020), in [0, 1].
+        optimizer: AdamW whose learning rate falls to zero along half a cosine, or Adadelta at a constant rate.
+        shuffled: whether every epoch has an order of its own.
     """
 
     epochs: int
@@ -205,6 +232,8 @@ class TrainingConfig:
     compile: bool = False
     clip_norm: float | None = None
     erase_probability: float = 0.0
+    optimizer: Literal["adamw", "adadelta"] = "adamw"
+    shuffled: bool = True
 
     def __post_init__(self) -> None:
         _check_least(self, 0, "learning_rate", "weight_decay", "clip_norm")
@@ -305,7 +334,8 @@ class RunConfig:
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
-        if self.method.schedule == "gap" and not self.dataset.steering_images:
+        gap = self.method.gap
+        if gap is not None and gap.held_out == "steering" and not self.dataset.steering_images:
             raise ValueError(
                 f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
                 "no steering_images to measure it on: set them, such as 1000"

@@ -23,7 +23,7 @@ READERS: dict[str, Callable[[DataSet], tuple[formats.Arrays, formats.Files]]] = 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A whole data set.
+    """A whole data set, its images in an order that is the same for everybody.
 
     Attributes:
         name: its key in ``data/datasets.yaml``.
@@ -86,7 +86,7 @@ def load_with_files(dataset: DataSet) -> tuple[ImageData, formats.Files]:
     if dataset.kind in ("idx", "cifar") and not is_complete(dataset):
         print(obtain(dataset))
     arrays, files = READERS[dataset.kind](dataset)
-    return _assemble(dataset, arrays, files), files
+    return _assemble(dataset, _in_fixed_order(arrays), files), files
 
 
 def split(
@@ -206,6 +206,13 @@ def _derive(dataset: DataSet, source: ImageData) -> tuple[ImageData, formats.Fil
     names = ("train_images", "train_labels", "test_images", "test_labels", "test_regions")
     files = {name: formats.stored_tensor(values) for name, values in zip(names, (*arrays, regions), strict=True)}
     return replace(_assemble(dataset, arrays, files), test_regions=regions), files
+
+
+def _in_fixed_order(arrays: formats.Arrays) -> formats.Arrays:
+    """Both parts in an order that their number of images decides alone: the first images show all classes."""
+    orders = [torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)) for labels in arrays[1::2]]
+    train_images, train_labels, test_images, test_labels = arrays
+    return train_images[orders[0]], train_labels[orders[0]], test_images[orders[1]], test_labels[orders[1]]
 
 
 def _assemble(dataset: DataSet, arrays: formats.Arrays, files: formats.Files) -> ImageData:

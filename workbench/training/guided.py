@@ -38,6 +38,7 @@ from workbench.training.probe import first_order_change
 
 Row = dict[str, float]
 STEP_MEANS = ("total", "classification", "consistency", "masked_share")
+TURNS = 10  # of the training images, one in so many is held out at a time
 MASKED_MEANS = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
 
 
@@ -109,9 +110,8 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
                 Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
             )
         if isinstance(state.schedule, GapSchedule):
-            trained = images[: len(steering[0])], labels[: len(steering[0])]
-            losses = [_validate(state.network, *part, config)[1] for part in (trained, steering)]
-            state.schedule.measure(*losses)
+            compared = _compared(images, labels, steering, config, epoch)
+            state.schedule.measure(*(_validate(state.network, *part, config)[1] for part in compared))
         if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
         state.history.append(row | _numbers(state.schedule))
@@ -144,7 +144,7 @@ def create_schedule(config: RunConfig, num_steps: int, num_images: int) -> MaskS
         num_images: in the training set.
     """
     method = config.method
-    if method.schedule == "gap":
+    if method.gap is not None:
         return GapSchedule(method.plan)
     if method.per_image is not None:
         return method.per_image.schedule(num_images, method.plan)
@@ -195,10 +195,13 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
     every_step = config.method.adaptive is None or config.method.adaptive.feedback == "training"
-    for step, chosen in enumerate(shuffled_batches(len(images), config.training.batch_size, order)):
-        rows = chosen.to(images.device)
-        per_image = state.schedule if isinstance(state.schedule, PerImageSchedule) else None
-        plan = state.schedule.plan if per_image is None else per_image.plan_for(rows, images.device)
+    batches = shuffled_batches(len(images), config.training.batch_size, order, shuffled=config.training.shuffled)
+    for step, chosen in enumerate(batches):
+        rows = chosen[~_left_out(chosen, config, epoch)].to(images.device)
+        owners = _owners(rows, config, order)
+        plan = state.schedule.plan
+        if isinstance(state.schedule, PerImageSchedule):
+            plan = state.schedule.plan_for(owners, images.device)
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
             batch = images[rows]
@@ -209,9 +212,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
             if images.device.type == "cpu":
                 _check_finite(steps[-1][:1], epoch, step)
             if every_step:
-                state.schedule.step(loss.feedback)
-            if per_image is not None:
-                per_image.learn(per_image.changes(rows, loss.answers, loss.feedback))
+                _learn(state.schedule, loss, owners)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
     numbers = torch.stack(steps).cpu().double()
@@ -283,6 +284,36 @@ def _epoch_row(steps: Tensor, planned: list[tuple[float, float]], epoch: int) ->
     row["image_fraction"] = sum(fraction for fraction, _ in planned) / len(planned)
     row["competence"] = sum(competence for _, competence in planned) / len(planned)
     return row
+
+
+def _owners(rows: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
+    """The images whose numbers the images of a batch are masked by: themselves, but for a control."""
+    if config.method.per_image is None or not config.method.per_image.shuffled:
+        return rows
+    return rows[torch.randperm(len(rows), generator=draws).to(rows.device)]
+
+
+def _learn(schedule: MaskSchedule, loss: GuidedLoss, owners: Tensor) -> None:
+    """The schedule's feedback of one step."""
+    schedule.step(loss.feedback)
+    if isinstance(schedule, PerImageSchedule):
+        schedule.learn(schedule.changes(owners, loss.answers, loss.feedback))
+
+
+def _left_out(rows: Tensor, config: RunConfig, epoch: int) -> Tensor:
+    """Which training images an epoch leaves out, so that the generalisation gap can be measured on them."""
+    turns = config.method.gap is not None and config.method.gap.held_out == "turns"
+    return (rows % TURNS == epoch % TURNS) if turns else torch.zeros_like(rows, dtype=torch.bool)
+
+
+def _compared(
+    images: Tensor, labels: Tensor, steering: tuple[Tensor, Tensor], config: RunConfig, epoch: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The images, and their labels, between which the gap is measured: trained on, and held out."""
+    left_out = _left_out(torch.arange(len(images), device=images.device), config, epoch)
+    held = (images[left_out], labels[left_out]) if left_out.any() else steering
+    trained = (~left_out).nonzero().flatten()[: len(held[0])]
+    return (images[trained], labels[trained]), held
 
 
 def _numbers(schedule: MaskSchedule) -> Row:

@@ -71,14 +71,21 @@ def fit_plain(
 def create_optimizer(
     network: nn.Module, settings: FitSettings, num_images: int, *, warmup_epochs: int = 0
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, and its learning rate: a linear warm-up, then half a cosine to zero; step it once per batch."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    """AdamW, and its learning rate: a linear warm-up, then half a cosine to zero; step it once per batch.
+
+    Or Adadelta, with a learning rate that stays after the warm-up.
+    """
+    decays = getattr(settings, "optimizer", "adamw") == "adamw"
+    kind = torch.optim.AdamW if decays else torch.optim.Adadelta
+    optimizer = kind(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     steps = steps_per_epoch(num_images, settings.batch_size)
     warmup, total = warmup_epochs * steps, settings.epochs * steps
 
     def factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
+        if not decays:
+            return 1.0
         return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -89,7 +96,10 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return max(1, num_images // batch_size)
 
 
-def shuffled_batches(num_images: int, batch_size: int, order: torch.Generator) -> list[Tensor]:
+def shuffled_batches(
+    num_images: int, batch_size: int, order: torch.Generator, *, shuffled: bool = True
+) -> list[Tensor]:
     """Row indices of one epoch in random order; an incomplete last batch is dropped unless it is the only one."""
-    batches = torch.randperm(num_images, generator=order).split(batch_size)
+    rows = torch.randperm(num_images, generator=order) if shuffled else torch.arange(num_images)
+    batches = rows.split(batch_size)
     return [rows for rows in batches if len(rows) == batch_size] or [batches[0]]

@@ -52,13 +52,14 @@ def test_a_file_that_is_no_idx_file_of_images_is_named(checkout: Checkout, store
 def test_digits_are_every_fifth_for_the_test() -> None:
     from sklearn.datasets import load_digits
 
-    loaded, bundle = data.load("digits"), load_digits()
-    assert loaded.train_images.shape == (1437, 1, 8, 8)
-    assert loaded.test_images.shape == (360, 1, 8, 8)
-    assert loaded.test_labels.tolist() == bundle.target[::5].tolist()
-    assert torch.equal(loaded.test_images[7, 0].double(), torch.from_numpy(bundle.images[35]) / 16)
-    assert torch.equal(loaded.train_images[4, 0].double(), torch.from_numpy(bundle.images[6]) / 16)
-    assert loaded.train_images.max() == 1
+    arrays, bundle = formats.read_digits(describe("digits"))[0], load_digits()
+    train_images, _, test_images, test_labels = arrays
+    assert train_images.shape == (1437, 1, 8, 8)
+    assert test_images.shape == (360, 1, 8, 8)
+    assert test_labels.tolist() == bundle.target[::5].tolist()
+    assert torch.equal(test_images[7, 0].double(), torch.from_numpy(bundle.images[35]) / 16)
+    assert torch.equal(train_images[4, 0].double(), torch.from_numpy(bundle.images[6]) / 16)
+    assert train_images.max() == 1
 
 
 def test_other_digits_than_ours_are_refused(checkout: Checkout) -> None:
@@ -71,11 +72,12 @@ def test_image_folder(checkout: Checkout, image_folder: Path) -> None:
     checkout.describe(**folder_entry(image_folder))
     loaded = data.load("tiny")
     assert loaded.train_images.shape == (3, 3, 6, 8)
-    assert loaded.train_labels.tolist() == [0, 0, 1]
-    assert loaded.test_labels.tolist() == [0, 1]
+    train_images, train_labels, test_images, test_labels = formats.read_image_folder(describe("tiny"))[0]
+    assert train_labels.tolist() == [0, 0, 1]
+    assert test_labels.tolist() == [0, 1]
     assert loaded.num_classes == 2
-    assert torch.equal(loaded.test_images[1, 1], torch.full((6, 8), 205 / 255))
-    assert float(loaded.train_images[0, 0].max()) == 0
+    assert torch.equal(test_images[1, 1], torch.full((6, 8), 205 / 255))
+    assert float(train_images[0, 0].max()) == 0
     before = loaded.sha256
     (image_folder / "train/ant/2.png").rename(image_folder / "train/ant/3.png")
     assert data.load("tiny").sha256 != before

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config.run import PerImageConfig, RunConfig, SequenceConfig
+from workbench.config.run import GapConfig, PerImageConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
 from workbench.results.tables import EPOCH_COLUMNS
 from workbench.training import guided as training
@@ -303,7 +303,7 @@ def test_a_run_taken_up_after_any_epoch_ends_the_same(
     method: str, name: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     if method == "gap":
-        config = with_schedule(method)
+        config = with_schedule(method, gap=GapConfig("turns"))
     elif method == "per_image":
         config = with_schedule(method, per_image=PerImageConfig("information_loss"))
     else:
@@ -559,13 +559,15 @@ def with_schedule(name: str, **blocks: Any) -> RunConfig:
 
 
 def test_a_gap_needs_images_to_be_measured_on() -> None:
-    config = with_schedule("gap")
+    config = with_schedule("gap", gap=GapConfig())
     with pytest.raises(ValueError, match=r"'sgt_improved' follows the generalisation gap, .* no steering_images"):
         replace(config, dataset=replace(config.dataset, steering_images=0))
+    turns = with_schedule("gap", gap=GapConfig("turns"))
+    replace(turns, dataset=replace(turns.dataset, steering_images=0))
 
 
 def test_the_gap_is_measured_after_every_epoch_on_images_of_its_own(tmp_path: Path) -> None:
-    config, gaps = with_schedule("gap"), [0.0]
+    config, gaps = with_schedule("gap", gap=GapConfig()), [0.0]
     part = split(config)
     assert not set(part.steering_index.tolist()) & {*part.train_index.tolist(), *part.validation_index.tolist()}
 
@@ -586,6 +588,54 @@ def test_the_gap_is_measured_after_every_epoch_on_images_of_its_own(tmp_path: Pa
     assert gaps[1] > 0
     assert [row["image_fraction"] for row in state.history] == pytest.approx(gaps[:-1], rel=1e-5)
     assert [row["masked_pixels"] for row in state.history[1:]] == pytest.approx([13 / 64] * (len(gaps) - 2))
+
+
+def test_a_tenth_of_the_images_is_held_out_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = with_schedule("gap", gap=GapConfig("turns"))
+    config = replace(config, training=replace(config.training, batch_size=72))
+    part, spy, compared = split(config), Spy(monkeypatch), []
+    validate = training._validate
+    monkeypatch.setattr(training, "_validate", lambda *given: (compared.append(given[1]), validate(*given))[1])
+    fitted(config, tmp_path / "checkpoint")
+    for epoch, images in enumerate(spy.images, start=1):  # one step each
+        held = torch.arange(72) % 10 == epoch
+        trained = {image.numpy().tobytes() for image in images}
+        assert trained == {image.numpy().tobytes() for image in part.train_images[~held]}
+        _, first, second = compared[3 * (epoch - 1) : 3 * epoch]
+        assert torch.equal(second, part.train_images[held])
+        assert torch.equal(first, part.train_images[~held][: int(held.sum())])
+
+
+def test_shuffled_numbers_belong_to_other_images_of_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = {"per_image": PerImageConfig("staircase"), "shuffled": PerImageConfig("staircase", shuffled=True)}
+    seen = {}
+    for name, block in blocks.items():
+        spy, asked = Spy(monkeypatch), []
+        plan_for = PerImageSchedule.plan_for
+        monkeypatch.setattr(
+            PerImageSchedule, "plan_for", lambda *given, f=plan_for, to=asked: (to.append(given[1]), f(*given))[1]
+        )
+        fitted(with_schedule("per_image", per_image=block), tmp_path / name)
+        seen[name] = asked, spy.images
+        monkeypatch.undo()
+    for own, images, other, same_images in zip(*seen["per_image"], *seen["shuffled"], strict=True):
+        assert torch.equal(images, same_images)  # the order of the data is the same
+        assert sorted(own.tolist()) == sorted(other.tolist()) and not torch.equal(own, other)
+
+
+def test_the_order_of_the_images_may_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, spy = run("plain", training={"shuffled": False}), Spy(monkeypatch)
+    state = fresh(config)
+    for epoch in (1, 2):
+        epoch_of(config, state, epoch)
+    assert torch.equal(torch.cat(spy.images), split(config).train_images[:64].repeat(2, 1, 1, 1))
+
+
+def test_adadelta_keeps_its_learning_rate(tmp_path: Path) -> None:
+    state = fitted(run("plain", training={"optimizer": "adadelta", "learning_rate": 0.5}), tmp_path / "checkpoint")
+    assert isinstance(state.optimizer, torch.optim.Adadelta)
+    assert state.rate.get_last_lr() == [0.5]
+    assert state.history[-1]["total"] < state.history[0]["total"]
 
 
 @pytest.mark.parametrize("rule", ["information_loss", "staircase", "public_code"])
