@@ -12,9 +12,10 @@ The modules, in reading order; each uses only those before it:
 8. ``objective``: the loss of one batch.
 9. ``step``: the same loss with its gradients, in fewer passes.
 10. ``preflight``: one step tried, so that a model which cannot take part is refused.
-11. ``criterion``: the drop-in :class:`SaliencyGuidedLoss`.
-12. ``metrics``: how good a saliency map is by itself.
-13. ``curves``: how the model's answers change as salient pixels are removed or shown.
+11. ``per_image``: a number of masked pixels for each training image.
+12. ``criterion``: the drop-in :class:`SaliencyGuidedLoss`.
+13. ``metrics``: how good a saliency map is by itself.
+14. ``curves``: how the model's answers change as salient pixels are removed or shown.
 
 ``checks`` (errors for bad input) and ``modes`` (the state of a model for a while) serve all of them. The package needs
 torch and nothing else.
@@ -26,8 +27,17 @@ from smoot.guidance import Guidance
 from smoot.masking import fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
 from smoot.objective import GuidedLoss, consistency, guided_loss, kl_consistency
+from smoot.per_image import InformationLoss, PerImageSchedule, PublicCode, Staircase
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule, SequenceSchedule
+from smoot.scheduler import (
+    AdaptiveSchedule,
+    ConstantSchedule,
+    Feedback,
+    GapSchedule,
+    MaskPlan,
+    MaskSchedule,
+    SequenceSchedule,
+)
 from smoot.step import guided_backward
 from smoot.task import Classification, MultiLabel
 
@@ -38,15 +48,20 @@ __all__ = [
     "Classification",
     "ConstantSchedule",
     "Feedback",
+    "GapSchedule",
     "Guidance",
     "GuidedLoss",
+    "InformationLoss",
     "MaskPlan",
     "MaskSchedule",
     "MultiLabel",
+    "PerImageSchedule",
     "PerturbationCurve",
     "PerturbationCurves",
+    "PublicCode",
     "SaliencyGuidedLoss",
     "SequenceSchedule",
+    "Staircase",
     "consistency",
     "deletion_curve",
     "fill_masked",

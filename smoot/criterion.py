@@ -17,7 +17,8 @@ from smoot.checks import check_between
 from smoot.guidance import Guidance
 from smoot.modes import buffers_kept, roots
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.parallel import averaged, check_wrapper, num_ranks
+from smoot.parallel import averaged, check_wrapper, num_ranks, summed
+from smoot.per_image import PerImageSchedule
 from smoot.preflight import check_step
 from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
 from smoot.step import Backward, Pass, guided_backward
@@ -70,23 +71,36 @@ class SaliencyGuidedLoss(nn.Module):
         task = "" if self.task is None else f", task={self.task}"
         return f"schedule={self.schedule}, guidance={self.guidance}{task}"
 
-    def __call__(self, model: Model, inputs: Tensor, targets: Tensor) -> GuidedLoss:
+    def __call__(self, model: Model, inputs: Tensor, targets: Tensor, *, index: Tensor | None = None) -> GuidedLoss:
         """See :meth:`forward`."""
-        loss: GuidedLoss = super().__call__(model, inputs, targets)
+        loss: GuidedLoss = super().__call__(model, inputs, targets, index=index)
         return loss
 
-    def forward(self, model: Model, inputs: Tensor, targets: Tensor) -> GuidedLoss:
-        """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors."""
+    def forward(self, model: Model, inputs: Tensor, targets: Tensor, *, index: Tensor | None = None) -> GuidedLoss:
+        """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors.
+
+        Args:
+            model, inputs, targets: as there.
+            index: ``(N,)`` int64, the images' numbers in the training set, which a
+                :class:`smoot.per_image.PerImageSchedule` needs; other schedules do not use it.
+        """
         if not self._learns(model, THROUGH_CALL) or not torch.is_grad_enabled():
             return guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task)
+        plan = self._plan(index, inputs)
         inputs, targets, weight = self._prepared(model, inputs, targets)
-        plan = self.schedule.plan
         with nullcontext() if weight else buffers_kept(model):
             loss = guided_loss(model, inputs, targets, plan, self.guidance, task=self.task, generator=self.generator)
-        return self._fed_back(loss, weight)
+        return self._fed_back(loss, weight, index)
 
     def backward(
-        self, model: Model, inputs: Tensor, targets: Tensor, *, backward: Backward | None = None, scale: float = 1.0
+        self,
+        model: Model,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        index: Tensor | None = None,
+        backward: Backward | None = None,
+        scale: float = 1.0,
     ) -> GuidedLoss:
         """The guided loss of one batch with its gradients, in fewer passes; see :func:`smoot.step.guided_backward`.
 
@@ -94,7 +108,7 @@ class SaliencyGuidedLoss(nn.Module):
         and gives the schedule the same feedback.
 
         Args:
-            model, inputs, targets: as for the call.
+            model, inputs, targets, index: as for the call.
             backward: as for :func:`smoot.step.guided_backward`.
             scale: factor on the gradients, above 0, such as 1 / n where n batches are accumulated.
         """
@@ -103,21 +117,22 @@ class SaliencyGuidedLoss(nn.Module):
             raise ValueError(f"scale is {scale!r}: expected a finite number above 0")
         if not torch.is_grad_enabled():
             raise RuntimeError("backward without gradients: to evaluate, use criterion(model, images, labels)")
-        learns, weight = self._learns(model, 3), 1.0
+        learns, weight, plan = self._learns(model, 3), 1.0, NO_MASKS
         if learns:
+            plan = self._plan(index, inputs)
             inputs, targets, weight = self._prepared(model, inputs, targets)
         with nullcontext() if weight else buffers_kept(model):
             loss = guided_backward(
                 model,
                 inputs,
                 targets,
-                self.schedule.plan if learns else NO_MASKS,
+                plan,
                 self.guidance,
                 task=self.task,
                 generator=self.generator,
                 backward=Pass(backward, scale * weight),
             )
-        return self._fed_back(loss, weight) if learns else loss
+        return self._fed_back(loss, weight, index) if learns else loss
 
     def check(self, model: Model, inputs: Tensor, targets: Tensor) -> None:
         """Tries one masked step on a few images; see :func:`smoot.preflight.check_step`.
@@ -175,13 +190,29 @@ class SaliencyGuidedLoss(nn.Module):
             return int(weight.argmax())
         return 1 if ignored == 0 else 0
 
-    def _fed_back(self, loss: GuidedLoss, weight: float) -> GuidedLoss:
+    def _plan(self, index: Tensor | None, inputs: Tensor) -> MaskPlan:
+        """What the schedule masks of these images. Those that stand in for an empty batch have no numbers."""
+        if not isinstance(self.schedule, PerImageSchedule) or not isinstance(inputs, Tensor):
+            return self.schedule.plan
+        if index is None:
+            raise TypeError(
+                "index is missing: a PerImageSchedule needs the images' numbers in the training set, "
+                "criterion(model, images, labels, index=index); let the data set return them with its images"
+            )
+        if isinstance(index, Tensor) and len(index) != len(inputs):
+            raise ValueError(f"index holds {len(index)} numbers for {len(inputs)} images: expected one per image")
+        return self.schedule.plan_for(index, inputs.device) if len(inputs) else self.schedule.plan
+
+    def _fed_back(self, loss: GuidedLoss, weight: float, index: Tensor | None) -> GuidedLoss:
         if not weight:
             nothing = {name: getattr(loss, name) * 0.0 for name in ("total", "classification", "consistency")}
             empty = replace(loss.feedback, num_images=0)
             loss = replace(loss, **nothing, logits=loss.logits[:0], feedback=empty)
         feedback = averaged(loss.feedback, self.process_group)
         self.schedule.step(feedback)
+        if isinstance(self.schedule, PerImageSchedule) and index is not None:
+            added = self.schedule.changes(index, loss.answers if weight else None, feedback)
+            self.schedule.learn(summed(added, self.process_group))
         return replace(loss, feedback=feedback)
 
     def __getattr__(self, name: str) -> Any:

@@ -3,18 +3,28 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from smoot.checks import check_between, check_choice
+from smoot.checks import check_between, check_choice, check_count
 from smoot.coupling import images_are_coupled
-from smoot.masking import Fill, fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
+from smoot.masking import (
+    Fill,
+    channels_first,
+    fill_values,
+    limited_mask,
+    lowest_saliency_mask,
+    protected_random_mask,
+    random_mask,
+    replace_masked,
+)
 from smoot.modes import buffers_kept
 from smoot.parallel import check_wrapper, num_ranks, unwrapped
 from smoot.saliency import Reduction, input_gradient, saliency_map
-from smoot.scheduler import MaskPlan
+from smoot.scheduler import MaskPlan, PerImagePlan
 from smoot.task import Classification, Model, Score, Task, answer
 
 SaliencyPass = Literal["reuse", "eval"]
@@ -35,6 +45,7 @@ class Guidance:
             ``eval`` an additional one in eval mode. With BatchNorm or dropout the two give different masks.
         fill: what replaces masked pixels, see :func:`smoot.masking.fill_masked`.
         fill_value: the constant of fill ``constant``.
+        masked_channels: how many of an image's channels are masked, the first ones; None: all of them.
         masked_statistics: whether the masked forward pass writes to the model's buffers, such as the running
             statistics of normalisation layers. ``update`` is the behaviour of SGT's published code: the statistics
             describe a mixture of clean and masked images, which costs accuracy on clean test images. With ``keep``
@@ -58,6 +69,7 @@ class Guidance:
     saliency_pass: SaliencyPass = "reuse"
     fill: Fill = "uniform"
     fill_value: float = 0.0
+    masked_channels: int | None = None
     masked_statistics: Statistics = "keep"
     consistency: Consistency = "kl"
     kl_weight: float = 1.0
@@ -74,6 +86,8 @@ class Guidance:
         check_choice("masked_statistics", self.masked_statistics, get_args(Statistics))
         check_choice("consistency", self.consistency, get_args(Consistency))
         check_between("kl_weight", self.kl_weight, 0.0, torch.inf)
+        if self.masked_channels is not None:
+            check_count("masked_channels", self.masked_channels)
         check_between("label_smoothing", self.label_smoothing)
         if self.channel_axis == 0 or isinstance(self.channel_axis, bool) or not isinstance(self.channel_axis, int):
             raise ValueError(f"channel_axis is {self.channel_axis!r}: expected an axis other than 0, the batch's")
@@ -87,11 +101,13 @@ class MaskedImages:
         index: ``(M,)`` int64, their rows in the batch.
         mask: ``(M, *pixels)`` bool, True = masked.
         images: M images like the inputs, with masked pixels filled.
+        drawn: ``(M,)`` bool, those that the plan asked to mask, where others stand beside them; None: all.
     """
 
     index: Tensor
     mask: Tensor
     images: Tensor
+    drawn: Tensor | None = None
 
 
 def task_of(guidance: Guidance, task: Task | None = None) -> Task:
@@ -171,29 +187,23 @@ def mask_images(
         if gradient is None and needs_gradient(plan):  # other processes take one now, and sharded models need all
             input_gradient(model, inputs[index], targets[index], score=guidance.score, task=task)
         blank = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
-        return MaskedImages(index, blank[index], inputs[index])
-    images = inputs
+        return MaskedImages(index, blank[index], inputs[index], torch.zeros_like(index, dtype=torch.bool))
+    images, fraction = inputs, plan.fractions if isinstance(plan, PerImagePlan) else plan.mask_fraction
     if count == size:
         index = torch.arange(size, device=targets.device)
     else:
         index = torch.randperm(size, generator=generator, device=targets.device)[:count]
         images = images[index]
         gradient = None if gradient is None else gradient[index]
+        fraction = fraction[index] if isinstance(fraction, Tensor) else fraction
     if gradient is None and needs_gradient(plan):
         gradient = input_gradient(model, images, targets[index], score=guidance.score, task=task)
-    mask = _mask(images, gradient, plan, guidance, generator)
-    filled = fill_masked(
-        images,
-        mask,
-        fill=guidance.fill,
-        value=guidance.fill_value,
-        channel_axis=guidance.channel_axis,
-        generator=generator,
-    )
+    mask, filled = _masked(images, gradient, plan, fraction, guidance, generator)
     if guidance.shared_dropout and count < size:
         blank = torch.zeros(shape, dtype=torch.bool, device=inputs.device)
         every = torch.arange(size, device=index.device)
-        return MaskedImages(every, blank.index_copy(0, index, mask), inputs.index_copy(0, index, filled))
+        drawn = torch.zeros_like(every, dtype=torch.bool).index_fill(0, index, True)
+        return MaskedImages(every, blank.index_copy(0, index, mask), inputs.index_copy(0, index, filled), drawn)
     return MaskedImages(index, mask, filled)
 
 
@@ -210,17 +220,44 @@ def _pixels(inputs: Tensor, guidance: Guidance) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _masked(
+    images: Tensor,
+    gradient: Tensor | None,
+    plan: MaskPlan,
+    fraction: float | Tensor,
+    guidance: Guidance,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """The mask ``(M, *pixels)`` of M images, and the images filled; the gradient is None for ranking ``random``."""
+    axis = guidance.channel_axis
+    draw = partial(
+        fill_values, images, fill=guidance.fill, value=guidance.fill_value, channel_axis=axis, generator=generator
+    )
+    if gradient is not None and plan.max_effect is not None:
+        values = draw()
+        changes = (values - channels_first(images.detach(), axis)) * channels_first(gradient, axis)
+        saliency = saliency_map(gradient, reduction=guidance.reduction, channel_axis=axis)
+        mask = limited_mask(saliency, changes[:, : guidance.masked_channels].sum(1), plan.max_effect, fraction)
+    else:
+        mask, values = _mask(images, gradient, plan, fraction, guidance, generator), draw()
+    return mask, replace_masked(images, mask, values, channel_axis=axis, num_channels=guidance.masked_channels)
+
+
 def _mask(
-    images: Tensor, gradient: Tensor | None, plan: MaskPlan, guidance: Guidance, generator: torch.Generator | None
+    images: Tensor,
+    gradient: Tensor | None,
+    plan: MaskPlan,
+    fraction: float | Tensor,
+    guidance: Guidance,
+    generator: torch.Generator | None,
 ) -> Tensor:
-    """The mask ``(M, *pixels)`` of M images; the gradient is None for ranking ``random``."""
+    """The mask of M images without regard to the effect of masking."""
     if gradient is None or plan.ranking == "random":
-        shape = _pixels(images, guidance)
-        return random_mask(shape, plan.mask_fraction, generator=generator, device=images.device)
+        return random_mask(_pixels(images, guidance), fraction, generator=generator, device=images.device)
     saliency = saliency_map(gradient, reduction=guidance.reduction, channel_axis=guidance.channel_axis)
     if plan.ranking == "protected":
         return protected_random_mask(saliency, plan.mask_fraction, plan.protected, generator=generator)
-    return lowest_saliency_mask(-saliency if plan.ranking == "highest" else saliency, plan.mask_fraction)
+    return lowest_saliency_mask(-saliency if plan.ranking == "highest" else saliency, fraction)
 
 
 @contextmanager

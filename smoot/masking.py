@@ -39,6 +39,34 @@ def lowest_saliency_mask(saliency: Tensor, fraction: float | Tensor) -> Tensor:
     return _lowest(flat, _ascending(flat), counts).view_as(saliency)
 
 
+def limited_mask(saliency: Tensor, effects: Tensor, limit: float, fraction: float | Tensor = 1.0) -> Tensor:
+    """Masks the least salient pixels of each image, as many as have a small effect together.
+
+    Args:
+        saliency: ``(N, *pixels)``, any sign: the order in which pixels are masked.
+        effects: ``(N, *pixels)``: what masking each pixel changes, of which magnitudes are added up.
+        limit: of their sum in each image, at least 0, in the unit of ``effects``.
+        fraction: of the P pixels that are masked at most, in [0, 1], a number or ``(N,)``.
+
+    Returns:
+        ``(N, *pixels)`` bool, True = masked.
+
+    Raises:
+        ValueError: for a negative limit, a fraction outside [0, 1], shapes that differ, or NaN saliency.
+    """
+    check_saliency(saliency)
+    check_between("limit", limit, 0.0, math.inf)
+    if effects.shape != saliency.shape:
+        raise ValueError(
+            f"effects have shape {tuple(effects.shape)}: expected that of saliency, {tuple(saliency.shape)}"
+        )
+    flat = at_least_float32(saliency).flatten(1)
+    order = flat.sort(dim=1, stable=True).indices
+    within = at_least_float32(effects).flatten(1).abs().gather(1, order).cumsum(1) <= limit
+    most = _counts(fraction, len(flat), flat.shape[1], flat.device)
+    return _lowest(flat, _ascending(flat), torch.minimum(within.sum(1), most)).view_as(saliency)
+
+
 def random_mask(
     shape: tuple[int, ...],
     fraction: float | Tensor,
@@ -105,6 +133,7 @@ def fill_masked(
     fill: Fill = "uniform",
     value: float = 0.0,
     channel_axis: int = 1,
+    num_channels: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Copies the inputs and replaces masked pixels in every channel.
@@ -117,6 +146,7 @@ def fill_masked(
             features have units of their own), or a ``constant``.
         value: the constant of fill ``constant``.
         channel_axis: where the channels are, such as -1 for ``(N, *pixels, C)``; not used for ``(N, F)``.
+        num_channels: how many channels are replaced, the first ones; by default all.
         generator: source of the noise, on the inputs' device.
 
     Returns:
@@ -127,18 +157,55 @@ def fill_masked(
         TypeError: for inputs that are not floating point.
         ValueError: for an unknown fill, or a mask of the wrong shape or type.
     """
+    values = fill_values(inputs, fill=fill, value=value, channel_axis=channel_axis, generator=generator)
+    return replace_masked(inputs, mask, values, channel_axis=channel_axis, num_channels=num_channels)
+
+
+def fill_values(
+    inputs: Tensor,
+    *,
+    fill: Fill = "uniform",
+    value: float = 0.0,
+    channel_axis: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """What :func:`fill_masked` would put in place of each pixel, masked or not.
+
+    Args:
+        inputs, fill, value, channel_axis, generator: as for :func:`fill_masked`.
+
+    Returns:
+        ``(N, C, *pixels)``, the channels moved to axis 1, or a shape that can be broadcast to it. ``(N, 1, F)`` for
+        ``(N, F)``.
+    """
     check_inputs(inputs)
     check_choice("fill", fill, get_args(Fill))
+    return _replacement(channels_first(inputs, channel_axis).detach(), fill, value, generator)
+
+
+def replace_masked(
+    inputs: Tensor, mask: Tensor, values: Tensor, *, channel_axis: int = 1, num_channels: int | None = None
+) -> Tensor:
+    """Copies the inputs with ``values``, as of :func:`fill_values`, at their masked pixels; see :func:`fill_masked`."""
     if mask.dtype != torch.bool:
         raise ValueError(f"mask is {mask.dtype}: expected a bool tensor, True = masked")
-    channels = inputs.unsqueeze(1) if inputs.ndim == 2 else inputs.movedim(channel_axis, 1)
+    channels = channels_first(inputs, channel_axis)
     check_map_shape("mask", mask, inputs if inputs.ndim == 2 else channels)
-    filled = torch.where(mask.unsqueeze(1), _replacement(channels.detach(), fill, value, generator), channels)
+    replaced = mask.unsqueeze(1)
+    if num_channels is not None:
+        first = torch.arange(channels.shape[1], device=mask.device) < num_channels
+        replaced = replaced & first.view(-1, *[1] * (mask.ndim - 1))
+    filled = torch.where(replaced, values, channels)
     if inputs.ndim == 2:
         return filled.squeeze(1)
     last = inputs.ndim == 4 and inputs.is_contiguous(memory_format=torch.channels_last)
     kept = torch.channels_last if last and not inputs.is_contiguous() else torch.contiguous_format
     return filled.movedim(1, channel_axis).contiguous(memory_format=kept)
+
+
+def channels_first(inputs: Tensor, channel_axis: int) -> Tensor:
+    """A view ``(N, C, *pixels)`` of the inputs; ``(N, 1, F)`` of ``(N, F)``."""
+    return inputs.unsqueeze(1) if inputs.ndim == 2 else inputs.movedim(channel_axis, 1)
 
 
 def _replacement(channels: Tensor, fill: Fill, value: float, generator: torch.Generator | None) -> Tensor:

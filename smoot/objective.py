@@ -28,6 +28,26 @@ from smoot.task import Model, Task, answer, check_batch, kl_divergences
 
 
 @dataclass(frozen=True)
+class MaskedAnswers:
+    """How a model answered the M images of a batch that were masked.
+
+    Attributes:
+        rows: ``(M,)`` int64, their rows in the batch of N.
+        clean, masked: ``(M, C, ...)`` logits of the images and of their masked copies, detached.
+        targets: ``(M, ...)`` of these images.
+        drawn: ``(M,)`` bool, those that the plan asked to mask; None: all.
+        batch_size: N.
+    """
+
+    rows: Tensor
+    clean: Tensor
+    masked: Tensor
+    targets: Tensor
+    drawn: Tensor | None
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class GuidedLoss:
     """The loss of one batch and what masking did.
 
@@ -46,6 +66,7 @@ class GuidedLoss:
         flip_share: share of those images whose predicted class changes; NaN if there are none.
         cross_entropy_rise: mean rise of their cross-entropy in nats; NaN if there are none.
         feedback: accuracy and cross-entropy for the schedule.
+        answers: to the masked images one by one, for a schedule that learns from them; None if nothing was masked.
     """
 
     total: Tensor
@@ -58,6 +79,7 @@ class GuidedLoss:
     flip_share: Tensor
     cross_entropy_rise: Tensor
     feedback: Feedback
+    answers: MaskedAnswers | None = None
 
 
 def guided_loss(
@@ -211,6 +233,7 @@ def loss_with_masks(
         information_loss=means[1],
         flip_share=means[2],
         cross_entropy_rise=means[3],
+        answers=MaskedAnswers(masked.index, clean, after, labels, masked.drawn, size),
     )
 
 

@@ -42,6 +42,13 @@ def averaged(feedback: Feedback, group: dist.ProcessGroup | None = None) -> Feed
     return replace(feedback, accuracy=sums[0] / total, loss=sums[1] / total, num_images=sums[2])
 
 
+def summed(values: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The sum of a tensor over all ranks, in place; every rank must call it."""
+    if num_ranks(group) > 1:
+        dist.all_reduce(values, group=group)
+    return values
+
+
 def unwrapped(model: Model) -> Model:
     """The module inside a DistributedDataParallel, compiled or not; any other model as it is."""
     inner = getattr(model, "_orig_mod", model)

@@ -7,13 +7,14 @@ feedback of the step. Which schedule it is makes the training method:
 - :class:`AdaptiveSchedule`, SMOOT as this project defines it. The abstract of Karkehabadi et al. (2023,
   arXiv:2310.00772) says that the number of masked images is chosen during training, from the input, the accuracy
   and the loss. The formula is our own.
+- :class:`GapSchedule`, which follows the generalisation gap in place of the model's competence.
 - :class:`SequenceSchedule`, plans written down beforehand: the control for anything adaptive.
 """
 
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -36,6 +37,10 @@ class MaskPlan:
         ranking: the order in which pixels are masked: from the least salient on (``saliency``), from the most
             salient on (``highest``), at ``random``, or at random without the most salient ones (``protected``).
         protected: fraction of the pixels that ranking ``protected`` never masks, in [0, 1 - mask_fraction].
+        max_effect: largest effect of an image's masked pixels together, in the unit of the score (nats for log-odds):
+            of the ``mask_fraction`` least salient pixels only the first ones are masked, as long as the magnitudes of
+            gradient times change of the pixel, which say by how much the score moves in first order, add up to no
+            more. So the image alone decides how many. None: no limit. Needs ranking ``saliency``.
         rounding: what is added before the number of images is rounded down, in [0, 1]: 0.5 rounds to the nearest
             number. Schedules move it from step to step (:func:`fair_rounding`), so that the images masked in many
             small batches add up to their share.
@@ -48,12 +53,17 @@ class MaskPlan:
     mask_fraction: float = 0.5
     ranking: Ranking = "saliency"
     protected: float = 0.0
+    max_effect: float | None = None
     rounding: float = 0.5
 
     def __post_init__(self) -> None:
         check_choice("ranking", self.ranking, get_args(Ranking))
         for name in ("image_fraction", "mask_fraction", "protected", "rounding"):
             check_between(name, getattr(self, name))
+        if self.max_effect is not None:
+            check_between("max_effect", self.max_effect, 0.0, math.inf)
+            if self.ranking != "saliency":
+                raise ValueError(f"max_effect is set with ranking {self.ranking!r}: expected ranking 'saliency'")
         if self.ranking == "protected" and self.mask_fraction + self.protected > 1 + 1e-9:
             raise ValueError(
                 f"mask_fraction {self.mask_fraction:g} and protected {self.protected:g} add up to more than 1: "
@@ -81,6 +91,25 @@ class MaskPlan:
             return batch_size if self.masks else 0
         unit = min(at_least, batch_size) if share < at_least else 1
         return min(unit * math.floor(share / unit + self.rounding), batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class PerImagePlan(MaskPlan):
+    """A plan with a fraction of the pixels for each image, which replaces ``mask_fraction``.
+
+    Attributes:
+        fractions: ``(N,)`` in [0, 1], on the inputs' device.
+
+    Raises:
+        ValueError: for ranking ``protected``, which has one fraction for all images.
+    """
+
+    fractions: Tensor = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ranking == "protected":
+            raise ValueError("ranking 'protected' has one fraction for all images: expected another ranking")
 
 
 def fair_rounding(step: int) -> float:
@@ -162,7 +191,7 @@ class ConstantSchedule:
 
     def load_state_dict(self, state: State) -> None:
         """Continues from a saved state; raises ValueError for that of another schedule or plan."""
-        _check_state(state, self.state_dict())
+        check_state(state, self.state_dict())
         self._steps = int(state["steps"])
 
 
@@ -198,7 +227,7 @@ class SequenceSchedule:
 
     def load_state_dict(self, state: State) -> None:
         """Continues from a saved state; raises ValueError for that of another schedule or other plans."""
-        _check_state(state, self.state_dict())
+        check_state(state, self.state_dict())
         self._steps = int(state["steps"])
 
 
@@ -363,12 +392,66 @@ class AdaptiveSchedule:
 
     def load_state_dict(self, state: State) -> None:
         """Continues from a saved state; raises ValueError for that of another schedule or other settings."""
-        _check_state(state, self.state_dict())
+        check_state(state, self.state_dict())
         accuracy, loss, weight, num_classes = state["means"].tolist()
         self._steps = int(state["steps"])
         self._means = _RunningMeans(accuracy, loss, weight, int(num_classes))
         rows = [row for row in state["pending"].tolist() if row[-1]]
         self._pending = deque(AsyncFeedback.from_checkpoint(*row) for row in rows)
+
+
+class GapSchedule:
+    """As many images are masked as the generalisation gap calls for: much where there is much to regularise.
+
+    With cross-entropies of the model in eval mode, L_train on images that it trains on and L_val on images that it does
+    not, the share ``clip(1 - L_train / L_val, 0, 1)`` of each batch is masked: 0 before the first measurement and
+    where there is no gap, near 1 where the model answers its training images alone. The formula is our own.
+
+    Call :meth:`measure` after each epoch. Use other images for it than those that choose the best epoch.
+
+    Args:
+        base: the plan but for its image fraction, which the gap replaces; by default ``MaskPlan()``.
+    """
+
+    def __init__(self, base: MaskPlan | None = None) -> None:
+        self.base = MaskPlan() if base is None else base
+        self.gap = 0.0
+        self._steps = 0
+
+    @property
+    def plan(self) -> MaskPlan:
+        """The plan of the next step: the base with the gap as its image fraction."""
+        return _rounded(replace(self.base, image_fraction=self.gap), self._steps)
+
+    def measure(self, training_loss: float, validation_loss: float) -> float:
+        """Sets the share of masked images from two mean cross-entropies in nats, and returns it.
+
+        Under an initialised process group give every rank the same two numbers.
+
+        Raises:
+            FloatingPointError: if one of them is not finite.
+            ValueError: if one of them is negative.
+        """
+        if not (math.isfinite(training_loss) and math.isfinite(validation_loss)):
+            raise FloatingPointError(f"losses are {training_loss} and {validation_loss}: training has diverged")
+        check_between("training_loss", training_loss, 0.0, math.inf)
+        check_between("validation_loss", validation_loss, 0.0, math.inf)
+        self.gap = max(0.0, 1.0 - training_loss / validation_loss) if validation_loss else 0.0
+        return self.gap
+
+    def step(self, feedback: Feedback) -> MaskPlan:
+        """Counts the step and returns the next plan; the feedback changes nothing."""
+        self._steps += 1
+        return self.plan
+
+    def state_dict(self) -> State:
+        """The base, the number of steps done and the gap."""
+        return {"settings": _numbers(self.base), "steps": _vector(self._steps), "gap": _vector(self.gap)}
+
+    def load_state_dict(self, state: State) -> None:
+        """Continues from a saved state; raises ValueError for that of another schedule or plan."""
+        check_state(state, self.state_dict())
+        self._steps, self.gap = int(state["steps"]), float(state["gap"])
 
 
 def _rounded(plan: MaskPlan, step: int) -> MaskPlan:
@@ -383,10 +466,11 @@ def _vector(*values: float) -> Tensor:
 def _numbers(plan: MaskPlan) -> Tensor:
     """A plan as a vector of numbers."""
     ranking = get_args(Ranking).index(plan.ranking)
-    return _vector(plan.image_fraction, plan.mask_fraction, ranking, plan.protected)
+    limit = math.inf if plan.max_effect is None else plan.max_effect
+    return _vector(plan.image_fraction, plan.mask_fraction, ranking, plan.protected, limit)
 
 
-def _check_state(state: State, own: State) -> None:
+def check_state(state: State, own: State) -> None:
     """Raises ValueError unless a loaded state has the names, shapes and settings of this schedule's own state."""
     shapes = {name: tuple(torch.as_tensor(value).shape) for name, value in state.items()}
     expected = {name: tuple(value.shape) for name, value in own.items()}

@@ -96,7 +96,8 @@ def guided_backward(
         with drawn_again(settings, inputs.device) as again:
             logits = asked.check(answer(model, variable), targets)
         if reuse:
-            gradient = _backward_with_input_gradient(inner, logits, variable, targets, settings, asked, run)
+            exact = plan.max_effect is not None
+            gradient = _backward_with_input_gradient(inner, logits, variable, targets, settings, asked, run, exact)
         else:
             run(asked.loss(logits, targets))
     logits = logits.detach()
@@ -115,15 +116,17 @@ def _backward_with_input_gradient(
     guidance: Guidance,
     task: Task,
     run: "Pass",
+    exact: bool,
 ) -> Tensor:
     """The loss's backward pass to the parameters; returns an input gradient that ranks as the score's.
 
+    With ``exact`` it is the score's, and not only up to a factor.
     The gradient comes from the same pass where it can (then every image has its own positive factor), else from an
     additional one before it.
     """
     alike = task.loss_ranks_as(guidance.score, targets) and not images_are_coupled(model, variable)
     # In float16, which the caller's own pass may use too, the factor of a certain image rounds to 0.
-    if alike and run.backward is None and logits.dtype != torch.float16:
+    if alike and not exact and run.backward is None and logits.dtype != torch.float16:
         run(_CrossEntropy.apply(logits, targets))
         assert variable.grad is not None
         return -variable.grad

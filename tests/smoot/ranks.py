@@ -23,6 +23,7 @@ from smoot.criterion import SaliencyGuidedLoss
 from smoot.guidance import Guidance
 from smoot.objective import guided_loss
 from smoot.parallel import averaged
+from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
 
 SECONDS = 300
@@ -216,6 +217,23 @@ def function_around(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return function
 
 
+def per_image_course(way: str, *, parallel: bool = True) -> dict[str, Tensor]:
+    """Twelve images with a number each, of which the first step takes one and the others seven; the model stays."""
+    images, labels = images_of(0, 12)
+    schedule = PerImageSchedule(InformationLoss(tau=0.001, rate=0.2), 12)
+    criterion = SaliencyGuidedLoss(schedule, MEAN_FILL)
+    model: nn.Module = wrapped(network(), "plain") if parallel else network()
+    for step in range(10):
+        index = torch.randperm(12, generator=torch.Generator().manual_seed(step))[: 7 if step else 1]
+        index = index[dist.get_rank() :: dist.get_world_size()] if parallel else index
+        batch = images[index], labels[index]
+        if way == "backward":
+            criterion.backward(model, *batch, index=index)
+        else:
+            criterion(model, *batch, index=index).total.backward()
+    return criterion.state_dict()
+
+
 def sparse_course(way: str, wrapper: str) -> Course:
     """A fifth of the images is masked: often none on rank 0, which has one image, while the others mask some."""
     rank = dist.get_rank()
@@ -309,6 +327,7 @@ def scenarios() -> dict[str, Callable[[], Any]]:
             cases[f"whole {way} {wrapper}"] = lambda w=way, r=wrapper: whole_course(w, r, batches)
         cases[f"empty {way} labels"] = lambda w=way: empty_step(w, lambda labels: labels)
         cases[f"empty {way} probabilities"] = lambda w=way: empty_step(w, one_hot)
+        cases[f"per image {way}"] = lambda w=way: per_image_course(w)
         cases[f"held {way}"] = lambda w=way: held_courses(w)
         cases[f"evaluated {way}"] = lambda w=way: evaluated_on_one_rank(w)
     for way in (*WAYS, "function"):

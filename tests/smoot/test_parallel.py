@@ -14,6 +14,7 @@ from ranks import (
     images_of,
     network,
     one_hot,
+    per_image_course,
     run_ranks,
     whole_course,
 )
@@ -148,6 +149,14 @@ def test_feedback_is_averaged_over_images(brought: Brought) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_one_rank_may_evaluate_by_itself(brought: Brought, way: str) -> None:
     assert [rank[f"evaluated {way}"] for rank in brought] == [[2.0]] * len(brought)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_ranks_keep_the_numbers_of_all_images(brought: Brought, way: str) -> None:
+    alone = per_image_course(way, parallel=False)
+    assert len(set(alone["schedule_numbers"].tolist())) > 6
+    for rank in brought:
+        assert farthest(rank[f"per image {way}"], alone) < 1e-6
 
 
 def test_groups_train_side_by_side(brought: Brought) -> None:

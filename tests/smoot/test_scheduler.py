@@ -16,6 +16,7 @@ from smoot.scheduler import (
     AsyncFeedback,
     ConstantSchedule,
     Feedback,
+    GapSchedule,
     MaskPlan,
     MaskSchedule,
     SequenceSchedule,
@@ -105,6 +106,14 @@ def test_a_plan_that_cannot_mask_has_no_masked_pass() -> None:
     assert MaskPlan(mask_fraction=1e-9).num_images(64) == 64  # the host does not know the number of pixels
 
 
+@pytest.mark.parametrize(
+    "bad", [{"max_effect": -1.0}, {"max_effect": math.nan}, {"max_effect": 1.0, "ranking": "random"}]
+)
+def test_a_bad_limit_on_the_effect_is_named(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="max_effect is"):
+        MaskPlan(**bad)
+
+
 def test_plans_and_feedback_cannot_be_changed() -> None:
     for frozen, name in ((MaskPlan(), "mask_fraction"), (feedback(0.5, 1.0, 4), "loss"), (MaskPlan(), "rounding")):
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -180,6 +189,42 @@ def test_the_competence_replaces_the_image_fraction_alone() -> None:
     assert schedule.plan == expected
 
 
+# -- the generalisation gap
+
+
+def test_the_gap_by_hand() -> None:
+    base = MaskPlan(mask_fraction=0.2)
+    schedule = GapSchedule(base)
+    assert schedule.plan == dataclasses.replace(base, image_fraction=0.0)
+    assert schedule.measure(0.3, 0.4) == pytest.approx(0.25)
+    assert schedule.step(feedback(0.5, 1.0, 8)) == dataclasses.replace(
+        base, image_fraction=schedule.gap, rounding=fair_rounding(1)
+    )
+    assert schedule.measure(0.5, 0.4) == 0.0  # none: the training images are the harder ones
+    assert schedule.measure(0.0, 0.4) == 1.0
+    assert schedule.measure(0.0, 0.0) == 0.0
+
+
+def test_a_saved_gap_goes_on() -> None:
+    one, other = GapSchedule(), GapSchedule()
+    one.measure(0.3, 0.5)
+    one.step(feedback(0.5, 1.0, 8))
+    other.load_state_dict(one.state_dict())
+    assert other.plan == one.plan != GapSchedule().plan
+
+
+@pytest.mark.parametrize(
+    ("losses", "error"),
+    [((math.nan, 1.0), FloatingPointError), ((1.0, math.inf), FloatingPointError), ((-1.0, 1.0), ValueError)],
+)
+def test_bad_losses_leave_the_gap_as_it_was(losses: tuple[float, float], error: type[Exception]) -> None:
+    schedule = GapSchedule()
+    schedule.measure(0.5, 1.0)
+    with pytest.raises(error):
+        schedule.measure(*losses)
+    assert schedule.gap == 0.5
+
+
 # -- state
 
 
@@ -193,6 +238,8 @@ MAKERS: dict[str, Callable[[], MaskSchedule]] = {
     "sequence": lambda: SequenceSchedule(PLANS),
     "another sequence": lambda: SequenceSchedule(PLANS[1:]),
     "adaptive": AdaptiveSchedule,
+    "gap": GapSchedule,
+    "another gap": lambda: GapSchedule(MaskPlan(max_effect=0.5)),
     "another decay": lambda: AdaptiveSchedule(decay=0.5),
     "another lag": lambda: AdaptiveSchedule(lag=3),
     "another base": lambda: AdaptiveSchedule(MaskPlan(ranking="random")),

@@ -3,14 +3,16 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from smoot.checks import check_between
 from smoot.guidance import Guidance
-from smoot.scheduler import AdaptiveSchedule, MaskPlan, Ranking
+from smoot.per_image import InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, Ranking
 
 TRAINING = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "clip_norm", "erase_probability")
+RULES = {"information_loss": InformationLoss, "staircase": Staircase, "public_code": PublicCode}
 DATASET = ("train_images", "label_noise")  # a method may change these, never the images that it is measured on
 
 
@@ -34,6 +36,8 @@ class DatasetConfig:
         label_noise: share of the training images whose label is replaced by another one, in [0, 1).
         development_images: number of images, drawn from the rest of the training split, that stand in for the test
             split; 0 measures on the test split. Studies that choose something use them.
+        steering_images: number of images, drawn from the rest of the training split, from which a schedule may
+            learn; they are not those that choose the best epoch.
     """
 
     name: str
@@ -44,15 +48,17 @@ class DatasetConfig:
     foreground_threshold: float = 0.1
     label_noise: float = 0.0
     development_images: int = 0
+    steering_images: int = 0
 
     def __post_init__(self) -> None:
-        _check_least(self, 0, "development_images")
+        _check_least(self, 0, "development_images", "steering_images")
         _check_least(self, 1, "validation_images")
         _check_least(self, 2, "train_images")
         check_between("label_noise", self.label_noise)
         check_between("foreground_threshold", self.foreground_threshold)
-        if self.development_images and self.train_images is None:
-            raise ValueError(f"development_images is {self.development_images}: say how many train_images are used")
+        for name in ("development_images", "steering_images"):
+            if getattr(self, name) and self.train_images is None:
+                raise ValueError(f"{name} is {getattr(self, name)}: say how many train_images are used")
         if not all(value > 0 for value in self.std):
             raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one per channel")
 
@@ -106,30 +112,64 @@ class SequenceConfig:
 
 
 @dataclass(frozen=True)
+class PerImageConfig:
+    """A number of masked pixels for each training image; see :class:`smoot.per_image.PerImageSchedule`.
+
+    Attributes:
+        rule: that moves the numbers.
+        settings: of the rule, by their names in :mod:`smoot.per_image`.
+        start: fraction of the pixels masked at first, in [0, 1].
+        bounds: lowest and highest fraction at an image's first, second, ... visit.
+    """
+
+    rule: Literal["information_loss", "staircase", "public_code"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    start: float = 0.2
+    bounds: tuple[tuple[float, ...], ...] = ((0.0, 0.9),)
+
+    def __post_init__(self) -> None:
+        if any(len(pair) != 2 for pair in self.bounds):
+            raise ValueError(f"bounds is {[list(pair) for pair in self.bounds]}: expected pairs [lowest, highest]")
+        self.schedule(1, MaskPlan())  # raises for what is not allowed
+
+    def schedule(self, num_images: int, plan: MaskPlan) -> PerImageSchedule:
+        """The schedule for a training set."""
+        known = [part.name for part in fields(RULES[self.rule])]
+        for name in self.settings:
+            if name not in known:
+                raise ValueError(f"settings: unknown key {name!r} of rule {self.rule}: expected {', '.join(known)}")
+        rule: NumberRule = RULES[self.rule](**self.settings)
+        bounds = [(low, high) for low, high in self.bounds]
+        return PerImageSchedule(rule, num_images, start=self.start, bounds=bounds, images=ConstantSchedule(plan))
+
+
+@dataclass(frozen=True)
 class MethodConfig:
     """A training method: how much is masked, how, and what the method changes in the training or the data.
 
     Attributes:
         name: in ``methods.yaml`` or in the profile's block ``methods``.
-        schedule: ``constant``, or the name of the block that has the schedule's constants.
+        schedule: ``constant``, ``gap`` (:class:`smoot.scheduler.GapSchedule`), or the name of the block that has the
+            schedule's constants.
         plan: what is masked; with a schedule, what of it stays constant.
         guidance: how masked images are made and compared.
-        adaptive, sequence: the schedule's constants.
+        adaptive, sequence, per_image: the schedule's constants.
         training: keys that replace those of the block ``training``.
         dataset: keys that replace those of the data set's entry.
     """
 
     name: str
-    schedule: Literal["constant", "adaptive", "sequence"]
+    schedule: Literal["constant", "adaptive", "sequence", "gap", "per_image"]
     plan: MaskPlan
     guidance: Guidance
     adaptive: AdaptiveConfig | None = None
     sequence: SequenceConfig | None = None
+    per_image: PerImageConfig | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     dataset: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for block in ("adaptive", "sequence"):
+        for block in ("adaptive", "sequence", "per_image"):
             if (getattr(self, block) is not None) != (self.schedule == block):
                 raise ValueError(
                     f"schedule is {self.schedule!r}: the block {block!r} belongs to {block!r}, and only to it"
@@ -138,7 +178,7 @@ class MethodConfig:
             for key in getattr(self, block):
                 if key not in names:
                     raise ValueError(f"{block}: unknown key {key!r}: a method may set {', '.join(names)}")
-        if self.schedule != "constant" and self.plan.image_fraction != MaskPlan().image_fraction:
+        if self.schedule not in ("constant", "per_image") and self.plan.image_fraction != MaskPlan().image_fraction:
             raise ValueError(
                 f"plan sets image_fraction: leave it out, the schedule {self.schedule!r} sets it before every step"
             )
@@ -250,7 +290,11 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run and its evaluation."""
+    """One training run and its evaluation.
+
+    Raises:
+        ValueError: for a method that needs images which the data set does not set aside.
+    """
 
     profile: str
     seed: int
@@ -259,6 +303,13 @@ class RunConfig:
     method: MethodConfig
     training: TrainingConfig
     evaluation: EvaluationConfig
+
+    def __post_init__(self) -> None:
+        if self.method.schedule == "gap" and not self.dataset.steering_images:
+            raise ValueError(
+                f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
+                "no steering_images to measure it on: set them, such as 1000"
+            )
 
     @property
     def setting(self) -> str:
@@ -280,7 +331,7 @@ class RunConfig:
 
     def split_arguments(self) -> dict[str, Any]:
         """The arguments of ``data.sets.split``: how many images are drawn for what, and the seed of the draw."""
-        names = ("train_images", "validation_images", "development_images", "label_noise")
+        names = ("train_images", "validation_images", "development_images", "steering_images", "label_noise")
         return {name: getattr(self.dataset, name) for name in names} | {"seed": self.seed_for("subset")}
 
     def as_dict(self) -> dict[str, Any]:

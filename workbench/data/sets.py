@@ -57,6 +57,9 @@ class Split:
     train_index: Tensor
     validation_index: Tensor
     development_index: Tensor
+    steering_images: Tensor
+    steering_labels: Tensor
+    steering_index: Tensor
 
 
 def load(name: str) -> ImageData:
@@ -93,12 +96,14 @@ def split(
     validation_images: int,
     seed: int,
     development_images: int = 0,
+    steering_images: int = 0,
     label_noise: float = 0.0,
 ) -> Split:
-    """Draw disjoint validation, training and development images from the training part.
+    """Draw disjoint validation, training, development and steering images from the training part.
 
     All are taken from one permutation per seed: first the validation images, then the training images, the
-    development images from its end. So a larger training set contains the smaller ones of the same seed.
+    development images from its end, the steering images before them. So a larger training set contains the smaller
+    ones of the same seed.
 
     Args:
         data: the whole set.
@@ -106,25 +111,40 @@ def split(
         validation_images: how many.
         seed: of the permutation and of the label noise.
         development_images: how many.
+        steering_images: how many.
         label_noise: share of the training labels, in [0, 1], each replaced by another class.
 
     Raises:
         ValueError: if more images are asked for than there are.
     """
-    total, reserved = len(data.train_labels), validation_images + development_images
+    total, others = len(data.train_labels), (validation_images, development_images, steering_images)
+    reserved = sum(others)
     wanted = total - reserved if train_images is None else train_images
-    if min(validation_images, development_images) < 0 or wanted < 1 or wanted + reserved > total:
+    if min(others) < 0 or wanted < 1 or wanted + reserved > total:
         raise ValueError(
-            f"{data.name}: {train_images} training, {validation_images} validation and {development_images} "
-            f"development images asked for: expected at least 1, 0 and 0, and no more than the {total} of the "
-            "training part together"
+            f"{data.name}: {train_images} training, {validation_images} validation, {development_images} development "
+            f"and {steering_images} steering images asked for: expected at least 1, 0, 0 and 0, and no more than the "
+            f"{total} of the training part together"
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     validation, train = order[:validation_images], order[validation_images : validation_images + wanted]
-    development = order[total - development_images :]
+    steering, development = order[total - development_images - steering_images :].split(
+        [steering_images, development_images]
+    )
     images, labels = data.train_images, data.train_labels
     noisy = _with_noise(labels[train], label_noise, data.num_classes, seed)
-    return Split(images[train], noisy, images[validation], labels[validation], train, validation, development)
+    return Split(
+        train_images=images[train],
+        train_labels=noisy,
+        validation_images=images[validation],
+        validation_labels=labels[validation],
+        train_index=train,
+        validation_index=validation,
+        development_index=development,
+        steering_images=images[steering],
+        steering_labels=labels[steering],
+        steering_index=steering,
+    )
 
 
 def development(data: ImageData, **arguments: Any) -> ImageData:

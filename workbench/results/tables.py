@@ -122,6 +122,8 @@ EPOCH_COLUMNS = (
     "flip_share",
     "cross_entropy_rise",
     "first_order_change",
+    "number_mean",
+    "number_largest",
 )
 SUMMARY = (
     "epochs",

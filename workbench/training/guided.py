@@ -16,7 +16,16 @@ from torch import Tensor, nn
 
 from smoot.checks import is_out_of_memory
 from smoot.objective import GuidedLoss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule, SequenceSchedule
+from smoot.per_image import PerImageSchedule
+from smoot.scheduler import (
+    AdaptiveSchedule,
+    ConstantSchedule,
+    Feedback,
+    GapSchedule,
+    MaskPlan,
+    MaskSchedule,
+    SequenceSchedule,
+)
 from smoot.step import guided_backward
 from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig
@@ -48,7 +57,8 @@ class TrainState:
         network, optimizer: what is trained, and its optimiser.
         rate: the learning-rate schedule, stepped once per batch.
         schedule: decides what is masked.
-        history: one row per epoch: see :func:`train_epoch`, and the validation accuracy and loss (nats).
+        history: one row per epoch: see :func:`train_epoch`; the validation accuracy and loss (nats); with a number
+            per image their mean and the largest, as fractions of the pixels, else NaN.
         best: weights of the epoch with the highest validation accuracy so far, the earliest of equals.
     """
 
@@ -86,6 +96,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
     device = next(state.network.parameters()).device
     images, labels = part.train_images.to(device), part.train_labels.to(device)
     validation = part.validation_images.to(device), part.validation_labels.to(device)
+    steering = part.steering_images.to(device), part.steering_labels.to(device)
     for epoch in range(len(state.history) + 1, config.training.epochs + 1):
         try:
             row = train_epoch(state, images, labels, config, epoch=epoch)
@@ -97,9 +108,13 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
             state.schedule.step(
                 Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
             )
+        if isinstance(state.schedule, GapSchedule):
+            trained = images[: len(steering[0])], labels[: len(steering[0])]
+            losses = [_validate(state.network, *part, config)[1] for part in (trained, steering)]
+            state.schedule.measure(*losses)
         if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
-        state.history.append(row)
+        state.history.append(row | _numbers(state.schedule))
         _save(state, checkpoint)
         report(epoch, loss=row["total"], accuracy=row["validation_accuracy"], masked=row["masked_share"])
     return state
@@ -117,17 +132,22 @@ def create_state(config: RunConfig, image_shape: tuple[int, ...], num_classes: i
         network.compile()
     optimizer, rate = create_optimizer(network, training, num_images, warmup_epochs=training.warmup_epochs)
     num_steps = training.epochs * steps_per_epoch(num_images, training.batch_size)
-    return TrainState(network, optimizer, rate, create_schedule(config, num_steps), [], {})
+    return TrainState(network, optimizer, rate, create_schedule(config, num_steps, num_images), [], {})
 
 
-def create_schedule(config: RunConfig, num_steps: int) -> MaskSchedule:
+def create_schedule(config: RunConfig, num_steps: int, num_images: int) -> MaskSchedule:
     """The mask schedule of a run.
 
     Args:
         config: its method, and the seed of a shuffled sequence.
         num_steps: of the whole training, over which a sequence is stretched.
+        num_images: in the training set.
     """
     method = config.method
+    if method.schedule == "gap":
+        return GapSchedule(method.plan)
+    if method.per_image is not None:
+        return method.per_image.schedule(num_images, method.plan)
     if method.adaptive is not None:
         return AdaptiveSchedule(method.plan, decay=method.adaptive.decay)
     if method.sequence is None:
@@ -177,7 +197,8 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     every_step = config.method.adaptive is None or config.method.adaptive.feedback == "training"
     for step, chosen in enumerate(shuffled_batches(len(images), config.training.batch_size, order)):
         rows = chosen.to(images.device)
-        plan = state.schedule.plan
+        per_image = state.schedule if isinstance(state.schedule, PerImageSchedule) else None
+        plan = state.schedule.plan if per_image is None else per_image.plan_for(rows, images.device)
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
             batch = images[rows]
@@ -189,6 +210,8 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
                 _check_finite(steps[-1][:1], epoch, step)
             if every_step:
                 state.schedule.step(loss.feedback)
+            if per_image is not None:
+                per_image.learn(per_image.changes(rows, loss.answers, loss.feedback))
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
     numbers = torch.stack(steps).cpu().double()
@@ -260,6 +283,12 @@ def _epoch_row(steps: Tensor, planned: list[tuple[float, float]], epoch: int) ->
     row["image_fraction"] = sum(fraction for fraction, _ in planned) / len(planned)
     row["competence"] = sum(competence for _, competence in planned) / len(planned)
     return row
+
+
+def _numbers(schedule: MaskSchedule) -> Row:
+    """Mean and largest of the numbers per image."""
+    numbers = schedule.numbers if isinstance(schedule, PerImageSchedule) else torch.tensor([torch.nan])
+    return {"number_mean": float(numbers.mean()), "number_largest": float(numbers.max())}
 
 
 def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, float]:

@@ -122,7 +122,7 @@ BACKBONES = [
 PLAN, GUIDANCE, ADAPTIVE = (f"smoot.{part}" for part in ("plan", "guidance", "adaptive"))
 OVERFULL = {"ranking": "protected", "mask_fraction": 0.7, "protected": 0.4}
 METHOD = [  # of methods.yaml
-    among("plain.schedule", "linear", "constant", "adaptive", "sequence"),
+    among("plain.schedule", "linear", "constant", "adaptive", "sequence", "gap", "per_image"),
     Wrong("plain.plan", MISSING, ("methods.yaml: plain: key 'plan' is missing",)),
     Wrong("plain.guidance", None, ("methods.yaml: plain.guidance is None", "expected a mapping with score, reduction")),
     Wrong("plain.kl", 1.0, ("methods.yaml: plain: unknown key 'kl'", "schedule, plan, guidance, adaptive")),
@@ -147,6 +147,15 @@ METHOD = [  # of methods.yaml
     Wrong("plain.sequence", {"image_fractions": [0.5]}, ("schedule is 'constant'", "the block 'sequence'")),
     Wrong("plain.sequence", {"image_fractions": []}, ("image_fractions is empty", "at least one share")),
     Wrong("plain.sequence", {"image_fractions": [0.5, 1.5]}, ("image_fractions is 1.5", "[0, 1]")),
+    Wrong("plain.schedule", "gap", ("plan sets image_fraction", "the schedule 'gap' sets it")),
+    Wrong("plain.per_image", {"rule": "staircase"}, ("schedule is 'constant'", "the block 'per_image'")),
+    Wrong("plain.per_image", {"rule": "best"}, ("per_image.rule is 'best'", "'information_loss' or 'staircase'")),
+    Wrong("plain.per_image", {"rule": "staircase", "bounds": [[0.1]]}, ("bounds is [[0.1]]", "pairs")),
+    Wrong("plain.per_image", {"rule": "staircase", "start": 2.0}, ("start is 2.0", "[0, 1]")),
+    Wrong(
+        "plain.per_image", {"rule": "staircase", "settings": {"tau": 1.0}}, ("unknown key 'tau' of rule", "up, down")
+    ),
+    Wrong("plain.per_image", {"rule": "staircase", "settings": {"up": -1.0}}, ("up is -1.0", "[0, 1]")),
     Wrong(f"{PLAN}.image_fraction", 0.5, ("smoot: plan sets image_fraction", "the schedule 'adaptive' sets it")),
     Wrong("plain.title", MISSING, ("methods.yaml: plain: key 'title' is missing",)),
     *(mistyped(f"smoot.{look}", 3, "a text") for look in ("title", "colour")),

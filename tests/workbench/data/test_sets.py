@@ -47,6 +47,17 @@ def test_split_is_disjoint_and_consistent() -> None:
         assert torch.equal(images[:, 0, 1, 0].long(), index) and torch.equal(labels, index % 4)
 
 
+def test_steering_images_stand_beside_the_others() -> None:
+    asked: dict[str, int] = {"train_images": 40, "validation_images": 30, "development_images": 10, "seed": 3}
+    without, drawn = data.split(numbered(), **asked), data.split(numbered(), steering_images=20, **asked)
+    for name in ("train_index", "validation_index", "development_index"):
+        assert torch.equal(getattr(without, name), getattr(drawn, name))
+    parts = [getattr(drawn, f"{name}_index") for name in ("train", "validation", "development", "steering")]
+    assert torch.cat(parts).sort().values.tolist() == list(range(100))
+    assert torch.equal(drawn.steering_images[:, 0, 1, 0].long(), drawn.steering_index)
+    assert torch.equal(drawn.steering_labels, drawn.steering_index % 4)
+
+
 def test_split_depends_on_the_seed_only_and_more_images_contain_fewer() -> None:
     first = data.split(numbered(), train_images=20, validation_images=30, seed=3)
     torch.rand(7)
@@ -65,7 +76,7 @@ def test_split_of_all_that_remains() -> None:
 
 @pytest.mark.parametrize(("train", "validation"), [(71, 30), (0, 30), (None, 100), (10, -1), (-5, 10)])
 def test_split_of_more_than_there_are_is_refused(train: int | None, validation: int) -> None:
-    with pytest.raises(ValueError, match=f"numbered: {train} training, {validation} validation and 0 .* the 100 of"):
+    with pytest.raises(ValueError, match=f"numbered: {train} training, {validation} validation, 0 .* the 100 of"):
         data.split(numbered(), train_images=train, validation_images=validation, seed=0)
 
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
 from torch import Tensor, nn
 
+from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config.run import RunConfig, SequenceConfig
+from workbench.config.run import PerImageConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
 from workbench.results.tables import EPOCH_COLUMNS
 from workbench.training import guided as training
@@ -194,7 +195,7 @@ def sequenced(seed: int = 0, **sequence: object) -> RunConfig:
 
 
 def plans(config: RunConfig, num_steps: int) -> list[MaskPlan]:
-    schedule = create_schedule(config, num_steps)
+    schedule = create_schedule(config, num_steps, 72)
     assert isinstance(schedule, SequenceSchedule)
     found = []
     for _ in range(num_steps):
@@ -205,13 +206,13 @@ def plans(config: RunConfig, num_steps: int) -> list[MaskPlan]:
 
 def test_each_method_gets_its_schedule() -> None:
     for method in METHODS[:-1]:
-        constant = create_schedule(run(method), 10)
+        constant = create_schedule(run(method), 10, 72)
         assert isinstance(constant, ConstantSchedule) and constant.base == run(method).method.plan
     method = run("smoot").method
     assert method.adaptive is not None
     for decay in (0.95, 0.5):
         changed = replace(method, adaptive=replace(method.adaptive, decay=decay))
-        schedule = create_schedule(replace(run("smoot"), method=changed), 10)
+        schedule = create_schedule(replace(run("smoot"), method=changed), 10, 72)
         assert isinstance(schedule, AdaptiveSchedule)
         assert (schedule.base, schedule.decay) == (method.plan, decay)
 
@@ -294,12 +295,20 @@ def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
         ("sgt_improved", "two_conv_small", {}),
         ("sgt", "resnet10_narrow", {"channels_last": True, "warmup_epochs": 1}),
         ("random_mask", "resnet10_narrow", {"precision": "bf16", "clip_norm": 0.5}),
+        ("gap", "two_conv_small", {}),
+        ("per_image", "two_conv_small", {}),
     ],
 )
 def test_a_run_taken_up_after_any_epoch_ends_the_same(
     method: str, name: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    config = run(method, name, training={"epochs": 4, **settings})
+    if method == "gap":
+        config = with_schedule(method)
+    elif method == "per_image":
+        config = with_schedule(method, per_image=PerImageConfig("information_loss"))
+    else:
+        config = run(method, name)
+    config = replace(config, training=replace(config.training, epochs=4, **settings))
     kept: list[bytes] = []
 
     def keep(step: int, **numbers: float) -> None:
@@ -540,6 +549,59 @@ def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -
     for before, row in itertools.pairwise(state.history):
         competence = before["validation_accuracy"] * max(0.0, 1 - before["validation_loss"] / math.log(10))
         assert row["image_fraction"] == row["competence"] == pytest.approx(competence, rel=1e-9)
+
+
+def with_schedule(name: str, **blocks: Any) -> RunConfig:
+    """SGT improved with another schedule, and images to steer it."""
+    config = run("sgt_improved", dataset={"steering_images": 50})
+    plan = MaskPlan(mask_fraction=0.2)
+    return replace(config, method=replace(config.method, schedule=name, plan=plan, **blocks))
+
+
+def test_a_gap_needs_images_to_be_measured_on() -> None:
+    config = with_schedule("gap")
+    with pytest.raises(ValueError, match=r"'sgt_improved' follows the generalisation gap, .* no steering_images"):
+        replace(config, dataset=replace(config.dataset, steering_images=0))
+
+
+def test_the_gap_is_measured_after_every_epoch_on_images_of_its_own(tmp_path: Path) -> None:
+    config, gaps = with_schedule("gap"), [0.0]
+    part = split(config)
+    assert not set(part.steering_index.tolist()) & {*part.train_index.tolist(), *part.validation_index.tolist()}
+
+    def measure(step: int, **numbers: float) -> None:
+        network = create_backbone(config.backbone, config.dataset, image_shape=(1, 8, 8), num_classes=10).eval()
+        network.load_state_dict(torch.load(tmp_path / "checkpoint", weights_only=True)["network"])
+        with torch.no_grad():
+            trained, held = (
+                F.cross_entropy(network(images), labels)
+                for images, labels in (
+                    (part.train_images[:50], part.train_labels[:50]),
+                    (part.steering_images, part.steering_labels),
+                )
+            )
+        gaps.append(max(0.0, 1 - float(trained / held)))
+
+    state = fitted(config, tmp_path / "checkpoint", measure)
+    assert gaps[1] > 0
+    assert [row["image_fraction"] for row in state.history] == pytest.approx(gaps[:-1], rel=1e-5)
+    assert [row["masked_pixels"] for row in state.history[1:]] == pytest.approx([13 / 64] * (len(gaps) - 2))
+
+
+@pytest.mark.parametrize("rule", ["information_loss", "staircase", "public_code"])
+def test_a_number_per_image_is_moved_at_every_visit(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"num_pixels": 64} if rule == "public_code" else {}
+    bounds = ((0.25, 0.25), (0.0, 0.9))
+    config = with_schedule("per_image", per_image=PerImageConfig(rule, settings, start=0.5, bounds=bounds))
+    spy = Spy(monkeypatch)
+    state = fitted(config, tmp_path / "checkpoint")
+    assert isinstance(state.schedule, PerImageSchedule)
+    assert all(torch.equal(plan.fractions, torch.full((16,), 0.25)) for plan in spy.plans[:4])
+    visits = state.schedule.state_dict()["visits"]
+    assert visits.sum() == 3 * 64 and visits.max() == 3  # three epochs of four steps of 16 images
+    numbers, row = state.schedule.numbers, state.history[-1]
+    assert (row["number_mean"], row["number_largest"]) == pytest.approx((float(numbers.mean()), float(numbers.max())))
+    assert rule == "public_code" or len(set(numbers.tolist())) > 1
 
 
 def test_erased_training_images_change_the_run_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
