@@ -140,7 +140,7 @@ def test_development_images_are_the_same_however_many_are_trained_on() -> None:
     assert len(drawn.development_index) == 40 and torch.equal(drawn.development_index, more.development_index)
     indices = (more.train_index, more.validation_index, more.development_index)
     assert sorted(torch.cat(indices).tolist()) == list(range(100))
-    with pytest.raises(ValueError, match="31 training, 30 validation and 40 development images asked for"):
+    with pytest.raises(ValueError, match="31 training, 30 validation, 40 development and 0 steering images asked for"):
         data.split(numbered(), train_images=31, validation_images=30, development_images=40, seed=3)
 
 
