@@ -4,6 +4,7 @@ Checks that read values (NaN, label range) run on CPU tensors only, because on a
 for the device at every step. There a NaN shows in the loss, and the loss function raises for a label out of range.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,13 @@ def check_between(name: str, value: float, low: float = 0.0, high: float = 1.0) 
     """Raises ValueError unless ``value`` is a number in ``[low, high]``; NaN is not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{name} is {value!r}: expected a number in [{low:g}, {high:g}]")
+
+
+def check_above_zero(name: str, value: float, high: float = math.inf) -> None:
+    """Raises ValueError unless ``value`` is a finite number above 0, and at most ``high``."""
+    check_between(name, value, 0.0, high)
+    if value in (0, math.inf):
+        raise ValueError(f"{name} is {value!r}: expected a finite number above 0")
 
 
 def check_count(name: str, value: int) -> int:

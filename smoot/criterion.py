@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from smoot.checks import check_between
+from smoot.checks import check_above_zero
 from smoot.guidance import Guidance
 from smoot.modes import buffers_kept, roots
 from smoot.objective import GuidedLoss, guided_loss
@@ -112,9 +112,7 @@ class SaliencyGuidedLoss(nn.Module):
             backward: as for :func:`smoot.step.guided_backward`.
             scale: factor on the gradients, above 0, such as 1 / n where n batches are accumulated.
         """
-        check_between("scale", scale, 0.0, math.inf)
-        if scale in (0.0, math.inf):
-            raise ValueError(f"scale is {scale!r}: expected a finite number above 0")
+        check_above_zero("scale", scale)
         if not torch.is_grad_enabled():
             raise RuntimeError("backward without gradients: to evaluate, use criterion(model, images, labels)")
         learns, weight, plan = self._learns(model, 3), 1.0, NO_MASKS

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from smoot.feedback import Feedback
 from smoot.guidance import (
     Guidance,
     MaskedImages,
@@ -23,7 +24,7 @@ from smoot.guidance import (
     task_of,
 )
 from smoot.parallel import unwrapped
-from smoot.scheduler import Feedback, MaskPlan
+from smoot.scheduler import MaskPlan
 from smoot.task import Model, Task, answer, check_batch, kl_divergences
 
 

@@ -14,8 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from smoot.feedback import Feedback, on_device
 from smoot.modes import submodules
-from smoot.scheduler import Feedback, on_device
 from smoot.task import Model
 
 

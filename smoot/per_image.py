@@ -14,18 +14,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from smoot.checks import at_least_float32, check_between, check_count
+from smoot.checks import at_least_float32, check_above_zero, check_between, check_count
+from smoot.feedback import Feedback, on_device
 from smoot.objective import MaskedAnswers
-from smoot.scheduler import (
-    ConstantSchedule,
-    Feedback,
-    MaskPlan,
-    MaskSchedule,
-    PerImagePlan,
-    State,
-    check_state,
-    on_device,
-)
+from smoot.scheduler import ConstantSchedule, MaskPlan, MaskSchedule, PerImagePlan, State, check_state
 from smoot.task import kl_divergences
 
 
@@ -66,8 +58,8 @@ class InformationLoss:
     follows_model: bool = False
 
     def __post_init__(self) -> None:
-        _check_above_zero("tau", self.tau)
-        _check_above_zero("rate", self.rate, 1.0)
+        check_above_zero("tau", self.tau)
+        check_above_zero("rate", self.rate, 1.0)
 
     def change(self, answers: MaskedAnswers, feedback: Feedback) -> Tensor:
         """See :class:`NumberRule`."""
@@ -101,8 +93,8 @@ class Staircase:
     down: float = 0.06
 
     def __post_init__(self) -> None:
-        _check_above_zero("up", self.up, 1.0)
-        _check_above_zero("down", self.down, 1.0)
+        check_above_zero("up", self.up, 1.0)
+        check_above_zero("down", self.down, 1.0)
 
     def change(self, answers: MaskedAnswers, feedback: Feedback) -> Tensor:
         """See :class:`NumberRule`; needs labels ``(M,)``."""
@@ -136,7 +128,7 @@ class PublicCode:
     num_pixels: int = 1024
 
     def __post_init__(self) -> None:
-        _check_above_zero("gain", self.gain)
+        check_above_zero("gain", self.gain)
         check_count("num_pixels", self.num_pixels)
 
     def change(self, answers: MaskedAnswers, feedback: Feedback) -> Tensor:
@@ -305,9 +297,3 @@ def _labels(answers: MaskedAnswers, rule: str) -> Tensor:
     if answers.targets.ndim != 1 or answers.targets.dtype != torch.int64 or answers.clean.ndim != 2:
         raise ValueError(f"{rule} needs one class label per image, int64 (N,): got {tuple(answers.targets.shape)}")
     return answers.targets
-
-
-def _check_above_zero(name: str, value: float, high: float = math.inf) -> None:
-    check_between(name, value, 0.0, high)
-    if value in (0, math.inf):
-        raise ValueError(f"{name} is {value!r}: expected a finite number above 0")

@@ -52,15 +52,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in tracked(*folders, "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    code = f"import setuptools.build_meta as build; build.build_sdist({str(folder)!r})"
-    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
-    (sdist,) = folder.glob("*.tar.gz")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", str(sdist), *options], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (wheel,) = folder.glob("*.whl")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return sdist, wheel
 
 
@@ -83,6 +78,12 @@ def test_the_source_distribution_contains_the_core_and_what_builds_it(built: tup
     own = {name for name in names if ".egg-info/" not in name}
     files = {"pyproject.toml", "MANIFEST.in", "LICENSE", "CHANGELOG.md", "docs/package.md"}
     assert own == {*tracked("smoot"), *files, "PKG-INFO", "setup.cfg"}
+
+
+def test_a_package_index_would_take_both(built: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_metadata_says_what_is_shipped(built: tuple[Path, Path]) -> None:

@@ -12,8 +12,9 @@ import torch
 from reference_loop import assert_same_state, few_digits, fitted_network
 from torch.utils.data import DataLoader, DistributedSampler
 
+from smoot.feedback import Feedback
 from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, Feedback
+from smoot.scheduler import AdaptiveSchedule
 
 RANKS, ACCUMULATE = 2, 3
 

@@ -20,11 +20,12 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from smoot.criterion import SaliencyGuidedLoss
+from smoot.feedback import Feedback
 from smoot.guidance import Guidance
 from smoot.objective import guided_loss
 from smoot.parallel import averaged
 from smoot.per_image import InformationLoss, PerImageSchedule
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, MaskSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
 SECONDS = 300
 """After which processes that have not ended are killed."""

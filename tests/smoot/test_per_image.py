@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from smoot.criterion import SaliencyGuidedLoss
+from smoot.feedback import Feedback
 from smoot.guidance import Guidance
 from smoot.masking import limited_mask, lowest_saliency_mask
 from smoot.objective import MaskedAnswers, guided_loss
 from smoot.per_image import PUBLIC_CODE_BOUNDS, InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, PerImagePlan
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, PerImagePlan
 
 CPU = torch.device("cpu")
 FEEDBACK = Feedback(0.5, 0.8, 2, 4)

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from smoot.feedback import AsyncFeedback, Feedback
 from smoot.scheduler import (
     AdaptiveSchedule,
-    AsyncFeedback,
     ConstantSchedule,
-    Feedback,
     GapSchedule,
     MaskPlan,
     MaskSchedule,

@@ -91,7 +91,11 @@ def both_ways(
 
 
 def numbers(loss: GuidedLoss) -> dict[str, Tensor]:
-    return {entry.name: getattr(loss, entry.name) for entry in fields(loss) if entry.name != "feedback"}
+    """The tensors of a loss, those of its answers included."""
+    found = {entry.name: getattr(loss, entry.name) for entry in fields(loss)}
+    if loss.answers is not None:
+        found |= {f"answers.{name}": value for name, value in vars(loss.answers).items()}
+    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -116,6 +120,7 @@ def test_nothing_returned_holds_a_graph_and_inputs_stay_as_they_were() -> None:
     images, labels = batch(dtype=torch.float32)
     before = images.clone()
     found = guided_backward(plain_net(), images, labels, MaskPlan())
+    assert "answers.clean" in numbers(found)
     assert not any(value.requires_grad for value in numbers(found).values())
     assert torch.equal(images, before) and not images.requires_grad and images.grad is None
 

@@ -15,17 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smoot.checks import is_out_of_memory
+from smoot.feedback import Feedback
 from smoot.objective import GuidedLoss
 from smoot.per_image import PerImageSchedule
-from smoot.scheduler import (
-    AdaptiveSchedule,
-    ConstantSchedule,
-    Feedback,
-    GapSchedule,
-    MaskPlan,
-    MaskSchedule,
-    SequenceSchedule,
-)
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig

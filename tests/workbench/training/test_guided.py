@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from tiny_runs import METHODS, Spy, digits, fitted, fresh, run, same, silent, split, weights
 from torch import Tensor, nn
 
+from smoot.feedback import Feedback
 from smoot.per_image import PerImageSchedule
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, Feedback, MaskPlan, SequenceSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.run import GapConfig, PerImageConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
