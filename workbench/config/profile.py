@@ -97,6 +97,7 @@ OWN = (
     "workers",
     "datasets",
     "methods",
+    "regime",
     "claims",
     "study",
 )
@@ -114,6 +115,9 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     """
     values = read_profile(profile)
     _check_seed(seed)
+    regime = values["regime"]
+    if not isinstance(regime, dict):
+        raise ValueError(f"{block_name(profile, 'regime')} is {regime!r}: expected a mapping of keys of training")
     chosen = load_method(method, profile)
     place = _methods(profile).where(method)
     images, training = dict(chosen.dataset), dict(chosen.training)
@@ -129,8 +133,8 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
         method=chosen,
         training=build(
             TrainingConfig,
-            values["training"] | training if training else values["training"],
-            f"{place}.training" if training else block_name(profile, "training"),
+            values["training"] | regime | training if regime or training else values["training"],
+            f"{place}.training" if training else block_name(profile, "regime" if regime else "training"),
         ),
         evaluation=build(EvaluationConfig, values["evaluation"], block_name(profile, "evaluation")),
     )

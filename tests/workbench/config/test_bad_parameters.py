@@ -121,6 +121,11 @@ BACKBONES = [
 ]
 PLAN, GUIDANCE, ADAPTIVE = (f"smoot.{part}" for part in ("plan", "guidance", "adaptive"))
 OVERFULL = {"ranking": "protected", "mask_fraction": 0.7, "protected": 0.4}
+REGIME = [  # of a profile
+    Wrong("regime", None, ("smoke.yaml: regime is None", "a mapping of keys of training")),
+    Wrong("regime", {"epoch": 4}, ("smoke.yaml: regime: unknown key 'epoch'", "epochs")),
+    Wrong("regime", {"epochs": 0}, ("smoke.yaml: regime: epochs is 0",)),
+]
 METHOD = [  # of methods.yaml
     among("plain.schedule", "linear", "constant", "adaptive", "sequence", "gap", "per_image"),
     Wrong("plain.plan", MISSING, ("methods.yaml: plain: key 'plan' is missing",)),
@@ -196,7 +201,7 @@ GRID = [
     Wrong("profile", "laptop", ("smoke.yaml says profile 'laptop'", "expected 'smoke'")),
 ]
 PROFILE = TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + OWN_METHOD + GRID
-FILES = [("tests/smoke.yaml", row) for row in PROFILE] + [("methods.yaml", row) for row in METHOD]
+FILES = [("tests/smoke.yaml", row) for row in PROFILE + REGIME] + [("methods.yaml", row) for row in METHOD]
 
 
 def put(params: dict[str, Any], key: str, value: Any) -> None:

@@ -50,7 +50,7 @@ def test_every_committed_entry_loads_and_the_files_are_all_it_says(profile: str)
         own = plain["method"]
         assert says(plain["dataset"], {"name": dataset} | content["datasets"][dataset] | own["dataset"])
         assert says(plain["backbone"], {"name": backbone} | content["backbones"][backbone])
-        assert says(plain["training"], content["training"] | own["training"])
+        assert says(plain["training"], content["training"] | content["regime"] | own["training"])
         assert says(plain["evaluation"], content["evaluation"])
     assert says(asdict(load_judge(profile)), content["judge"])
     assert says(json.loads(json.dumps(asdict(load_retraining(profile)))), content["retraining"])
