@@ -1,0 +1,123 @@
+"""Which rule becomes the default? The selection rule of studies/number/params.yaml, over all regimes of the study.
+
+A regime is one profile of the study with one of its networks. The rule was written down before any of the networks was
+evaluated; these are its three steps.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+PROFILES = ("number", "number_few", "number_many", "number_noise")
+CANDIDATES = (
+    "competence_signed",
+    "gap",
+    "gap_turns",
+    "per_image_loss",
+    "per_image_model",
+    "per_image_right",
+    "per_image_public",
+    "first_order",
+    "first_order_4",
+)
+MEASURES = (
+    "judge_gap_right_mean",
+    "judge_gap_right_black",
+    "second_judge_gap_right_mean",
+    "second_judge_gap_right_black",
+    "relevance_mass",
+)
+BASELINE = "plain"
+LIMIT, SLACK = 0.003, 0.001  # of accuracy: how much less is still as accurate, and what is added where nobody is
+RESAMPLES = 10_000
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Regime:
+    """The runs of one regime.
+
+    Attributes:
+        name: as tables show it.
+        frame: method, seed and metrics of every run.
+        costs: of each method, relative to plain training.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    costs: Mapping[str, float]
+
+    def differences(self, metric: str) -> pd.DataFrame:
+        """Each method's metric minus plain training's: one row per seed, one column per method."""
+        values = self.frame.pivot(index="seed", columns="method", values=metric)
+        return values.drop(columns=BASELINE).sub(values[BASELINE], axis=0)
+
+
+def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
+    """The candidates in the order of the selection rule.
+
+    Args:
+        regimes: each with plain training and the candidates that were trained in all of them.
+        seed: of the resampling.
+
+    Returns:
+        One row per candidate: ``method``; ``worst_accuracy``, the mean difference to plain training in its worst
+        regime; ``accurate``, whether that is within the limit; ``score`` and, among the accurate ones, ``behind`` the
+        first with its standard error ``behind_se``; ``cost``, the mean over regimes; ``chosen``, for one row.
+
+    Raises:
+        ValueError: if no candidate was trained in all regimes.
+    """
+    named = [name for name in CANDIDATES if all(name in regime.costs for regime in regimes)]
+    if not named:
+        raise ValueError(f"no candidate was trained in all of {[regime.name for regime in regimes]}")
+    worst = np.min([regime.differences("accuracy")[named].mean() for regime in regimes], axis=0)
+    limit = (-LIMIT if (worst >= -LIMIT).any() else worst.max() - SLACK) - 1e-9
+    resampled = _resampled_scores(regimes, named, np.random.default_rng(seed))
+    rows = pd.DataFrame(
+        {
+            "method": named,
+            "worst_accuracy": worst,
+            "accurate": worst >= limit,
+            "score": standard_scores(regimes, named),
+            "cost": np.mean([[regime.costs[name] for name in named] for regime in regimes], axis=0),
+        }
+    )
+    left = rows["score"].where(rows["accurate"])
+    first = int(np.nanargmax(left.to_numpy()))
+    rows["behind"] = (left.max() - left).to_numpy()
+    rows["behind_se"] = np.where(rows["accurate"], (resampled[:, [first]] - resampled).std(axis=0), np.nan)
+    as_good = rows["accurate"] & (rows["behind"] <= rows["behind_se"])
+    chosen = rows["cost"].where(as_good).idxmin()
+    return rows.assign(chosen=rows.index == chosen).sort_values(["accurate", "score"], ascending=False)
+
+
+def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
+    """Mean over regimes and measures of each method's standard score.
+
+    A standard score is the mean difference to plain training, divided by the standard deviation of these means over all
+    methods of the regime.
+    """
+    scores = [found[list(methods)].mean().to_numpy(np.float64) / scale for found, scale in _scaled(regimes)]
+    return np.asarray(np.mean(scores, axis=0))
+
+
+def _scaled(regimes: Sequence[Regime]) -> list[tuple[pd.DataFrame, float]]:
+    """The differences in each regime and measure, with what they are divided by."""
+    found = [regime.differences(measure) for regime in regimes for measure in MEASURES]
+    return [(differences, float(differences.mean().std(ddof=1))) for differences in found]
+
+
+def _resampled_scores(regimes: Sequence[Regime], methods: Sequence[str], draws: np.random.Generator) -> Array:
+    """`standard_scores` of `RESAMPLES` resamples of the seeds of each regime, one row each."""
+    total = np.zeros((RESAMPLES, len(methods)))
+    scaled = _scaled(regimes)
+    for number in range(len(regimes)):
+        own = scaled[number * len(MEASURES) : (number + 1) * len(MEASURES)]
+        seeds = len(own[0][0])
+        weights = draws.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
+        total += sum(weights @ (found[list(methods)].to_numpy() / scale) for found, scale in own)
+    return total / len(scaled)
