@@ -119,6 +119,9 @@ class PublicCode:
     Attributes:
         gain: pixels per unit of d, above 0.
         num_pixels: of an image, at least 1.
+        of_label: whether d is the change of the label's log p alone, in place of the sum over the classes.
+        signed: whether the number shrinks where d is negative.
+        whole: whether only whole pixels count.
 
     Raises:
         ValueError: for values out of range.
@@ -126,6 +129,9 @@ class PublicCode:
 
     gain: float = 5.0
     num_pixels: int = 1024
+    of_label: bool = False
+    signed: bool = False
+    whole: bool = True
 
     def __post_init__(self) -> None:
         check_above_zero("gain", self.gain)
@@ -135,13 +141,18 @@ class PublicCode:
         """See :class:`NumberRule`; needs labels ``(M,)``."""
         labels = _labels(answers, "PublicCode")
         clean, masked = (at_least_float32(logits).log_softmax(1) for logits in (answers.clean, answers.masked))
-        weight = torch.ones_like(clean).scatter(1, labels.unsqueeze(1), math.exp(1 / answers.batch_size))
-        difference = (weight * (clean - masked)).mean(1)
-        return (self.gain * difference.abs()).floor() / self.num_pixels
+        index = labels.unsqueeze(1)
+        if self.of_label:
+            difference = (clean - masked).gather(1, index).squeeze(1)
+        else:
+            weight = torch.ones_like(clean).scatter(1, index, math.exp(1 / answers.batch_size))
+            difference = (weight * (clean - masked)).mean(1)
+        pixels = self.gain * (difference if self.signed else difference.abs())
+        return (pixels.trunc() if self.whole else pixels) / self.num_pixels
 
     def settings(self) -> tuple[float, ...]:
         """See :class:`NumberRule`."""
-        return self.gain, self.num_pixels
+        return self.gain, self.num_pixels, self.of_label, self.signed, self.whole
 
 
 PUBLIC_CODE_BOUNDS = ((0, 0), (0, 0), (100 / 1024, 450 / 1024), (150 / 1024, 900 / 1024))

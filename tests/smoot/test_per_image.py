@@ -114,6 +114,17 @@ def test_the_rule_of_the_public_code_as_that_code_computes_it() -> None:
     assert (PublicCode(gain=5, num_pixels=1024).change(seen, FEEDBACK) * 1024).tolist() == expected
 
 
+def test_the_quirks_of_the_public_code_can_be_mended_one_by_one() -> None:
+    masked = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, 0.0]])
+    lost = [math.log(0.75 / 0.5), math.log(0.5 / 0.75), math.log(0.9 / 0.5)]  # of the labels' log p
+    found = PublicCode(gain=10, num_pixels=100, of_label=True).change(answers(masked), FEEDBACK) * 100
+    assert found.tolist() == pytest.approx([4, 4, 5])
+    signed = PublicCode(gain=10, num_pixels=100, of_label=True, signed=True).change(answers(masked), FEEDBACK) * 100
+    assert signed.tolist() == pytest.approx([4, -4, 5])
+    exact = PublicCode(gain=10, num_pixels=100, of_label=True, signed=True, whole=False)
+    assert exact.change(answers(masked), FEEDBACK).tolist() == pytest.approx([0.1 * value for value in lost])
+
+
 def test_the_numbers_of_the_public_code_grow_within_their_bounds() -> None:
     schedule = PerImageSchedule(PublicCode(), 2, start=150 / 1024, bounds=PUBLIC_CODE_BOUNDS)
     index, labels = torch.tensor([0, 1]), torch.tensor([0, 0])

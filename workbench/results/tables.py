@@ -114,6 +114,8 @@ EPOCH_COLUMNS = (
     "accuracy",
     "validation_accuracy",
     "validation_loss",
+    "trained_accuracy",
+    "trained_loss",
     "competence",
     "image_fraction",
     "masked_share",

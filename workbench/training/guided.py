@@ -51,8 +51,9 @@ class TrainState:
         network, optimizer: what is trained, and its optimiser.
         rate: the learning-rate schedule, stepped once per batch.
         schedule: decides what is masked.
-        history: one row per epoch: see :func:`train_epoch`; the validation accuracy and loss (nats); with a number
-            per image their mean and the largest, as fractions of the pixels, else NaN.
+        history: one row per epoch: see :func:`train_epoch`; accuracy and loss (nats) in eval mode on the validation
+            images and on as many training images; with a number per image their mean and the largest, as fractions of
+            the pixels, else NaN.
         best: weights of the epoch with the highest validation accuracy so far, the earliest of equals.
     """
 
@@ -98,6 +99,8 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
             last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
             raise TrainingDiverged(f"{config.network}, seed {config.seed}, {error}; {last}") from None
         row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
+        seen = images[: len(validation[0])], labels[: len(validation[0])]
+        row["trained_accuracy"], row["trained_loss"] = _validate(state.network, *seen, config)
         if config.method.adaptive is not None and config.method.adaptive.feedback == "validation":
             state.schedule.step(
                 Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))

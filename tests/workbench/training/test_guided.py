@@ -602,7 +602,7 @@ def test_a_tenth_of_the_images_is_held_out_in_turn(tmp_path: Path, monkeypatch: 
         held = torch.arange(72) % 10 == epoch
         trained = {image.numpy().tobytes() for image in images}
         assert trained == {image.numpy().tobytes() for image in part.train_images[~held]}
-        _, first, second = compared[3 * (epoch - 1) : 3 * epoch]
+        _, _, first, second = compared[4 * (epoch - 1) : 4 * epoch]
         assert torch.equal(second, part.train_images[held])
         assert torch.equal(first, part.train_images[~held][: int(held.sum())])
 
