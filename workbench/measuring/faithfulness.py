@@ -62,7 +62,7 @@ def _curves(
     def scores(kind: str, saliency: Tensor, fractions: Sequence[float]) -> list[float]:
         draws = torch.Generator(images.device).manual_seed(config.seed_for("random fill"))
         curve = CURVES[kind](network, images, labels, saliency, fractions=fractions, generator=draws, **asked)
-        return curve.score.tolist()  # type: ignore[no-any-return]
+        return curve.score.tolist()
 
     inner = curve_fractions(settings.curve_steps)[1:-1]
     clean, filled = scores("deletion", maps[0], (0.0, 1.0))  # the same whatever the map
@@ -79,7 +79,7 @@ def areas(curves: Curves) -> dict[str, float]:
     Formula:
         ``gap = insertion_auc - deletion_auc``.
     """
-    found = {}
+    found: dict[str, float] = {}
     for fill, scores in curves.items():
         area = {kind: float(np.trapezoid(scores[kind], dx=1 / (len(scores[kind]) - 1))) for kind in CURVES}
         found |= {f"gap_{fill}": area["insertion"] - area["deletion"]}

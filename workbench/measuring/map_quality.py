@@ -88,8 +88,8 @@ def measured_maps(subject: Subject, maps: Sequence[Tensor]) -> list[Measured]:
     found = []
     for place, saliency in enumerate(maps):
         metrics = areas(own[place]) | place_and_shape(subject, saliency)
-        for name, curves in judged.items():
-            metrics |= {f"{name}_gap_right_{fill}": areas(curves[place])[f"gap_{fill}"] for fill in curves[place]}
+        for name, scored in judged.items():
+            metrics |= {f"{name}_gap_right_{fill}": areas(scored[place])[f"gap_{fill}"] for fill in scored[place]}
         first = next(iter(judged.values()))[place]
         curves = {
             fill: {**scores, **{f"judge_{kind}": first[fill][kind] for kind in scores}}

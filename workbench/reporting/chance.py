@@ -37,7 +37,8 @@ def with_controls(frame: pd.DataFrame, methods: Titles) -> tuple[pd.DataFrame, T
     keys = [name for name in ("dataset", "backbone", "seed") if name in own]
     parts = [frame]
     for control in CONTROLS:
-        names = {name: name.removeprefix(f"{control}_") for name in own if str(name).startswith(f"{control}_")}
+        measured = [str(name) for name in own if str(name).startswith(f"{control}_")]
+        names = {name: name.removeprefix(f"{control}_") for name in measured}
         rows = own[[*keys, *names]].rename(columns=names).assign(method=control)
         if "grid_pointing" in own:
             rows["grid_pointing"] = own["grid_pointing"].where(own["grid_pointing"].isna(), TILE)

@@ -155,7 +155,7 @@ class Judge(Job):
         device, fills = pick_device(config.training.device), config.evaluation.fills
         trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
         save_weights(trained.network.state_dict(), folder / WEIGHTS)
-        row = {"dataset": config.dataset.name, "backbone": config.backbone.name}
+        row: dict[str, Any] = {"dataset": config.dataset.name, "backbone": config.backbone.name}
         row |= {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
         row |= {"accuracy": trained.accuracy, "validation_accuracy": trained.validation_accuracy}
         tables.JUDGE_TABLE.update(pd.DataFrame([row]), folder)
