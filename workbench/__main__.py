@@ -56,7 +56,7 @@ def judge(arguments: Arguments = None) -> int:
     from workbench.stages import runs
 
     for row in runs.train_judges(profile).itertuples():
-        print(f"judge of {row.dataset}: test accuracy {row.accuracy:.4f}")
+        print(f"judge of {row.dataset}, {row.backbone}: test accuracy {row.accuracy:.4f}")
     return 0
 
 

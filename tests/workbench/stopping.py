@@ -141,7 +141,7 @@ def watch(process: str) -> None:
     if process == "train":
         wrap("workbench.training.guided.train_epoch", lambda *args, epoch: note(args[-1], f"epoch {epoch}"))
     if process == "evaluate":
-        wrap("workbench.measuring.evaluation.evaluate_network", lambda *args, judge: note(args[-1], "evaluation"))
+        wrap("workbench.measuring.evaluation.evaluate_network", lambda *args: note(args[2], "evaluation"))
     given = json.loads(os.environ["STOP"])
     if given is None or given["process"] != process:
         return

@@ -14,7 +14,7 @@ import yaml
 
 from workbench.config import files, paths
 from workbench.config.paths import SettingPaths
-from workbench.config.profile import Grid, load_grid, load_retraining, load_run
+from workbench.config.profile import Grid, load_grid, load_judge, load_retraining, load_run
 from workbench.config.run import AttributionsConfig, EvaluationConfig, RobustnessConfig
 from workbench.reporting.captions import Setting
 from workbench.results import records as results
@@ -43,6 +43,7 @@ ATTRIBUTIONS = {
     "edges": (0.3, 1.0),
 }
 LAYERS = ("fc", "layer4.0.conv2", "layer4.0.conv1", "layer3.0.conv2", "layer2.0.conv1", "conv1.0")
+AREAS = ("deletion_auc", "insertion_auc", "gap", "judge_gap_right", "second_judge_gap_right")
 FILLS = {"mean": 1.0, "black": 0.6}  # how strongly a gap shows with each
 
 TITLES = {
@@ -182,15 +183,20 @@ def run_record(network: Network, seed: int, **metrics: float) -> results.RunReco
 
 
 def places(mass: float, draw: np.random.Generator) -> dict[str, float]:
-    """Where the saliency is, how sparse and stable it is, and the same of a random map."""
+    """Where the saliency is, how sparse and stable it is, and the same of the controls."""
     near = {"relevance_mass": mass, "relevance_rank": mass + 0.08, "pointing_game": mass + 0.3, "gini": 0.55}
     chance = {"relevance_mass": 0.3, "relevance_rank": 0.31, "pointing_game": 0.35, "gini": 0.33}
     found = {name: level + draw.normal(0, 0.01) for name, level in (near | {"stability": 0.6}).items()}
-    return found | {f"random_{name}": level + draw.normal(0, 0.002) for name, level in chance.items()}
+    controls = {"random": chance, "edges": {name: level + 0.2 for name, level in chance.items()}}
+    return found | {
+        f"{control}_{name}": level + draw.normal(0, 0.002)
+        for control, levels in controls.items()
+        for name, level in levels.items()
+    }
 
 
 def perturbations(accuracy: float, gap: float, draw: np.random.Generator) -> tuple[dict[str, Any], dict[str, float]]:
-    """Curves of the network and of the judge for each fill, and the areas below them."""
+    """Curves of the network and of the judge for each fill, and the areas of network, judges and controls."""
     curves: dict[str, Any] = {"fraction": FRACTIONS}
     areas: dict[str, float] = {}
     x = np.array(FRACTIONS)
@@ -205,20 +211,28 @@ def perturbations(accuracy: float, gap: float, draw: np.random.Generator) -> tup
             own = {prefix + name: (top - 0.1) * shape + 0.1 for name, shape in shapes.items()}
             curves[fill] |= {name: curve.tolist() for name, curve in own.items()}
             found = {name: float(np.trapezoid(curve, x)) for name, curve in own.items()}
-            areas |= {f"{name}_auc_{fill}": area for name, area in found.items()}
-            areas[f"{prefix}gap_{fill}"] = found[f"{prefix}insertion"] - found[f"{prefix}deletion"]
-        areas[f"judge_gap_right_{fill}"] = 1.2 * areas[f"judge_gap_{fill}"]
+            difference = found[f"{prefix}insertion"] - found[f"{prefix}deletion"]
+            if prefix:
+                areas |= {f"{judge}_gap_right_{fill}": difference for judge in ("judge", "second_judge")}
+            else:
+                areas |= {f"{name}_auc_{fill}": found[name] for name in ("deletion", "insertion")}
+                areas[f"gap_{fill}"] = difference
+        for control, factor in {"random": 0.1, "edges": 0.5}.items():
+            names = [f"{name}_{fill}" for name in AREAS]
+            areas |= {f"{control}_{name}": factor * areas[name] for name in names}
     return curves, areas
 
 
 def attribution(name: str, gap: float, mass: float, draw: np.random.Generator) -> dict[str, float]:
     """The metrics of one attribution of one network."""
     strength, kept = ATTRIBUTIONS[name]
-    found = {key: value for key, value in places(mass * strength, draw).items() if not key.startswith("random_")}
+    measured = places(mass * strength, draw)
+    found = {key: value for key, value in measured.items() if not key.startswith(("random_", "edges_"))}
     for fill, shown in FILLS.items():
         faithful = gap * strength * shown + draw.normal(0, 0.01)
         found |= {f"insertion_auc_{fill}": 0.4 + faithful / 2, f"deletion_auc_{fill}": 0.4 - faithful / 2}
-        found |= {f"gap_{fill}": faithful, f"judge_gap_{fill}": faithful / 2, f"judge_gap_right_{fill}": 0.6 * faithful}
+        found |= {f"gap_{fill}": faithful, f"judge_gap_right_{fill}": faithful / 2}
+        found[f"second_judge_gap_right_{fill}"] = 0.6 * faithful
     return found | {"sanity_spearman": kept, "sanity_ssim": kept}
 
 
@@ -259,6 +273,8 @@ def history(network: Network | results.RunRecord, seed: int, epochs: int = 10) -
             "flip_share": lost / 3,
             "cross_entropy_rise": lost / 2,
             "first_order_change": -lost / 4,
+            "number_mean": np.nan,
+            "number_largest": np.nan,
         }
     )
 
@@ -342,11 +358,12 @@ def write_manifests(grid: Grid) -> None:
 
 
 def write_studies(grid: Grid) -> None:
-    """The judge of each data set and what retraining gave."""
-    judge = {"backbone": "two_conv_small", "train_images": 10000, "epochs": 10, "seed": 1000}
+    """The judges of each data set and what retraining gave."""
+    judge = {"train_images": 10000, "epochs": 10, "seed": 1000, "validation_accuracy": 0.91}
     rows = [
-        {"dataset": dataset} | judge | {"accuracy": 0.9 - number / 100, "validation_accuracy": 0.91}
+        {"dataset": dataset, "backbone": backbone} | judge | {"accuracy": 0.9 - number / 100}
         for number, dataset in enumerate(grid.datasets)
+        for backbone in load_judge(grid.profile).backbones
     ]
     tables.JUDGE_TABLE.update(pd.DataFrame(rows), paths.ProfilePaths(grid.profile).results, grid.datasets)
     asked = load_retraining(grid.profile)

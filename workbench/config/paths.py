@@ -77,7 +77,7 @@ class ProfilePaths:
 
     @property
     def judges(self) -> Path:
-        """One row per data set: its judge."""
+        """One row per data set and backbone: its judges."""
         return self.results / "judges.csv"
 
     @property
@@ -90,10 +90,9 @@ class ProfilePaths:
         """A folder per setting."""
         return ROOT / "runs" / self.profile / "weights"
 
-    @property
-    def judge_weights(self) -> Path:
-        """One file per data set."""
-        return ROOT / "runs" / self.profile / "judge"
+    def judge_weights(self, dataset: str, backbone: str) -> Path:
+        """The weights of one judge."""
+        return ROOT / "runs" / self.profile / "judge" / f"{dataset}-{backbone}.safetensors"
 
     @property
     def manifest(self) -> Path:

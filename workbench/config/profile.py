@@ -209,7 +209,8 @@ def load_judge(profile: str) -> JudgeConfig:
     """The block ``judge`` of a profile."""
     where = block_name(profile, "judge")
     judge = build(JudgeConfig, read_profile(profile)["judge"], where)
-    _check_backbone(judge.backbone, profile, where)
+    for backbone in judge.backbones:
+        _check_backbone(backbone, profile, where)
     return judge
 
 

@@ -290,7 +290,7 @@ class EvaluationConfig:
     Attributes:
         batch_size: images per forward pass.
         curve_images: first images of the test split, on which saliency is measured.
-        curve_steps: steps of the deletion and insertion curves.
+        curve_steps: steps of the deletion and insertion curves, at least 3.
         fills: what removed pixels become: the data's mean, black, or uniform noise.
         stability_std: of the small noise under which a map should stay, pixels in [0, 1].
         pointing_tolerance: of the pointing game, in pixels.
@@ -312,7 +312,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _check_least(self, 0, "stability_std", "pointing_tolerance")
-        _check_least(self, 1, "batch_size", "curve_images", "curve_steps", "mosaics", "ece_bins")
+        _check_least(self, 1, "batch_size", "curve_images", "mosaics", "ece_bins")
+        _check_least(self, 3, "curve_steps")
         if not self.fills:
             raise ValueError("fills is empty: name at least one of mean, black, noise")
 
@@ -371,10 +372,11 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """The judge of a data set: one network, trained on erased images, that no compared method has touched.
+    """The judges of a data set: two networks, trained on erased images, that no compared method has touched.
 
     Attributes:
-        backbone: a name of the block ``backbones``.
+        backbone: of the judge, a name of the block ``backbones``.
+        second: of the second judge, whose architecture is another one; all else is the same.
         train_images, validation_images: drawn from the training part, with the judge's own seed.
         epochs, batch_size, learning_rate, weight_decay: of its training.
         seed: its own, none of the runs'.
@@ -382,6 +384,7 @@ class JudgeConfig:
     """
 
     backbone: str
+    second: str
     train_images: int
     validation_images: int
     epochs: int
@@ -395,7 +398,14 @@ class JudgeConfig:
         _check_least(self, 0, "learning_rate", "weight_decay")
         _check_least(self, 1, "train_images", "validation_images", "epochs", "batch_size")
         check_between("seed", self.seed, 0, 2**31 - 1)
+        if self.second == self.backbone:
+            raise ValueError(f"second is {self.second!r}, as backbone is: expected another network")
         check_between("erase_probability", self.erase_probability)
+
+    @property
+    def backbones(self) -> tuple[str, str]:
+        """Of the judge and of the second judge."""
+        return self.backbone, self.second
 
 
 @dataclass(frozen=True)

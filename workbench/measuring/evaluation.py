@@ -18,15 +18,16 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from smoot.saliency import input_gradient, saliency_map
 from workbench.config.run import ModelConfig, RunConfig
 from workbench.data.sets import ImageData, development
-from workbench.measuring.faithfulness import curve_fractions
+from workbench.measuring.faithfulness import Curves, curve_fractions
 from workbench.measuring.localisation import grid_pointing
 from workbench.measuring.map_quality import (
     Subject,
     attribution_metrics,
     attribution_samples,
+    control_maps,
     gets_all_attributions,
-    map_quality,
-    place_and_shape,
+    measured_maps,
+    stability,
 )
 from workbench.measuring.robustness import attacked, blurred, noisy
 from workbench.results.samples import Samples
@@ -42,7 +43,7 @@ class Evaluation:
 
     Attributes:
         metrics: accuracies and other fractions in [0, 1], ``nll`` in nats, ``stability`` and gaps in [-1, 1]; NaN where
-            nothing could be measured.
+            nothing could be measured. ``random_X`` and ``edges_X`` are the metric X of control maps.
         curves: ``fraction`` (S,) and, for each fill, six curves (S,) by name.
         samples: images with their maps, for figures.
         attributions: metrics of each attribution method; empty for runs that are not listed.
@@ -57,15 +58,15 @@ class Evaluation:
 
 
 def evaluate_run(
-    config: RunConfig, images: ImageData, weights: Path, judge_backbone: ModelConfig, judge_weights: Path
+    config: RunConfig, images: ImageData, weights: Path, judges: Mapping[str, tuple[ModelConfig, Path]]
 ) -> Evaluation:
-    """Load a trained network and the judge of its data set, and measure the network.
+    """Load a trained network and the judges of its data set, and measure the network.
 
     Args:
         config: the run.
         images: the whole data set; if the run asks for development images, they replace the test split.
         weights: of the run's network.
-        judge_backbone, judge_weights: of the judge.
+        judges: backbone and weights of each judge, by the names :data:`workbench.measuring.judge.JUDGES`.
 
     Raises:
         FileNotFoundError: if weights are missing.
@@ -74,30 +75,36 @@ def evaluate_run(
     if config.dataset.development_images:
         images = development(images, **config.split_arguments())
     device = pick_device(config.training.device)
-    network, judge = (
-        load_network(backbone, config.dataset, images, source, device)
-        for backbone, source in ((config.backbone, weights), (judge_backbone, judge_weights))
-    )
-    return evaluate_network(network, images, config, judge=judge)
+    memory = torch.channels_last if config.training.channels_last else torch.contiguous_format
+
+    def loaded(backbone: ModelConfig, source: Path) -> nn.Module:
+        return load_network(backbone, config.dataset, images, source, device).to(memory_format=memory)
+
+    network = loaded(config.backbone, weights)
+    return evaluate_network(network, images, config, {name: loaded(*judge) for name, judge in judges.items()})
 
 
-def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, judge: nn.Module) -> Evaluation:
+def evaluate_network(
+    network: nn.Module, images: ImageData, config: RunConfig, judges: Mapping[str, nn.Module]
+) -> Evaluation:
     """Measure a trained network.
 
     Args:
         network: maps pixels in [0, 1] to logits; on the device to be used.
         images: the data set; only its test split is touched.
         config: what to measure, and the seed of every draw.
-        judge: the data set's judge, on the same device.
+        judges: the data set's judges by name, on the same device.
     """
     device = next(network.parameters()).device
     pixels, labels = images.test_images.to(device), images.test_labels.to(device)
     metrics = _classification(network, pixels, labels, config) | _robustness(network, pixels, labels, config)
-    subject = _subject(network, judge, images, config, device)
+    subject = _subject(network, judges, images, config, device)
     gradient = _gradient(subject)
     saliency = saliency_map(gradient)
-    quality = map_quality(subject, saliency, "gradient")
-    metrics |= quality.metrics
+    maps = {"": saliency} | {f"{name}_": control for name, control in control_maps(subject).items()}
+    measured = dict(zip(maps, measured_maps(subject, list(maps.values())), strict=True))
+    metrics |= {prefix + name: value for prefix, own in measured.items() for name, value in own.metrics.items()}
+    metrics["stability"] = stability(subject, saliency, "gradient")
     metrics["grid_pointing"] = grid_pointing(
         network,
         subject.images,
@@ -106,12 +113,20 @@ def evaluate_network(network: nn.Module, images: ImageData, config: RunConfig, j
         batch_size=config.evaluation.batch_size,
         generator=subject.draws("mosaics"),
     )
-    metrics |= _control(subject)
     listed = gets_all_attributions(config)
     attributions, sanity = attribution_metrics(subject) if listed else ({}, {})
-    curves = {"fraction": list(curve_fractions(config.evaluation.curve_steps)), **quality.curves}
+    curves = {"fraction": list(curve_fractions(config.evaluation.curve_steps))}
+    curves |= _with_control(measured[""].curves, measured["random_"].curves)
     samples = _samples(subject, gradient, saliency, images.num_classes, attributed=listed)
     return Evaluation(metrics, curves, samples, attributions, sanity)
+
+
+def _with_control(curves: Curves, random: Curves) -> dict[str, Any]:
+    """For each fill the curves of the maps, and the deletion curves of a random map as their control."""
+    return {
+        fill: {**own, "random": random[fill]["deletion"], "judge_random": random[fill]["judge_deletion"]}
+        for fill, own in curves.items()
+    }
 
 
 def _classification(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunConfig) -> dict[str, float]:
@@ -155,7 +170,7 @@ def _robustness(network: nn.Module, pixels: Tensor, labels: Tensor, config: RunC
 
 
 def _subject(
-    network: nn.Module, judge: nn.Module, images: ImageData, config: RunConfig, device: torch.device
+    network: nn.Module, judges: Mapping[str, nn.Module], images: ImageData, config: RunConfig, device: torch.device
 ) -> Subject:
     """The first ``curve_images`` images with the network's predictions and their regions."""
     first = slice(config.evaluation.curve_images)
@@ -165,7 +180,7 @@ def _subject(
         regions = pixels.mean(1) > config.dataset.foreground_threshold
     else:
         regions = images.test_regions[first].to(device)
-    return Subject(network, judge, pixels, labels, predictions, regions, config)
+    return Subject(network, judges, pixels, labels, predictions, regions, config)
 
 
 def _gradient(subject: Subject) -> Tensor:
@@ -173,13 +188,6 @@ def _gradient(subject: Subject) -> Tensor:
     size = subject.config.evaluation.batch_size
     parts = zip(subject.images.split(size), subject.predictions.split(size), strict=True)
     return torch.cat([input_gradient(subject.network, *part) for part in parts])
-
-
-def _control(subject: Subject) -> dict[str, float]:
-    """Localisation and sparseness of random maps; chance in the grid pointing game is 0.25."""
-    shape, draws = subject.regions.shape, subject.draws("random map")
-    random = place_and_shape(subject, torch.rand(shape, generator=draws, device=draws.device))
-    return {f"random_{name}": value for name, value in random.items()}
 
 
 def _samples(subject: Subject, gradient: Tensor, saliency: Tensor, num_classes: int, *, attributed: bool) -> Samples:

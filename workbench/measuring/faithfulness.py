@@ -1,16 +1,20 @@
-"""Deletion, insertion and random curves of a run: several fills, areas and gaps by the names of a run record."""
+"""Deletion and insertion curves of maps: several fills, areas and gaps by the names of a run record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smoot.curves import perturbation_curves
+from smoot.curves import deletion_curve, insertion_curve
 from smoot.masking import Fill
 from workbench.config.run import DatasetConfig, RunConfig
 
-KINDS = ("deletion", "insertion", "random")
+# {FILL: {"deletion": [S], "insertion": [S]}, ...}: accuracy at each fraction of pixels
+Curves: TypeAlias = Mapping[str, Mapping[str, Sequence[float]]]
+CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
 
 
 @dataclass(frozen=True)
@@ -19,52 +23,68 @@ class Measured:
 
     Attributes:
         metrics: numbers, for example ``gap_F`` for each fill F.
-        curves: for each fill accuracy at each fraction of pixels: ``deletion``, ``insertion``, ``random``.
+        curves: of the network and of the first judge, for each fill accuracy at each fraction of pixels.
     """
 
     metrics: Mapping[str, float]
-    curves: Mapping[str, Mapping[str, list[float]]]
+    curves: Curves
 
 
 def faithfulness_curves(
-    network: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig, *, prefix: str = ""
-) -> Measured:
-    """Accuracy of a network while the most salient pixels are removed, shown, or removed at random.
+    network: nn.Module, images: Tensor, labels: Tensor, maps: Sequence[Tensor], config: RunConfig
+) -> list[Curves]:
+    """Accuracy of a network while the most salient pixels are removed (deletion) or shown (insertion).
+
+    The unchanged and the wholly filled images are classified once for all maps.
 
     Args:
         network: maps pixels to logits; run in eval mode.
         images: ``(N, C, H, W)`` in [0, 1].
         labels: ``(N,)`` int64, the true classes.
-        saliency: ``(N, H, W)``; maps of this network or of another one.
-        config: steps, fills, batch size, and the seed of the random ranking and of random fills: the same for every
-            fill, method and network.
-        prefix: of every name in the result.
+        maps: each ``(N, H, W)``; of this network, of another one, or of none.
+        config: steps, fills, batch size, and the seed of random fills: the same for every method and network.
 
     Returns:
-        The curves, and as metrics ``deletion_auc_F``, ``insertion_auc_F``, ``random_auc_F`` and ``gap_F`` for each
-        fill F.
+        The curves of each of the maps.
     """
+    by_fill = {fill: list(_curves(network, images, labels, maps, config, fill)) for fill in config.evaluation.fills}
+    return [{fill: curves[place] for fill, curves in by_fill.items()} for place in range(len(maps))]
+
+
+def _curves(
+    network: nn.Module, images: Tensor, labels: Tensor, maps: Sequence[Tensor], config: RunConfig, name: str
+) -> Iterator[dict[str, list[float]]]:
+    """The curves of each map with one fill."""
     settings = config.evaluation
-    curves: dict[str, dict[str, list[float]]] = {}
-    areas: dict[str, float] = {}
-    for name in settings.fills:
-        fill, value = named_fill(name, config.dataset)
-        measured = perturbation_curves(
-            network,
-            images,
-            labels,
-            saliency,
-            fractions=curve_fractions(settings.curve_steps),
-            fill=fill,
-            value=value,
-            score="accuracy",
-            batch_size=settings.batch_size,
-            generator=torch.Generator(images.device).manual_seed(config.seed_for("random ranking")),
-        )
-        curves[name] = {prefix + kind: getattr(measured, kind).score.tolist() for kind in KINDS}
-        areas |= {f"{prefix}{kind}_auc_{name}": float(getattr(measured, kind).auc) for kind in KINDS}
-        areas[f"{prefix}gap_{name}"] = float(measured.insertion.auc) - float(measured.deletion.auc)
-    return Measured(areas, curves)
+    fill, value = named_fill(name, config.dataset)
+    asked: dict[str, Any] = {"fill": fill, "value": value, "score": "accuracy", "batch_size": settings.batch_size}
+
+    def scores(kind: str, saliency: Tensor, fractions: Sequence[float]) -> list[float]:
+        draws = torch.Generator(images.device).manual_seed(config.seed_for("random fill"))
+        curve = CURVES[kind](network, images, labels, saliency, fractions=fractions, generator=draws, **asked)
+        return curve.score.tolist()
+
+    inner = curve_fractions(settings.curve_steps)[1:-1]
+    clean, filled = scores("deletion", maps[0], (0.0, 1.0))  # the same whatever the map
+    for saliency in maps:
+        yield {
+            "deletion": [clean, *scores("deletion", saliency, inner), filled],
+            "insertion": [filled, *scores("insertion", saliency, inner), clean],
+        }
+
+
+def areas(curves: Curves) -> dict[str, float]:
+    """Areas by the trapezoidal rule: ``deletion_auc_F``, ``insertion_auc_F`` and ``gap_F`` for each fill F.
+
+    Formula:
+        ``gap = insertion_auc - deletion_auc``.
+    """
+    found: dict[str, float] = {}
+    for fill, scores in curves.items():
+        area = {kind: float(np.trapezoid(scores[kind], dx=1 / (len(scores[kind]) - 1))) for kind in CURVES}
+        found |= {f"gap_{fill}": area["insertion"] - area["deletion"]}
+        found |= {f"{kind}_auc_{fill}": area[kind] for kind in CURVES}
+    return found
 
 
 def curve_fractions(steps: int) -> tuple[float, ...]:

@@ -1,5 +1,6 @@
-"""Judge: one reference classifier per data set. How well can it classify from the pixels that a map ranks highest?"""
+"""Judges: reference classifiers of a data set. How well do they classify from the pixels that a map ranks highest?"""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,13 @@ from torch import Tensor, nn
 
 from workbench.config.run import DatasetConfig, JudgeConfig, ModelConfig, RunConfig
 from workbench.data.sets import ImageData, split
-from workbench.measuring.faithfulness import Measured, faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import CURVES, Curves, faithfulness_curves, named_fill
 from workbench.training.erasing import erase
 from workbench.training.inference import accuracy
 from workbench.training.networks import fresh_network
 from workbench.training.plain import Report, fit_plain
 
+JUDGES = ("judge", "second_judge")  # what metrics call them
 TEST_BATCH = 500  # images of one forward when the judge's own accuracy is measured
 
 
@@ -49,7 +51,7 @@ def train_judge(
     Args:
         config: its training.
         dataset: mean and standard deviation of the pixels; the runs' numbers of images are not used.
-        backbone: its network, ``config.backbone`` resolved.
+        backbone: its network, ``config.backbone`` or ``config.second`` resolved.
         images: the data set; validation images come from its training part.
         fills: ``mean``, ``black``, ``noise``: what replaces erased pixels, as in the curves to be judged.
         device: where it is trained.
@@ -75,18 +77,23 @@ def train_judge(
     return TrainedJudge(network, *accuracies)
 
 
-def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Tensor, config: RunConfig) -> Measured:
+def judge_curves(
+    judge: nn.Module, images: Tensor, labels: Tensor, answers: Tensor, maps: Sequence[Tensor], config: RunConfig
+) -> list[Curves]:
     """Curves of the judge's accuracy while the most salient pixels of another network's maps are removed or shown.
 
+    Only on images that the explained network answers rightly: maps explain its answer, but the judge is asked for the
+    true class. After a wrong answer a faithful map shows evidence for another class.
+
     Formula:
-        ``judge_gap = judge_insertion_auc - judge_deletion_auc``, areas under the judge's accuracy with pixels
-        ranked by the explained network's map.
+        ``judge_gap_right = insertion_auc - deletion_auc``, areas under the judge's accuracy with pixels ranked by the
+        explained network's map.
 
     Range:
-        areas in [0, 1], the gap in [-1, 1]; about 0 for a random map.
+        [-1, 1]; about 0 for a random map.
 
     Better:
-        higher gap, higher insertion, lower deletion.
+        higher.
 
     Source:
         this workbench; the curves are those of Petsiuk et al., BMVC 2018, the judge takes the place of the explained
@@ -95,13 +102,20 @@ def judge_curves(judge: nn.Module, images: Tensor, labels: Tensor, saliency: Ten
 
     Fails when:
         the judge is weak, or uses other evidence than the networks explained: it asks whether a map shows what
-        identifies the class, not whether it shows what the network used. On data with a shortcut a faithful map of a
-        network that relies on it scores badly.
+        identifies the class, not whether it shows what the network used. A second judge of another architecture tells
+        whether the judge's own taste decides. On data with a shortcut a faithful map of a network that relies on it
+        scores badly. A more accurate network adds harder images.
 
-    Arguments as for :func:`workbench.measuring.faithfulness.faithfulness_curves`.
+    Args:
+        judge: maps pixels to logits; run in eval mode.
+        images, labels, maps, config: as for :func:`workbench.measuring.faithfulness.faithfulness_curves`.
+        answers: ``(N,)`` int64, the explained network's.
 
     Returns:
-        Curves ``judge_deletion``, ``judge_insertion``, ``judge_random`` for each fill, and the areas ``judge_gap_F``,
-        ``judge_deletion_auc_F``, ``judge_insertion_auc_F``, ``judge_random_auc_F``.
+        The curves of each of the maps; NaN without a right answer.
     """
-    return faithfulness_curves(judge, images, labels, saliency, config, prefix="judge_")
+    right = answers == labels
+    if not right.any():
+        undefined = dict.fromkeys(CURVES, [math.nan] * (config.evaluation.curve_steps + 1))
+        return [dict.fromkeys(config.evaluation.fills, undefined) for _ in maps]
+    return faithfulness_curves(judge, images[right], labels[right], [saliency[right] for saliency in maps], config)

@@ -1,7 +1,6 @@
 """Quality of saliency maps, whichever attribution method made them: all metrics of one set of maps together."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,22 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from smoot.metrics import gini_sparseness
+from smoot.saliency import saliency_map
 from workbench.config.run import RunConfig
-from workbench.measuring.attribution import attribution_map
-from workbench.measuring.faithfulness import Measured, faithfulness_curves
+from workbench.measuring.attribution import ATTRIBUTIONS, attribution_map
+from workbench.measuring.faithfulness import Measured, areas, faithfulness_curves
 from workbench.measuring.judge import judge_curves
 from workbench.measuring.localisation import region_scores
 from workbench.measuring.robustness import noisy
 from workbench.measuring.stability import cascading_randomisation, map_stability
 
+CONTROLS = ("random", "edges")  # attribution methods that do not look at the network
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A trained network, its judge, and the images on which its maps are measured.
+    """A trained network, its judges, and the images on which its maps are measured.
 
     Attributes:
         network: maps pixels to logits; explained.
-        judge: the data set's judge.
+        judges: the data set's judges, by the names :data:`workbench.measuring.judge.JUDGES`.
         images: ``(N, C, H, W)`` in [0, 1], on the networks' device like all tensors here.
         labels: ``(N,)`` int64, true classes.
         predictions: ``(N,)`` int64, the network's own classes, which the maps explain.
@@ -35,7 +37,7 @@ class Subject:
     """
 
     network: nn.Module
-    judge: nn.Module
+    judges: Mapping[str, nn.Module]
     images: Tensor
     labels: Tensor
     predictions: Tensor
@@ -43,7 +45,7 @@ class Subject:
     config: RunConfig
 
     def only(self, rows: slice | list[int] | Tensor) -> "Subject":
-        """The same network and judge on some of the images."""
+        """The same networks on some of the images."""
         per_image = ("images", "labels", "predictions", "regions")
         return replace(self, **{name: getattr(self, name)[rows] for name in per_image})
 
@@ -53,7 +55,7 @@ class Subject:
 
 
 def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> Measured:
-    """Faithfulness to the network and to its judge, localisation, sparseness and stability of maps.
+    """Faithfulness to the network and to its judges, localisation, sparseness and stability of maps.
 
     Args:
         subject: what is explained.
@@ -61,34 +63,52 @@ def map_quality(subject: Subject, saliency: Tensor, attribution: str) -> Measure
         attribution: the method that made them, see :func:`maps_of`; it is called again on noisy images.
 
     Returns:
-        Metrics, NaN where nothing could be measured; and for each fill the curves of network and judge.
+        Metrics, NaN where nothing could be measured; and for each fill the curves of network and first judge.
     """
-    config = subject.config
-    own = faithfulness_curves(subject.network, subject.images, subject.labels, saliency, config)
-    judged = judge_curves(subject.judge, subject.images, subject.labels, saliency, config)
-    disturbed = noisy(subject.images, config.evaluation.stability_std, subject.draws("stability"))
-    metrics = {
-        **own.metrics,
-        **judged.metrics,
-        **_judge_gap_right(subject, saliency),
-        **place_and_shape(subject, saliency),
-        "stability": map_stability(saliency, maps_of(attribution, subject, disturbed)),
+    (measured,) = measured_maps(subject, [saliency])
+    return replace(measured, metrics={**measured.metrics, "stability": stability(subject, saliency, attribution)})
+
+
+def measured_maps(subject: Subject, maps: Sequence[Tensor]) -> list[Measured]:
+    """Faithfulness to the network and to its judges, localisation and sparseness of several maps of each image.
+
+    Args:
+        subject: what is explained.
+        maps: each ``(N, H, W)``, non-negative.
+
+    Returns:
+        Metrics and curves of each of the maps, as :func:`map_quality` without the stability.
+    """
+    images, labels, config = subject.images, subject.labels, subject.config
+    own = faithfulness_curves(subject.network, images, labels, maps, config)
+    judged = {
+        name: judge_curves(judge, images, labels, subject.predictions, maps, config)
+        for name, judge in subject.judges.items()
     }
-    return Measured(metrics, {fill: {**own.curves[fill], **judged.curves[fill]} for fill in own.curves})
+    found = []
+    for place, saliency in enumerate(maps):
+        metrics = areas(own[place]) | place_and_shape(subject, saliency)
+        for name, scored in judged.items():
+            metrics |= {f"{name}_gap_right_{fill}": areas(scored[place])[f"gap_{fill}"] for fill in scored[place]}
+        first = next(iter(judged.values()))[place]
+        curves = {
+            fill: {**scores, **{f"judge_{kind}": first[fill][kind] for kind in scores}}
+            for fill, scores in own[place].items()
+        }
+        found.append(Measured(metrics, curves))
+    return found
 
 
-def _judge_gap_right(subject: Subject, saliency: Tensor) -> dict[str, float]:
-    """``judge_gap_right_F``: the judge's gap on the images that the explained network classifies correctly.
+def stability(subject: Subject, saliency: Tensor, attribution: str) -> float:
+    """How alike maps ``(N, H, W)`` are to those of the same images under small noise."""
+    disturbed = noisy(subject.images, subject.config.evaluation.stability_std, subject.draws("stability"))
+    return map_stability(saliency, maps_of(attribution, subject, disturbed))
 
-    Maps explain the predicted class, but the judge is asked for the true one. On misclassified images a faithful map
-    shows evidence for another class, so the gap over all images also rewards accuracy. NaN without a correct image.
-    """
-    fills, right = subject.config.evaluation.fills, subject.predictions == subject.labels
-    if not right.any():
-        return {f"judge_gap_right_{fill}": math.nan for fill in fills}
-    correct = subject.only(right)
-    judged = judge_curves(subject.judge, correct.images, correct.labels, saliency[right], subject.config)
-    return {f"judge_gap_right_{fill}": judged.metrics[f"judge_gap_{fill}"] for fill in fills}
+
+def control_maps(subject: Subject) -> dict[str, Tensor]:
+    """Maps ``(N, H, W)`` that do not depend on the network, by the names `CONTROLS`."""
+    asked = subject.network, subject.images, subject.predictions, subject.draws("random map")
+    return {name: saliency_map(ATTRIBUTIONS[name](*asked)) for name in CONTROLS}
 
 
 def place_and_shape(subject: Subject, saliency: Tensor) -> dict[str, float]:
@@ -119,9 +139,8 @@ def attribution_metrics(subject: Subject) -> tuple[dict[str, dict[str, float]], 
     """Quality of each configured attribution method on the first images, and its sanity check.
 
     Returns:
-        For each method its metrics (those of the run's own maps without the random controls, and ``sanity_spearman``
-        and ``sanity_ssim`` after all layers are randomised); and ``layers`` with, for each method, ``spearman`` and
-        ``ssim`` after each layer.
+        For each method its metrics (those of :func:`map_quality`, and ``sanity_spearman`` and ``sanity_ssim`` after
+        all layers are randomised); and ``layers`` with, for each method, ``spearman`` and ``ssim`` after each layer.
 
     Raises:
         ValueError: for an unknown attribution method.
@@ -139,8 +158,8 @@ def attribution_metrics(subject: Subject) -> tuple[dict[str, dict[str, float]], 
     metrics = {}
     for name in settings.names:
         quality = map_quality(subject, maps_of(name, subject), name)
-        metrics[name] = {key: value for key, value in quality.metrics.items() if _depends_on_maps(key)}
-        metrics[name] |= {f"sanity_{kind}": similarities[-1] for kind, similarities in cascade[name].items()}
+        last = {f"sanity_{kind}": similarities[-1] for kind, similarities in cascade[name].items()}
+        metrics[name] = {**quality.metrics, **last}
     return metrics, {"layers": layers, **cascade}
 
 
@@ -151,8 +170,3 @@ def attribution_samples(subject: Subject, names: Sequence[str], rows: list[int])
     for place, name in zip(maps, names, strict=True):
         place.copy_(maps_of(name, shown))
     return maps.float().cpu().numpy()
-
-
-def _depends_on_maps(metric: str) -> bool:
-    """Random controls are the same for every attribution method; of the judge's areas only the gap is kept."""
-    return metric.startswith("judge_gap_") or not metric.startswith(("judge_", "random_"))

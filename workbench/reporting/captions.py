@@ -15,10 +15,7 @@ from workbench.reporting.questions import Study
 from workbench.reporting.words import display_name
 from workbench.results.records import RunRecord
 
-JUDGED = (
-    "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images; the "
-    "judge's gap on all images errs the other way, since maps of wrong answers count."
-)
+JUDGED = "Judge's gap, right answers: on each method's own right answers, so a more accurate method adds harder images."
 DEVELOPMENT = "Measured on development images, drawn from the rest of the training split, never on test images."
 PARTS = {2: "half", 3: "a third", 4: "a quarter", 5: "a fifth", 6: "a sixth"}
 

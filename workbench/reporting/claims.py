@@ -59,6 +59,8 @@ def claim_verdicts(claims: Sequence[Claim], groups: Sequence[tuple[Setting, pd.D
 
 def _found(claim: Claim, frame: pd.DataFrame) -> PairedComparison | None:
     """The claim's comparison in one setting, if all of it was measured."""
+    if claim.against_chance:
+        return _against_chance(claim, frame[frame["method"] == claim.method])
     own = frame[frame["method"].isin([claim.method, claim.reference])]
     if set(own["method"]) != {claim.method, claim.reference} or not measured(own, claim.metric):
         return None
@@ -70,6 +72,14 @@ def _found(claim: Claim, frame: pd.DataFrame) -> PairedComparison | None:
         )
     values, reference = by_seed[claim.method].tolist(), by_seed[claim.reference].tolist()
     return shifted(values, reference, better=claim.better, margin=claim.margin)
+
+
+def _against_chance(claim: Claim, own: pd.DataFrame) -> PairedComparison | None:
+    """The comparison of a method's runs with random maps on the same networks."""
+    chance = f"random_{claim.metric}"
+    if not (len(own) and measured(own, claim.metric) and measured(own, chance)):
+        return None
+    return shifted(own[claim.metric].tolist(), own[chance].tolist(), better=claim.better, margin=claim.margin)
 
 
 def _row(claim: Claim, setting: Setting, found: PairedComparison | None) -> dict[str, object]:
@@ -125,11 +135,12 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Set
     caption = (
         "Claims from the profile's parameters, with their results. Improvement: advantage over the reference, positive "
         "where the method is better whatever the arrow, paired by seed, with 95 % confidence interval (not adjusted). "
+        "Against chance: over a random map on the same networks. "
         "Margin: how much worse still counts as not worse. p: paired t-test of improvement + margin against zero, "
         "Holm-adjusted over the claims of one family in one setting; nothing is adjusted over settings. Supported: p "
         "below what is needed, and improvement above −margin; contradicted: the whole interval below −margin; "
         "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
-        f"the judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
+        f"each judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
     )
     return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
 

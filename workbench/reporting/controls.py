@@ -26,14 +26,14 @@ def attributions_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[
     """Faithfulness and localisation of every attribution, from rows of `records.attributions_frame`."""
     fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
-    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
     shown = [*gaps, "relevance_mass", "pointing_game", "gini", "stability"]
     rows = _rows(frame, methods, settings, {name: available[name] for name in shown})
     caption = (
         f"Attributions of the predicted class on the same networks and test images ({_images(settings)}); "
         f"{_seeds(frame)}. Random and Edges (Sobel) do not look at the network: they are controls. Gap: area "
         "under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a separate "
-        "network on the same maps. "
+        "network on the same maps, where the explained network's answer is right. "
         f"{all_facts(_shown(frame, settings))}"
     )
     return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
@@ -117,7 +117,7 @@ def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Sett
 
 
 def judges_table(judges: pd.DataFrame) -> Table:
-    """The judge of every data set, from the rows of `records.read_judges`."""
+    """The judges of every data set, from the rows of `records.read_judges`."""
     rows: list[Row] = []
     for judge in judges.to_dict("records"):
         numbers = {str(key): value for key, value in judge.items()}
@@ -133,10 +133,11 @@ def judges_table(judges: pd.DataFrame) -> Table:
         }
         rows.append((numbers | percent, texts))
     caption = (
-        "One separate network per data set judges the maps of all methods; it was trained on erased images with a "
-        "seed of its own (n = 1). Accuracy on the whole test split, nothing erased."
+        "Two separate networks per data set judge the maps of all methods, the judge and below it the second judge; "
+        "they were trained alike on erased images with a seed of their own (n = 1). Accuracy on the whole test split, "
+        "nothing erased."
     )
-    return Table.of_rows("judges", "Judges", caption, rows)
+    return Table.of_rows("judges", "Judges", caption, blank_repeats(rows, ("Data",)))
 
 
 def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settings: Sequence[Setting]) -> Table:

@@ -69,12 +69,11 @@ CURVES: Metrics = {
     "gap_{fill}": Metric("Gap, {fill}", "points"),
     "deletion_auc_{fill}": Metric("Deletion, {fill}", better="lower"),
     "insertion_auc_{fill}": Metric("Insertion, {fill}"),
-    "random_auc_{fill}": Metric("Random, {fill}", better=""),
+    "random_deletion_auc_{fill}": Metric("Deletion, random map, {fill}", better=""),
 }
 JUDGE: Metrics = {
-    "judge_gap_{fill}": Metric("Judge's gap, {fill}", "points"),
     "judge_gap_right_{fill}": Metric("Judge's gap, right answers, {fill}", "points"),
-    "judge_random_auc_{fill}": Metric("Judge, random, {fill}", better=""),
+    "second_judge_gap_right_{fill}": Metric("Second judge's gap, right answers, {fill}", "points"),
 }
 MAPS: Metrics = {
     "relevance_mass": Metric("Relevance mass", better="region"),
@@ -103,7 +102,8 @@ SHORTCUT: Metrics = {
 MASKING: Metrics = {
     "masked_share": Metric("Images masked", better=""),
     "masked_pixels": Metric("Their pixels masked", better=""),
-    "information_loss": Metric("Information lost", "nats", 3, ""),
+    "information_loss": Metric("Information lost per masked image", "nats", 3, ""),
+    "information_loss_per_training_image": Metric("Information lost per training image", "nats", 3, ""),
     "flip_share": Metric("Answers changed", better=""),
     "cross_entropy_rise": Metric("Cross-entropy rise", "nats", 3, ""),
 }
@@ -111,7 +111,7 @@ REGISTRY: Metrics = {**SHORTCUT, **ACCURACY, **CURVES, **JUDGE, **MAPS, **SANITY
 
 
 def faithfulness(fills: Sequence[str]) -> Metrics:
-    """For each fill the areas of the network's own curves, then those of the judge."""
+    """For each fill the areas of the network's own curves, then the gaps of the judges."""
     return {
         name.format(fill=fill): replace(metric, label=metric.label.format(fill=fill))
         for group in (CURVES, JUDGE)

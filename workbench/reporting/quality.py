@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts
+from workbench.reporting.chance import source_of, with_controls
 from workbench.reporting.metrics import (
     ACCURACY,
     MASKING,
@@ -22,8 +23,6 @@ from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, g
 from workbench.reporting.words import NOTHING, Titles, display_name
 from workbench.results.statistics import compared_frame
 
-CHANCE = 0.25  # grid pointing of a map that knows nothing: one tile of four
-CONTROLLED = ("relevance_mass", "relevance_rank", "pointing_game", "gini")  # measured for a random map too
 REGIONS = {
     "foreground": "the object (pixels brighter than the background)",
     "block": "the half of the image that holds the digit; the other half says nothing",
@@ -36,16 +35,17 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     """The whole grid at a glance: one row per data set, backbone and method."""
     fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
-    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
     shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, "relevance_mass", "stability"]
     places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
     caption = (
         f"{SPREAD}. Gap: area under the insertion curve minus that under the deletion curve, for each fill; the "
-        "judge's: of a separate network on the same maps. Relevance mass: share of the saliency on the "
-        f"{', '.join(places)}. {all_facts(settings)}"
+        "judge's: of a separate network on the same maps, where the method's answer is right. Relevance mass: share of "
+        f"the saliency on the {', '.join(places)}. {source_of(methods)}. {all_facts(settings)}"
     )
     metrics = {name: available[name] for name in shown}
-    return Table.of_rows("summary", "All results", caption, grid_rows(frame, methods, settings, metrics))
+    rows = grid_rows(*with_controls(frame, methods), settings, metrics)
+    return Table.of_rows("summary", "All results", caption, rows)
 
 
 def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting) -> Table:
@@ -75,25 +75,27 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
     fills = setting.evaluation.fills
     metrics = faithfulness(fills)
     bare = [name for name in metrics if "gap" not in name]
-    rows = [_row(frame, method, title, metrics, bare) for method, title in methods.items()]
+    runs, titles = with_controls(frame, methods)
+    rows = [_row(runs, method, title, metrics, bare) for method, title in titles.items()]
     caption = (
         f"{setting.facts}, curves on {setting.evaluation.curve_images:,} of them; means over seeds, {SPREAD}. Curves: "
         "accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the others "
         f"filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion curve. "
-        "Random: the area for a random ranking, the control, whose gap is 0 in expectation. Judge: the same areas of "
-        "one separate network, the same for all methods and seeds, that was trained on erased images and sees only "
-        "which pixels a method calls salient. Maps explain the predicted class, curves score the true one: after a "
-        "wrong answer the map is of another class, so a less accurate network has less to gain. "
-        f"{setting.origin}"
+        "Deletion, random map: that area of the method's own network for a random map, which tells how well the "
+        "network bears the fill. Judge's gap: of one separate network, the same for all methods and seeds, that was "
+        "trained on erased images and sees only which pixels a method calls salient; on the images that the method "
+        "answers rightly. Second judge: a network of another architecture, trained alike. Maps explain the predicted "
+        "class, curves score the true one: after a wrong answer the map is of another class, so a less accurate "
+        f"network has less to gain in its own gap. {source_of(methods)}. {setting.origin}"
     )
     return Table.of_rows(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
 
 
 def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """Where the saliency is in one setting, with a random map as control."""
+    """Where the saliency is in one setting, with the controls."""
     metrics = localisation([setting.region])
-    rows = [_row(frame, method, title, metrics) for method, title in methods.items()]
-    rows.append(_row(_control(frame, metrics), "control", "Random map (control)", metrics))
+    runs, titles = with_controls(frame, methods)
+    rows = [_row(runs, method, title, metrics) for method, title in titles.items()]
     measured = setting.evaluation
     caption = (
         f"{setting.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
@@ -103,7 +105,7 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
         f"{NOTHING} where the network takes one image size only. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
-        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {setting.origin}"
+        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}. {setting.origin}"
     )
     return Table.of_rows(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
 
@@ -113,14 +115,6 @@ def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: S
     own = frame[frame["method"] == method]
     numbers, texts = summarised(own, metrics, bare)
     return {"method": method, "n": len(own)} | numbers, {"Method": title, "n": str(len(own))} | texts
-
-
-def _control(frame: pd.DataFrame, metrics: Metrics) -> pd.DataFrame:
-    """The metrics of a random map, one row per seed; grid pointing is chance where it was measured at all."""
-    names = {f"random_{name}": name for name in CONTROLLED}
-    by_seed = frame.groupby("seed")[list(names)].mean().rename(columns=names).reset_index()
-    by_seed = by_seed.reindex(columns=["seed", *metrics]).assign(method="control")
-    return by_seed.assign(grid_pointing=float("nan") if frame["grid_pointing"].isna().any() else CHANCE)
 
 
 def _known(references: Sequence[str], comparisons: pd.DataFrame, methods: Titles) -> Titles:
@@ -161,11 +155,14 @@ def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[S
         settings: the data sets and backbones, in order.
     """
     keys = ["dataset", "backbone", "method", "seed"]
-    by_seed = histories.groupby(keys)[list(MASKING)].mean().reset_index()
+    lost = (histories["masked_share"] * histories["information_loss"]).where(histories["masked_share"] > 0, 0.0)
+    epochs = histories.assign(information_loss_per_training_image=lost)
+    by_seed = epochs.groupby(keys)[list(MASKING)].mean().reset_index()
     most = by_seed.groupby("method")["masked_share"].max()
     masking = {method: title for method, title in methods.items() if most[method] > 0}
     caption = (
         f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
-        f"Information lost: KL(p(x) ‖ p(masked x)) of the masked images. {all_facts(settings)}"
+        "Information lost: KL(p(x) ‖ p(masked x)) of the masked images; per training image: times the share of images "
+        f"masked, 0 in an epoch without masks. {all_facts(settings)}"
     )
     return Table.of_rows("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))

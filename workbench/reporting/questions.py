@@ -10,7 +10,9 @@ from typing import Any, Literal, TypeAlias
 
 from workbench.config.profile import block_name, check_settings, load_grid, read_profile
 from workbench.config.schema import build
+from workbench.reporting.chance import controlled
 
+CHANCE = "chance"  # as a claim's reference
 Exhibit: TypeAlias = Literal["oracle", "sweep", "comparison", "conditions"]
 
 
@@ -22,7 +24,8 @@ class Claim:
         name: as the table shows it.
         metric: of a run record.
         better: whether higher or lower values are better.
-        method, reference: the first is said to be better than the second, paired by seed.
+        method, reference: the first is said to be better than the second, paired by seed. The reference `CHANCE` is a
+            random map on the runs of the method itself.
         family: claims that share it, and the setting, share Holm's adjustment.
         margin: how much worse than the reference is still not worse, in the metric's unit; 0 claims better.
         p: the adjusted p-value that is required.
@@ -38,6 +41,11 @@ class Claim:
     margin: float = 0.0
     p: float = 0.05
     settings: tuple[str, ...] = ()
+
+    @property
+    def against_chance(self) -> bool:
+        """Whether the reference is a random map."""
+        return self.reference == CHANCE
 
     def __post_init__(self) -> None:
         if not self.margin >= 0:
@@ -112,15 +120,18 @@ def load_claims(profile: str) -> tuple[Claim, ...]:
 
     Raises:
         ValueError: for an unknown or missing key, a wrong type, a value out of range, a method or setting that the
-            grid does not have, or a name twice.
+            grid does not have, a metric against chance that is not measured of a random map, or a name twice.
     """
     values = {"claims": read_profile(profile)["claims"]}
     claims: tuple[Claim, ...] = build(_Claims, values, block_name(profile, "claims").removesuffix(": claims")).claims
     grid = load_grid(profile)
     names = [claim.name for claim in claims]
+    known = controlled(read_profile(profile)["evaluation"]["fills"])
     for claim in claims:
         where = block_name(profile, f"claims, {claim.name!r}")
-        for method in (claim.method, claim.reference):
+        if claim.against_chance and claim.metric not in known:
+            raise ValueError(f"{where}: {claim.metric!r} has no value by chance: expected {', '.join(known)}")
+        for method in (claim.method,) if claim.against_chance else (claim.method, claim.reference):
             if method not in grid.methods:
                 raise ValueError(f"{where}: unknown method {method!r}: expected {', '.join(grid.methods)}")
         if names.count(claim.name) > 1:

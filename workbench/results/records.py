@@ -22,7 +22,7 @@ import pandas as pd
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths, pipeline, required
 from workbench.config.profile import Grid
-from workbench.config.run import RetrainingConfig
+from workbench.config.run import JudgeConfig, RetrainingConfig
 from workbench.config.schema import check_keys
 from workbench.results import shared, tables
 from workbench.results.samples import Samples, samples_in
@@ -46,7 +46,8 @@ class RunRecord:
         config: the full configuration as nested mappings; kept exactly, never rounded.
         metrics: flat numbers; fractions in [0, 1], losses in nats; NaN where a metric is undefined.
         curves: ``fraction`` (S,) and, for each fill, ``deletion``, ``insertion`` and ``random`` (S,) of the
-            network itself and, with ``judge_`` before the name, of the judge on the network's maps.
+            network itself and, with ``judge_`` before the name, of the judge on the network's maps of right answers;
+            ``random`` is deletion by a random map.
         summary: the numbers `tables.SUMMARY` that sum up the training; see `summarised`.
         code: fingerprints of the code that made the record, by room.
         packages: versions by package name.
@@ -294,15 +295,21 @@ def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
     return found
 
 
-def read_judges(grid: Grid) -> pd.DataFrame:
-    """One row per data set of a grid: the columns `tables.JUDGE`."""
+def read_judges(grid: Grid, asked: JudgeConfig) -> pd.DataFrame:
+    """One row per data set of a grid and judge: the columns `tables.JUDGE`.
+
+    Args:
+        grid: of the profile.
+        asked: its block ``judge``.
+    """
     command = f"`dvc repro {pipeline(grid.profile)}judge`"
     path = required(ProfilePaths(grid.profile).judges, command)
-    judges = tables.JUDGE_TABLE.read(path.parent).set_index("dataset", drop=False)
-    for dataset in grid.datasets:
-        if dataset not in judges.index:
-            raise FileNotFoundError(f"{path} has no judge of {dataset}: {command} makes it")
-    return judges.loc[list(grid.datasets)].reset_index(drop=True)
+    judges = tables.JUDGE_TABLE.read(path.parent).set_index(["dataset", "backbone"], drop=False)
+    names = list(product(grid.datasets, asked.backbones))
+    for dataset, backbone in names:
+        if (dataset, backbone) not in judges.index:
+            raise FileNotFoundError(f"{path} has no judge of {dataset} with {backbone}: {command} makes it")
+    return judges.loc[names].reset_index(drop=True)
 
 
 def read_samples(grid: Grid, dataset: str, backbone: str) -> dict[str, Samples]:

@@ -149,8 +149,8 @@ ATTRIBUTION_TABLE = Table("attributions.csv", (*RUN, "attribution", "*"))
 SANITY_TABLE = Table("sanity.csv", (*RUN, "attribution", "layer", *CASCADES))
 RETRAINING_TABLE = Table("retraining.csv", (*RUN, *LEVELS))
 PROVENANCE_TABLE = Table("provenance.csv", (*RUN, "stage", *FACTS), keys=(*RUN, "stage"))
-JUDGE_TABLE = Table("judges.csv", JUDGE, keys=("dataset",))
-JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", *FACTS), keys=("dataset",))
+JUDGE_TABLE = Table("judges.csv", JUDGE, keys=("dataset", "backbone"))
+JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", "backbone", *FACTS), keys=("dataset", "backbone"))
 
 
 def keep_provenance(table: Table, facts: Sequence[Mapping[str, Any]], folder: Path, order: Sequence[str] = ()) -> None:

@@ -104,7 +104,7 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
 def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks) -> Iterator[Chart]:
     place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
-    images = f"on {setting.evaluation.curve_images:,} test images; dotted: random ranking of the pixels; {BANDS}"
+    images = f"on {setting.evaluation.curve_images:,} test images; dotted: deletion by a random map; {BANDS}"
     yield Chart(
         f"curves_{place}",
         f"Deletion and insertion curves of the input gradient, {setting.name}, {images}. {setting.facts}.",
@@ -112,8 +112,8 @@ def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Set
     )
     yield Chart(
         f"judge_curves_{place}",
-        "Deletion and insertion curves of the judge, a separate network that is the same for all methods, on the maps "
-        f"of each method, {setting.name}, {images}. {setting.facts}.",
+        "Deletion and insertion curves of the judge, a separate network that is the same for all methods, on each "
+        f"method's maps of right answers, {setting.name}, {images}. {setting.facts}.",
         charts.perturbation_curves(curves, looks, fills, judge=True),
     )
     yield Chart(
@@ -127,9 +127,9 @@ def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Set
     yield Chart(
         f"accuracy_faithfulness_{place}",
         f"Test accuracy and insertion − deletion gap, {setting.name}: of the network itself with each fill, and of "
-        "the judge, a separate network, on the same maps; small marks are seeds, large ones means with 95 % "
-        f"confidence intervals. {setting.facts}.",
-        charts.accuracy_faithfulness(frame, looks, gaps | {f"judge_gap_{judged}": f"Judge, {judged} fill"}),
+        "the judge, a separate network, on the maps of right answers; small marks are seeds, large ones means with "
+        f"95 % confidence intervals. {setting.facts}.",
+        charts.accuracy_faithfulness(frame, looks, gaps | {f"judge_gap_right_{judged}": f"Judge, {judged} fill"}),
     )
 
 

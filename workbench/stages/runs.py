@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -128,21 +129,21 @@ class Train(Job):
 
 @dataclass(frozen=True)
 class Judge(Job):
-    """The training of the judge of one data set."""
+    """The training of one judge of a data set."""
 
     stage, rooms = "judge", MEASURING
     judge: JudgeConfig
 
     @property
     def place(self) -> str:
-        return f"{self.config.profile}/{self.config.dataset.name}"
+        return f"{self.config.profile}/{self.config.setting}"
 
     def parameters(self) -> dict[str, Any]:
         config = self.config
         return {
             "dataset": asdict(config.dataset),
             "backbone": asdict(config.backbone),
-            "judge": asdict(self.judge),
+            "judge": {name: value for name, value in asdict(self.judge).items() if name not in ("backbone", "second")},
             "fills": config.evaluation.fills,
         }
 
@@ -154,9 +155,10 @@ class Judge(Job):
         device, fills = pick_device(config.training.device), config.evaluation.fills
         trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
         save_weights(trained.network.state_dict(), folder / WEIGHTS)
-        row = {name: getattr(judge, name) for name in ("backbone", "train_images", "epochs", "seed")}
+        row: dict[str, Any] = {"dataset": config.dataset.name, "backbone": config.backbone.name}
+        row |= {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
         row |= {"accuracy": trained.accuracy, "validation_accuracy": trained.validation_accuracy}
-        tables.JUDGE_TABLE.update(pd.DataFrame([{"dataset": config.dataset.name} | row]), folder)
+        tables.JUDGE_TABLE.update(pd.DataFrame([row]), folder)
 
 
 @dataclass(frozen=True)
@@ -165,26 +167,27 @@ class Evaluate(Job):
 
     Attributes:
         history: of its training, one row per epoch.
+        judges: backbone and weights of the judge and of the second judge.
     """
 
     stage, rooms = "evaluate", MEASURING
     weights: Path
     history: pd.DataFrame
-    judge_backbone: ModelConfig
-    judge_weights: Path
+    judges: tuple[tuple[ModelConfig, Path], ...]
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        return self.weights, self.judge_weights
+        return (self.weights, *(weights for _, weights in self.judges))
 
     def parameters(self) -> dict[str, Any]:
         return self.config.as_dict()
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.measuring.evaluation import evaluate_run
+        from workbench.measuring.judge import JUDGES
 
         config = self.config
-        measured = evaluate_run(config, images, self.weights, self.judge_backbone, self.judge_weights)
+        measured = evaluate_run(config, images, self.weights, dict(zip(JUDGES, self.judges, strict=True)))
         record = RunRecord(
             profile=config.profile,
             dataset=config.dataset.name,
@@ -269,7 +272,7 @@ def train(
 def evaluate(
     dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
 ) -> pd.DataFrame:
-    """Measure trained runs of a setting; the judge of its data set is trained first if it is not there.
+    """Measure trained runs of a setting; the judges of its data set are trained first if one is not there.
 
     Args:
         dataset, backbone, method, profile, seeds: as for :func:`train`.
@@ -282,16 +285,18 @@ def evaluate(
         ValueError, WorkerDied: as :func:`train`.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
-    judge_backbone = load_backbone(load_judge(profile).backbone, profile)
-    judge_weights = _judge_weights(profile, dataset)
+    places = ProfilePaths(profile)
+    judges = tuple(
+        (load_backbone(name, profile), places.judge_weights(dataset, name)) for name in load_judge(profile).backbones
+    )
     runs = load_runs(dataset, backbone, method, profile, seeds)
     trained = [_weights(run, setting) for run in runs]
     histories = tables.EPOCH_TABLE.read(required(setting.epochs, setting.made_by("train")).parent)
     jobs = [
-        Evaluate(run, weights, _history(run, histories, setting), judge_backbone, judge_weights)
+        Evaluate(run, weights, _history(run, histories, setting), judges)
         for run, weights in zip(runs, trained, strict=True)
     ]
-    if not judge_weights.exists():
+    if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
     folders = _finished(jobs, grid, _described("evaluate", setting, method), 1)
     found = [record for folder in folders for record in records.records_in(folder)]
@@ -307,20 +312,23 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     """Train the judges of a profile as its block ``judge`` says: of these data sets, or of all in the grid.
 
     Returns:
-        One row per data set, see `tables.JUDGE_TABLE`.
+        One row per data set and backbone, see `tables.JUDGE_TABLE`.
 
     Raises:
         ValueError, WorkerDied: as :func:`train`.
     """
-    grid, judge, folder = load_grid(profile), load_judge(profile), ProfilePaths(profile).results
-    names = grid.datasets if datasets is None else datasets
-    jobs = [Judge(_judge_run(name, grid, judge), judge) for name in names]
+    grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
+    names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
+    jobs = [Judge(_judge_run(dataset, backbone, grid, judge), judge) for dataset, backbone in names]
     sources = _finished(jobs, grid, f"judges of {profile}", judge.epochs)
     for name, source in zip(names, sources, strict=True):
-        files.copy_whole(source / WEIGHTS, _judge_weights(profile, name))
-    judges = _gathered(tables.JUDGE_TABLE, sources, folder, grid.datasets)
-    facts = [{"dataset": name} | files.read_json(source / FACTS) for name, source in zip(names, sources, strict=True)]
-    tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, folder, grid.datasets)
+        files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
+    judges = _gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
+    facts = [
+        {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
+        for (dataset, backbone), source in zip(names, sources, strict=True)
+    ]
+    tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, places.results, grid.datasets)
     return judges
 
 
@@ -377,9 +385,9 @@ def _run(config: RunConfig) -> dict[str, Any]:
     return {"method": config.method.name, "seed": config.seed}
 
 
-def _judge_run(dataset: str, grid: Grid, judge: JudgeConfig) -> RunConfig:
+def _judge_run(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> RunConfig:
     """The run that says what a judge's training takes from the profile: anything but a method."""
-    run = load_run(dataset, judge.backbone, grid.methods[0], judge.seed, grid.profile)
+    run = load_run(dataset, backbone, grid.methods[0], judge.seed, grid.profile)
     return replace(run, dataset=load_dataset(dataset, grid.profile))
 
 
@@ -393,10 +401,6 @@ def _history(run: RunConfig, histories: pd.DataFrame, setting: SettingPaths) -> 
         made_by = setting.made_by("train")
         raise FileNotFoundError(f"{setting.epochs} lacks {run.method.name}, seed {run.seed}: {made_by} makes it")
     return own
-
-
-def _judge_weights(profile: str, dataset: str) -> Path:
-    return ProfilePaths(profile).judge_weights / f"{dataset}.safetensors"
 
 
 def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.config import files, paths
-from workbench.config.profile import load_grid, load_retraining, method_entries
+from workbench.config.profile import load_grid, load_judge, load_retraining, method_entries
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
@@ -30,7 +30,8 @@ LEVEL = 0.05
 RULE = (
     "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes "
     "zero; differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, "
-    "backbone and measure. The judge is one separate network per data set."
+    "backbone and measure. The judge is one separate network per data set, asked where the "
+    "method's answer is right."
 )
 Groups = Sequence[tuple[Setting, pd.DataFrame]]  # of each setting one row of metrics per run
 
@@ -82,7 +83,7 @@ def _of_grid(profile: str) -> Iterator[Table]:
         yield controls.sanity_table(attributions, methods, settings)
     if shortcuts := [setting for setting in settings if setting.region == "shortcut"]:
         yield controls.shortcut_table(everything, methods, shortcuts)
-    yield controls.judges_table(results.read_judges(grid))
+    yield controls.judges_table(results.read_judges(grid, load_judge(profile)))
     retraining = results.read_retraining(grid, load_retraining(profile))
     if retrained := [setting for setting in settings if len(captions.of_setting(retraining, setting))]:
         yield controls.retraining_table(retraining, methods, BASELINE, retrained)
@@ -130,7 +131,7 @@ def verdict(profile: str) -> str:
         return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
     groups, paragraphs = _groups(records), [RULE]
     fills = groups[0][0].evaluation.fills
-    names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_{judged_fill(fills)}"]
+    names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
     for setting, frame in groups:
         compared = {name: compared_frame(frame, name, grid.methods) for name in names}
         lines = [verdict_line(setting.metrics[name], rows, titles) for name, rows in compared.items()]

@@ -1,5 +1,6 @@
 """Do methods differ? Every method against one reference: what it reaches, gains, masks and costs."""
 
+from workbench.reporting.chance import CONTROLS, source_of, with_controls
 from workbench.reporting.charts import FILLED, Chart, Differences, forest
 from workbench.reporting.cost import RUN, run_costs
 from workbench.reporting.metrics import ARROWS
@@ -9,12 +10,12 @@ from workbench.reporting.words import Titles
 from workbench.results.statistics import compared_frame
 from workbench.studies.runs import StudyRuns
 
-COMPARED = ("accuracy", "judge_gap_right_mean", "judge_gap_mean", "gap_black", "stability")
+COMPARED = ("accuracy", "judge_gap_right_mean", "second_judge_gap_right_mean", "gap_black", "stability")
 DRAWN = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")
 
 
 def table(runs: StudyRuns, titles: Titles) -> Table:
-    """What methods reach, gain over the reference, mask and cost; the reference need not be a row.
+    """What methods and controls reach, gain over the reference, mask and cost; the reference need not be a row.
 
     Raises:
         ValueError: if a run lacks one of the metrics `COMPARED`.
@@ -25,10 +26,11 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
     frame = runs.frame.merge(paid, on=["method", "seed"], how="left")
     compared = {metric: compared_frame(frame, metric, family, [reference]) for metric in metrics}
     rows: list[Row] = []
-    for method in runs.shown:
-        own = frame[frame["method"] == method]
+    everything, shown = with_controls(frame, {method: titles[method] for method in runs.methods})
+    for method in (*runs.shown, *CONTROLS):
+        own = everything[everything["method"] == method]
         numbers: dict[str, object] = {"method": method, "n": len(own)}
-        texts = {"Method": titles[method], "n": str(len(own))}
+        texts = {"Method": shown[method], "n": str(len(own))}
         for name, metric in metrics.items():
             values, words = summarised(own, {name: metric})
             against, difference = paired(method, reference, compared[name], metric)
@@ -41,7 +43,8 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
         "masked: mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to "
         "the inputs alone 1, to the inputs as part of the loss's own backward 0), over those of "
-        f"{titles[reference]}'s epochs without masks. {runs.ending(metrics)} {setting.origin}"
+        f"{titles[reference]}'s epochs without masks. {source_of({name: titles[name] for name in runs.methods})}. "
+        f"{runs.ending(metrics)} {setting.origin}"
     )
     return Table.of_rows(f"comparison_{setting.place}", f"{study.title}, {setting.name}", caption, rows)
 

@@ -125,13 +125,13 @@ def training_costs(configs: Mapping[str, Config], histories: pd.DataFrame, plans
 def table(runs: StudyRuns, titles: Titles) -> Table:
     """The reference, the best constant plans in hindsight, and what schedules reach of them.
 
-    The numbers hold the grid's plans too. No oracle is sought for the judge's gap on all images.
+    The numbers hold the grid's plans too. No oracle is sought for the second judge's gap.
 
     Raises:
         ValueError: if a run lacks a metric, or the methods hold no grid.
     """
     metrics, plans, setting = runs.headline(), read_grid(runs.methods), runs.setting
-    beside = runs.metrics(list(metrics)[-1].replace("_right", ""))
+    beside = runs.metrics(f"second_{list(metrics)[-1]}")
     scheduled = scheduled_methods(runs.methods)
     lines = standings(plans, scheduled, runs.frame, list(metrics), runs.study.reference, list(beside))
     costs, seeds = training_costs(runs.methods, runs.histories, plans), len(runs.frame["seed"].unique())

@@ -14,13 +14,22 @@ from tiny_runs import digits, fresh, run, same, trained_network, weights
 from torch import Tensor, nn
 
 from smoot.saliency import input_gradient
-from workbench.config.run import RunConfig
+from workbench.config.run import ModelConfig, RunConfig
 from workbench.data import sets as data
 from workbench.data.sets import ImageData
 from workbench.measuring.evaluation import GRADIENT_EDGES, Evaluation, evaluate_network, evaluate_run
+from workbench.measuring.judge import JUDGES
 from workbench.measuring.localisation import grid_pointing
-from workbench.measuring.map_quality import Subject, attribution_metrics, map_quality, maps_of, place_and_shape
+from workbench.measuring.map_quality import (
+    Subject,
+    attribution_metrics,
+    control_maps,
+    map_quality,
+    maps_of,
+    measured_maps,
+)
 from workbench.measuring.robustness import attacked, blurred, noisy
+from workbench.reporting.chance import controlled
 from workbench.training.inference import accuracy
 from workbench.training.networks import save_weights
 
@@ -47,29 +56,30 @@ def trained() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def judge() -> nn.Module:
-    return trained_network(run("plain", "two_conv_small", seed=9, dataset={"train_images": 400}))
+def judges() -> dict[str, nn.Module]:
+    config = run("plain", "two_conv_small", dataset={"train_images": 400})
+    return {name: trained_network(replace(config, seed=seed)) for name, seed in zip(JUDGES, (9, 8), strict=True)}
 
 
 @pytest.fixture(scope="module")
-def measured(trained: nn.Module, judge: nn.Module) -> Evaluation:
-    return evaluate_network(trained, digits(), CONFIG, judge)
+def measured(trained: nn.Module, judges: dict[str, nn.Module]) -> Evaluation:
+    return evaluate_network(trained, digits(), CONFIG, judges)
 
 
 def evaluated(network: nn.Module, images: ImageData, config: RunConfig = CONFIG) -> Evaluation:
     """What does not depend on a judge: the network is its own."""
-    return evaluate_network(network, images, config, judge=network)
+    return evaluate_network(network, images, config, {"judge": network})
 
 
 def with_numbers(**evaluation: Any) -> RunConfig:
     return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
 
 
-def subject(network: nn.Module, judge: nn.Module, config: RunConfig = CONFIG) -> Subject:
+def subject(network: nn.Module, judges: dict[str, nn.Module], config: RunConfig = CONFIG) -> Subject:
     """The first digits as :func:`evaluate_network` should explain them."""
     images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
     predictions = torch.from_numpy(answers(network, images)).argmax(1)
-    return Subject(network, judge, images, labels, predictions, images.mean(1) > 0.1, config)
+    return Subject(network, judges, images, labels, predictions, images.mean(1) > 0.1, config)
 
 
 # -- a run
@@ -80,20 +90,27 @@ def stored(network: nn.Module, file: Path) -> Path:
     return file
 
 
-def test_a_run_is_measured_with_its_stored_network_and_judge(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation, tmp_path: Path
+def test_a_run_is_measured_with_its_stored_network_and_judges(
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation, tmp_path: Path
 ) -> None:
-    weights, judge_weights = stored(trained, tmp_path / "run"), stored(judge, tmp_path / "judge")
-    found = evaluate_run(CONFIG, digits(), weights, run().backbone, judge_weights)
+    weights, kept = stored(trained, tmp_path / "run"), stored_judges(judges, tmp_path)
+    found = evaluate_run(CONFIG, digits(), weights, kept)
     assert found.metrics == measured.metrics and found.curves == measured.curves
+    last = replace(CONFIG, training=replace(CONFIG.training, channels_last=True))  # an order of the same numbers
+    assert evaluate_run(last, digits(), weights, kept).metrics == pytest.approx(dict(measured.metrics), rel=1e-3)
     with pytest.raises(FileNotFoundError, match="missing is missing: train this run first"):
-        evaluate_run(CONFIG, digits(), tmp_path / "missing", run().backbone, judge_weights)
+        evaluate_run(CONFIG, digits(), tmp_path / "missing", kept)
 
 
-def test_development_images_stand_in_for_the_test_split(trained: nn.Module, judge: nn.Module, tmp_path: Path) -> None:
+def stored_judges(judges: dict[str, nn.Module], folder: Path) -> dict[str, tuple[ModelConfig, Path]]:
+    return {name: (run().backbone, stored(network, folder / name)) for name, network in judges.items()}
+
+
+def test_development_images_stand_in_for_the_test_split(
+    trained: nn.Module, judges: dict[str, nn.Module], tmp_path: Path
+) -> None:
     config = replace(CONFIG, dataset=replace(CONFIG.dataset, development_images=90))
-    weights, judge_weights = stored(trained, tmp_path / "run"), stored(judge, tmp_path / "judge")
-    found = evaluate_run(config, digits(), weights, run().backbone, judge_weights)
+    found = evaluate_run(config, digits(), stored(trained, tmp_path / "run"), stored_judges(judges, tmp_path))
     index = data.split(digits(), **config.split_arguments()).development_index
     images, labels = digits().train_images[index], digits().train_labels[index]
     assert len(index) == 90 and found.metrics["accuracy"] == accuracy(trained, images, labels, batch_size=64)
@@ -140,11 +157,11 @@ def test_calibration_against_numpy(bins: int) -> None:
 
 
 def test_numbers_are_those_of_the_parts_on_the_first_images_with_the_runs_draws(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
 ) -> None:
-    images, labels, asked = digits().test_images, digits().test_labels, subject(trained, judge)
+    images, labels, asked = digits().test_images, digits().test_labels, subject(trained, judges)
     quality = map_quality(asked, maps_of("gradient", asked), "gradient")
-    random = place_and_shape(asked, torch.rand(FIRST, 8, 8, generator=asked.draws("random map")))
+    controls = {name: measured_maps(asked, [saliency])[0] for name, saliency in control_maps(asked).items()}
     attack = {"epsilon": 0.03, "steps": 2, "batch_size": 64, "generator": asked.draws("attack")}
     disturbed = {
         "noise": noisy(images[:80], 0.3, asked.draws("noise")),
@@ -160,14 +177,19 @@ def test_numbers_are_those_of_the_parts_on_the_first_images_with_the_runs_draws(
         },
         **quality.metrics,
         "grid_pointing": grid_pointing(trained, images[:FIRST], labels[:FIRST], **grids),
-        **{f"random_{name}": value for name, value in random.items()},
+        **{f"{kind}_{name}": value for kind, own in controls.items() for name, value in own.metrics.items()},
     }
-    assert measured.metrics == expected and list(measured.metrics) == list(expected)
-    assert measured.curves == {"fraction": [0.0, 0.25, 0.5, 0.75, 1.0], **quality.curves}
+    assert measured.metrics == expected
+    assert measured.curves["fraction"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    for fill in ("mean", "black"):
+        by_chance = controls["random"].curves[fill]
+        control = {"random": by_chance["deletion"], "judge_random": by_chance["judge_deletion"]}
+        assert measured.curves[fill] == {**quality.curves[fill], **control}
     assert expected["accuracy_noise"] < expected["accuracy"] and 0 < expected["grid_pointing"] < 1
     share = float((images[:FIRST] > 0.1).double().mean())
     assert expected["random_relevance_mass"] == pytest.approx(share, abs=0.05)
     assert expected["random_gini"] == pytest.approx(1 / 3, abs=0.03)  # of uniform numbers
+    assert abs(expected["random_gap_mean"]) < 0.1 < expected["edges_relevance_mass"]
 
 
 # -- localisation and sparseness
@@ -212,9 +234,11 @@ def test_known_regions_take_the_place_of_the_foreground() -> None:
 # -- the seed
 
 
-def test_the_control_is_drawn_from_the_seed_alone(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
-    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method), judge)
-    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1), judge)
+def test_the_control_is_drawn_from_the_seed_alone(
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
+) -> None:
+    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method), judges)
+    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1), judges)
     assert same_seed.metrics == measured.metrics
     for fill in ("mean", "black"):
         assert same_seed.curves[fill] == measured.curves[fill]
@@ -230,9 +254,11 @@ def listed() -> RunConfig:
     return with_numbers(attributions=replace(CONFIG.evaluation.attributions, names=names, networks=networks))
 
 
-def test_listed_runs_alone_get_all_attributions(trained: nn.Module, judge: nn.Module, measured: Evaluation) -> None:
-    found = evaluate_network(trained, digits(), listed(), judge)
-    attributions, sanity = attribution_metrics(subject(trained, judge, listed()))
+def test_listed_runs_alone_get_all_attributions(
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
+) -> None:
+    found = evaluate_network(trained, digits(), listed(), judges)
+    attributions, sanity = attribution_metrics(subject(trained, judges, listed()))
     assert found.attributions == attributions and found.sanity == sanity
     assert tuple(found.attributions) == ("gradient", "random", "edges")
     assert found.metrics == measured.metrics  # nothing else depends on it
@@ -282,13 +308,13 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
 
 
 def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
-    areas = ("deletion_auc", "insertion_auc", "random_auc", "gap")
-    by_fill = {f"{who}{area}_{fill}" for who in ("", "judge_") for area in areas for fill in ("mean", "black")}
-    by_fill |= {f"judge_gap_right_{fill}" for fill in ("mean", "black")}
+    areas = ("deletion_auc", "insertion_auc", "gap", "judge_gap_right", "second_judge_gap_right")
     right = {"accuracy", "nll", "ece", "accuracy_noise", "accuracy_blur", "accuracy_pgd"}
     placed = {"relevance_mass", "relevance_rank", "pointing_game", "gini"}
-    control = {f"random_{name}" for name in placed}
-    assert set(measured.metrics) == right | by_fill | placed | control | {"grid_pointing", "stability"}
+    of_maps = placed | {f"{area}_{fill}" for area in areas for fill in ("mean", "black")}
+    controls = {f"{control}_{name}" for control in ("random", "edges") for name in of_maps}
+    assert set(measured.metrics) == right | of_maps | controls | {"grid_pointing", "stability"}
+    assert of_maps == set(controlled(("mean", "black")))
     assert set(measured.curves) == {"fraction", "mean", "black"}
     kinds = {f"{who}{kind}" for who in ("", "judge_") for kind in ("deletion", "insertion", "random")}
     assert set(measured.curves["mean"]) == set(measured.curves["black"]) == kinds
@@ -299,13 +325,13 @@ def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
 
 
 def test_measured_twice_and_in_whatever_mode_it_is_the_same(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
 ) -> None:
     torch.manual_seed(1234)
-    for network in (trained, judge):
+    for network in (trained, *judges.values()):
         network.train()
-    again = evaluate_network(trained, digits(), CONFIG, judge)
-    for network in (trained, judge):
+    again = evaluate_network(trained, digits(), CONFIG, judges)
+    for network in (trained, *judges.values()):
         network.eval()
     assert json.dumps([again.metrics, again.curves]) == json.dumps([measured.metrics, measured.curves])
     for name in ("images", "labels", "predictions", "saliency", "gradient_counts"):
@@ -313,9 +339,9 @@ def test_measured_twice_and_in_whatever_mode_it_is_the_same(
 
 
 def test_the_batch_size_changes_nothing_but_rounding(
-    trained: nn.Module, judge: nn.Module, measured: Evaluation
+    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
 ) -> None:
-    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judge)
+    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judges)
     expected = dict(measured.metrics) | {"accuracy_pgd": parts.metrics["accuracy_pgd"]}  # its start is drawn by batch
     assert parts.metrics == pytest.approx(expected, rel=1e-3)
     for fill in ("mean", "black"):
@@ -336,7 +362,7 @@ def test_networks_are_left_as_they_were(name: str) -> None:
     before = [weights(network) for network in networks]
     modes = [[module.training for module in network.modules()] for network in networks]
     random, images = torch.get_rng_state(), digits().test_images.clone()
-    evaluate_network(networks[0], digits(), listed(), networks[1])
+    evaluate_network(networks[0], digits(), listed(), {"judge": networks[1]})
     for network, tensors, training in zip(networks, before, modes, strict=True):
         assert same(weights(network), tensors)
         assert [module.training for module in network.modules()] == training and training.count(False) == 1

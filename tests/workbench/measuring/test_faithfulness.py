@@ -1,6 +1,7 @@
 """Curves of a run's settings: by hand, by name, by seed."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,20 @@ from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
 from workbench.config.run import RunConfig
-from workbench.measuring.faithfulness import faithfulness_curves, named_fill
+from workbench.measuring.faithfulness import areas, faithfulness_curves, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
 NETWORK[1].weight.data = torch.tensor([[4.0, -1.0, 0.0, 0.0], [0.0, 2.0, 2.0, -1.0]])
 SALIENCY = torch.tensor([4.0, 3.0, 2.0, 1.0]).view(1, 2, 2).expand(10, 2, 2)
+
+
+class Wrapped(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.forward = function
 
 
 def images() -> tuple[Tensor, Tensor]:
@@ -45,22 +54,31 @@ def by_hand(ranking: Tensor, fill: float, *, insertion: bool = False) -> list[fl
 
 def test_curves_against_a_loop_over_images_and_pixels() -> None:
     config = with_numbers(curve_steps=4, batch_size=3)
-    found = faithfulness_curves(NETWORK, *images(), SALIENCY, config)
-    ranking = torch.rand(10, 2, 2, generator=torch.Generator().manual_seed(config.seed_for("random ranking")))
-    for name, fill in {"mean": config.dataset.mean[0], "black": 0.0}.items():
-        expected = {
-            "deletion": by_hand(SALIENCY, fill),
-            "insertion": by_hand(SALIENCY, fill, insertion=True),
-            "random": by_hand(ranking, fill),
-        }
-        for kind, scores in expected.items():
-            assert found.curves[name][kind] == pytest.approx(scores)
-            area = sum((a + b) / 2 / 4 for a, b in itertools.pairwise(scores))
-            assert found.metrics[f"{kind}_auc_{name}"] == pytest.approx(area)
-        gap = found.metrics[f"insertion_auc_{name}"] - found.metrics[f"deletion_auc_{name}"]
-        assert found.metrics[f"gap_{name}"] == gap != 0
-    assert len({tuple(scores) for scores in found.curves["mean"].values()}) == 3
-    assert len(found.metrics) == 8
+    reverse = 5 - SALIENCY
+    found = faithfulness_curves(NETWORK, *images(), [SALIENCY, reverse], config)
+    for saliency, curves in zip((SALIENCY, reverse), found, strict=True):
+        metrics = areas(curves)
+        for name, fill in {"mean": config.dataset.mean[0], "black": 0.0}.items():
+            expected = {"deletion": by_hand(saliency, fill), "insertion": by_hand(saliency, fill, insertion=True)}
+            assert set(curves[name]) == set(expected)
+            for kind, scores in expected.items():
+                assert curves[name][kind] == pytest.approx(scores)
+                area = sum((a + b) / 2 / 4 for a, b in itertools.pairwise(scores))
+                assert metrics[f"{kind}_auc_{name}"] == pytest.approx(area)
+            assert metrics[f"gap_{name}"] == metrics[f"insertion_auc_{name}"] - metrics[f"deletion_auc_{name}"] != 0
+        assert len(metrics) == 6
+    assert found[0] != found[1]
+
+
+def test_the_ends_that_all_maps_share_are_classified_once() -> None:
+    config, seen = with_numbers(curve_steps=4, batch_size=100, fills=("black",)), []
+
+    def counted(pixels: Tensor) -> Tensor:
+        seen.append(len(pixels))
+        return NETWORK(pixels)
+
+    faithfulness_curves(Wrapped(counted), *images(), [SALIENCY, 5 - SALIENCY], config)
+    assert sum(seen) == 10 * (2 + 2 * 2 * 3)  # two ends, then deletion and insertion of each map between them
 
 
 def test_fills_by_name() -> None:
@@ -71,17 +89,17 @@ def test_fills_by_name() -> None:
 
 
 def test_a_noise_fill_is_that_of_the_core_from_the_same_seed() -> None:
-    config = with_numbers(fills=("noise",), curve_steps=2, batch_size=4)
-    found = faithfulness_curves(NETWORK, *images(), SALIENCY, config)
+    config = with_numbers(fills=("noise",), curve_steps=4, batch_size=4)
+    (found,) = faithfulness_curves(NETWORK, *images(), [SALIENCY], config)
     expected = perturbation_curves(
         NETWORK,
         *images(),
         SALIENCY,
-        fractions=(0.0, 0.5, 1.0),
+        fractions=(0.0, 0.25, 0.5, 0.75, 1.0),
         fill="uniform",
         score="accuracy",
-        generator=torch.Generator().manual_seed(config.seed_for("random ranking")),
+        generator=torch.Generator().manual_seed(config.seed_for("random fill")),
     )
-    assert found.curves["noise"]["deletion"] == expected.deletion.score.tolist()
-    assert found.curves["noise"]["random"] == expected.random.score.tolist()
-    assert found.metrics["insertion_auc_noise"] == float(expected.insertion.auc)
+    assert found["noise"]["deletion"] == expected.deletion.score.tolist()
+    assert found["noise"]["insertion"] == expected.insertion.score.tolist()
+    assert areas(found)["insertion_auc_noise"] == pytest.approx(float(expected.insertion.auc))

@@ -1,5 +1,6 @@
-"""The judge: trained apart from every run, and asked about other networks' maps."""
+"""The judges: trained apart from every run, and asked about other networks' maps."""
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from workbench.config.profile import load_judge
 from workbench.config.run import JudgeConfig
 from workbench.data.sets import split
 from workbench.measuring import judge as judging
-from workbench.measuring.faithfulness import faithfulness_curves
+from workbench.measuring.faithfulness import areas, faithfulness_curves
 from workbench.measuring.judge import TrainedJudge, judge_curves, train_judge
 from workbench.training.inference import accuracy
 
@@ -95,24 +96,29 @@ def test_erasing_makes_it_fit_for_images_with_removed_pixels(fill: float) -> Non
 # -- its curves
 
 
-def test_its_curves_are_faithfulness_under_other_names() -> None:
+def test_its_curves_are_those_of_the_images_that_were_answered_rightly() -> None:
     images, labels = digits().test_images[:50], digits().test_labels[:50]
-    saliency = torch.rand(50, 8, 8)
-    found = judge_curves(whole().network, images, labels, saliency, run())
-    expected = faithfulness_curves(whole().network, images, labels, saliency, run())
-    assert found.metrics == {f"judge_{name}": value for name, value in expected.metrics.items()}
-    assert set(found.metrics) >= {"judge_gap_mean", "judge_deletion_auc_black", "judge_random_auc_mean"}
-    for fill in ("mean", "black"):
-        assert set(found.curves[fill]) == {"judge_deletion", "judge_insertion", "judge_random"}
-        assert found.curves[fill]["judge_insertion"] == expected.curves[fill]["insertion"]
+    right = torch.arange(50) % 3 > 0
+    answers, maps = torch.where(right, labels, (labels + 1) % 10), [torch.rand(50, 8, 8) for _ in range(2)]
+    found = judge_curves(whole().network, images, labels, answers, maps, run())
+    few = [saliency[right] for saliency in maps]
+    assert found == faithfulness_curves(whole().network, images[right], labels[right], few, run())
+    assert found[0] != found[1]
+
+
+def test_without_a_right_answer_its_curves_are_undefined() -> None:
+    images, labels = digits().test_images[:9], digits().test_labels[:9]
+    (found,) = judge_curves(whole().network, images, labels, (labels + 1) % 10, [torch.rand(9, 8, 8)], run())
+    assert set(found) == {"mean", "black"} and set(found["mean"]) == {"deletion", "insertion"}
+    assert all(len(scores) == 5 and all(map(math.isnan, scores)) for scores in found["black"].values())
+    assert math.isnan(areas(found)["gap_black"])
 
 
 def test_it_prefers_maps_of_the_digits_to_random_maps_and_those_to_reversed_ones() -> None:
     images, labels = digits().test_images[:200], digits().test_labels[:200]
     saliency = saliency_map(input_gradient(long_trained(0.0), images, labels))
     random = torch.rand(200, 8, 8, generator=torch.Generator().manual_seed(2))
-    gaps = [
-        judge_curves(whole().network, images, labels, maps, run()).metrics["judge_gap_mean"]
-        for maps in (saliency, random, saliency.max() - saliency)
-    ]
+    maps = [saliency, random, saliency.max() - saliency]
+    curves = judge_curves(whole().network, images, labels, labels, maps, run())
+    gaps = [areas(own)["gap_mean"] for own in curves]
     assert gaps[0] > 0.1 > abs(gaps[1]) and gaps[2] < -0.1

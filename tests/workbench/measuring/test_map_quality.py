@@ -8,23 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import digits, fresh, run
-from torch import Tensor
+from tiny_runs import digits, fresh, run, trained_network
+from torch import Tensor, nn
 
 from smoot.metrics import gini_sparseness
 from workbench.config.run import RunConfig
 from workbench.measuring import map_quality as measuring
 from workbench.measuring.attribution import attribution_map
-from workbench.measuring.faithfulness import faithfulness_curves
-from workbench.measuring.judge import judge_curves
+from workbench.measuring.faithfulness import Curves, areas, faithfulness_curves
+from workbench.measuring.judge import JUDGES, judge_curves
 from workbench.measuring.localisation import region_scores
 from workbench.measuring.map_quality import (
     Subject,
     attribution_metrics,
     attribution_samples,
+    control_maps,
     gets_all_attributions,
     map_quality,
     maps_of,
+    measured_maps,
     place_and_shape,
 )
 from workbench.measuring.stability import cascading_randomisation
@@ -36,10 +38,15 @@ COUNT = 30
 def subject(seed: int = 0, **evaluation: Any) -> Subject:
     config = run(seed=seed)
     config = replace(config, evaluation=replace(config.evaluation, **evaluation))
-    network, judge = fresh(run()).network, fresh(run(seed=5)).network
+    network, regions = fresh(run()).network, digits().test_images[:COUNT, 0] > 0.1
     images, labels = digits().test_images[:COUNT], digits().test_labels[:COUNT]
     predictions = predict(network, images, batch_size=COUNT).argmax(1)
-    return Subject(network, judge, images, labels, predictions, images[:, 0] > 0.1, config)
+    return Subject(network, judges(), images, labels, predictions, regions, config)
+
+
+@cache
+def judges() -> dict[str, nn.Module]:
+    return {name: trained_network(run(seed=seed)) for name, seed in zip(JUDGES, (5, 6), strict=True)}
 
 
 def maps(seed: int = 0) -> Tensor:
@@ -52,26 +59,44 @@ def test_it_is_the_sum_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in (0, 1):
         asked = subject(seed, stability_std=0.2)
         found = map_quality(asked, maps(), "gradient")
-        own = faithfulness_curves(asked.network, asked.images, asked.labels, maps(), asked.config)
-        judged = judge_curves(asked.judge, asked.images, asked.labels, maps(), asked.config)
+        (own,) = faithfulness_curves(asked.network, asked.images, asked.labels, [maps()], asked.config)
+        judged = {name: curves_of(judge, asked) for name, judge in asked.judges.items()}
+        gaps = {
+            f"{name}_gap_right_{fill}": areas(curves)[f"gap_{fill}"]
+            for name, curves in judged.items()
+            for fill in ("mean", "black")
+        }
         placed = region_scores(maps(), asked.regions, 1)
         shape = {"gini": pytest.approx(float(gini_sparseness(maps()).mean())), "stability": pytest.approx(1.0)}
-        expected = {**own.metrics, **judged.metrics, **right_alone(asked), **placed, **shape}
-        assert dict(found.metrics) == expected and list(found.metrics) == list(expected)
-        assert own.metrics["gap_mean"] != judged.metrics["judge_gap_mean"] != expected["judge_gap_right_mean"]
+        expected = {**areas(own), **placed, **gaps, **shape}
+        assert dict(found.metrics) == expected
+        assert len({expected["gap_mean"], gaps["judge_gap_right_mean"], gaps["second_judge_gap_right_mean"]}) > 1
         for fill in ("mean", "black"):
-            assert found.curves[fill] == {**own.curves[fill], **judged.curves[fill]}
-            assert len(found.curves[fill]) == 6
+            of_judge = {f"judge_{kind}": scores for kind, scores in judged["judge"][fill].items()}
+            assert found.curves[fill] == {**own[fill], **of_judge} and len(of_judge) == 2
         assert float((seen[-1] - asked.images).std()) == pytest.approx(0.2, rel=0.05)
     assert len(seen) == 2 and not torch.equal(*seen)  # other noise for another seed
 
 
-def right_alone(asked: Subject) -> dict[str, float]:
-    """The judge's gap for each fill on the images that the network classifies correctly."""
-    right = asked.predictions == asked.labels
-    assert 0 < int(right.sum()) < COUNT
-    judged = judge_curves(asked.judge, asked.images[right], asked.labels[right], maps()[right], asked.config)
-    return {f"judge_gap_right_{fill}": judged.metrics[f"judge_gap_{fill}"] for fill in ("mean", "black")}
+def curves_of(judge: nn.Module, asked: Subject) -> Curves:
+    assert 0 < int((asked.predictions == asked.labels).sum()) < COUNT
+    return judge_curves(judge, asked.images, asked.labels, asked.predictions, [maps()], asked.config)[0]
+
+
+def test_maps_measured_together_have_the_numbers_that_each_has_alone() -> None:
+    asked = subject()
+    together = measured_maps(asked, [maps(), maps(1)])
+    alone = [measured_maps(asked, [saliency])[0] for saliency in (maps(), maps(1))]
+    assert together == alone and alone[0] != alone[1]
+
+
+def test_controls_are_noise_of_the_runs_seed_and_edges_of_the_image() -> None:
+    found, again, other = (control_maps(subject(seed)) for seed in (0, 0, 1))
+    assert list(found) == ["random", "edges"]
+    draws = torch.Generator().manual_seed(subject().config.seed_for("random map"))
+    assert torch.equal(found["random"], torch.rand(COUNT, 8, 8, generator=draws))
+    assert torch.equal(found["random"], again["random"]) and not torch.equal(found["random"], other["random"])
+    assert torch.equal(found["edges"], maps_of("edges", subject())) and torch.equal(found["edges"], other["edges"])
 
 
 def test_without_a_correct_image_the_gap_over_correct_images_is_undefined() -> None:
@@ -107,7 +132,7 @@ def test_named_maps_start_from_the_runs_seed_at_every_call(name: str) -> None:
 NAMES = ("gradient", "input_x_gradient", "random", "edges")
 METRICS = {
     *(f"{kind}_{fill}" for kind in ("deletion_auc", "insertion_auc", "gap") for fill in ("mean", "black")),
-    *(f"{kind}_{fill}" for kind in ("judge_gap", "judge_gap_right") for fill in ("mean", "black")),
+    *(f"{judge}_gap_right_{fill}" for judge in JUDGES for fill in ("mean", "black")),
     *("relevance_mass", "relevance_rank", "pointing_game", "gini", "stability", "sanity_spearman", "sanity_ssim"),
 }
 
@@ -148,8 +173,7 @@ def test_numbers_are_those_of_the_maps_of_the_first_images() -> None:
     assert sanity == {"layers": layers, **cascade}
     for name in NAMES:
         last = {f"sanity_{kind}": values[-1] for kind, values in cascade[name].items()}
-        direct = {**map_quality(few, maps_of(name, few), name).metrics, **last}
-        assert metrics[name] == {key: direct[key] for key in METRICS}
+        assert metrics[name] == {**map_quality(few, maps_of(name, few), name).metrics, **last}
 
 
 def test_sample_maps_are_those_of_the_asked_images() -> None:

@@ -98,7 +98,7 @@ def test_a_studys_captions_say_what_was_measured_on_how_many_images() -> None:
     asked = replace(asked, robustness=replace(asked.robustness, pgd_images=250))
     facts = f"{USUAL}; maps on the first 1,500 of them, PGD on the first 250."
     setting = replace(setting, evaluation=asked)
-    assert captions.ending(STUDY, "laptop", setting, ["accuracy", "judge_gap_mean"]) == f"Ten seeds. {facts}"
+    assert captions.ending(STUDY, "laptop", setting, ["accuracy", "gap_mean"]) == f"Ten seeds. {facts}"
     said = captions.ending(STUDY, "laptop", setting, ["accuracy", "judge_gap_right_black"])
     assert said == f"Ten seeds. {captions.JUDGED} {facts}"
 

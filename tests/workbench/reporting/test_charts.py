@@ -15,7 +15,7 @@ from workbench.results import records as results
 
 SEEDS = (0, 1, 2)
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
-GAPS = {"gap_mean": "Mean fill", "gap_black": "Black fill", "judge_gap_mean": "Judge, mean fill"}
+GAPS = {"gap_mean": "Mean fill", "gap_black": "Black fill", "judge_gap_right_mean": "Judge, mean fill"}
 
 
 @pytest.fixture(scope="module")

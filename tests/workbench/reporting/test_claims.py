@@ -100,6 +100,31 @@ def test_undefined_runs_of_another_method_do_not_matter() -> None:
     assert found["verdict"].tolist() == ["supported"]
 
 
+BY_CHANCE = Claim("better than chance", "gini", "higher", "smoot", "chance", "primary")
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [((0.1, 0.11, 0.12), "supported"), ((-0.1, -0.11, -0.12), "contradicted"), ((0.1, -0.1, 0.05), "inconclusive")],
+)
+def test_against_chance_each_run_is_paired_with_a_random_map_on_its_own_network(
+    gains: tuple[float, ...], expected: str
+) -> None:
+    own = pd.DataFrame({"method": "smoot", "seed": [2, 0, 1], "random_gini": [0.30, 0.35, 0.33]})
+    own["gini"] = own["random_gini"] + list(gains)
+    other = pd.DataFrame({"method": "plain", "seed": [0, 1, 2], "gini": 0.9, "random_gini": 0.1})
+    found = claim_verdicts([BY_CHANCE], [(SETTING, pd.concat([other, own]))]).iloc[0]
+    assert (found["verdict"], found["reference"], found["n"]) == (expected, "chance", 3)
+    low, high, _ = by_hand(list(gains), 0.0)
+    assert (found["effect"], found["low"], found["high"]) == pytest.approx((sum(gains) / 3, low, high))
+
+
+def test_against_chance_what_has_no_random_map_is_not_measured() -> None:
+    own = pd.DataFrame({"method": "smoot", "seed": [0, 1], "gini": [0.5, 0.6]})
+    for runs in (own, own.assign(random_gini=[0.3, math.nan]), own.assign(method="sgt", random_gini=0.3)):
+        assert claim_verdicts([BY_CHANCE], [(SETTING, runs)])["verdict"].tolist() == ["not measured"]
+
+
 def test_seeds_that_are_not_shared_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"cannot decide 'not worse than plain': .* do not share the seeds \[2\]"):
         claim_verdicts([CLAIM], [(SETTING, frame([0.8, 0.9]))])

@@ -44,7 +44,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
     assert list(table.display.columns)[4:] == [
         "Gap, mean (points) ↑",
         "Gap, black (points) ↑",
-        "Judge's gap, mean (points) ↑",
+        "Judge's gap, right answers, mean (points) ↑",
         "Relevance mass (%) ↑, shortcut ↓",
         "Pointing game (%) ↑, shortcut ↓",
         "Gini index (%) ↑",

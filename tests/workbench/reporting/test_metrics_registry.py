@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from synthetic import Network, run_record
 
+from workbench.reporting.chance import CONTROLS, controlled
 from workbench.reporting.metrics import (
     ACCURACY,
     REGISTRY,
@@ -51,17 +52,16 @@ def test_on_a_shortcut_lower_is_better_and_the_header_says_where(regions: list[s
 
 
 def test_fills_and_levels_stand_in_names_and_labels() -> None:
-    assert list(faithfulness(("mean", "black")))[3:5] == ["random_auc_mean", "gap_black"]
-    assert faithfulness(("mean",))["judge_gap_right_mean"].label == "Judge's gap, right answers, mean"
+    assert list(faithfulness(("mean", "black")))[3:5] == ["random_deletion_auc_mean", "gap_black"]
+    assert faithfulness(("mean",))["second_judge_gap_right_mean"].label == "Second judge's gap, right answers, mean"
     assert retraining(0.3)["top"].header == "Top 30 % of pixels (%) ↑"
 
 
 def test_every_metric_of_a_record_is_shown_somewhere() -> None:
     metrics = set(run_record(Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot"), 0).metrics)
     shown = set(quality(("mean", "black"), ["foreground"]))
-    hidden = {f"judge_{curve}_auc_{fill}" for curve in ("deletion", "insertion") for fill in ("mean", "black")}
-    controls = {f"random_{name}" for name in ("relevance_mass", "relevance_rank", "pointing_game", "gini")}
-    assert metrics == shown | hidden | controls
+    controls = {f"{control}_{name}" for control in CONTROLS for name in controlled(("mean", "black"))}
+    assert metrics == shown | controls
 
 
 @pytest.mark.parametrize("name", REGISTRY)

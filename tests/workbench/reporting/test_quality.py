@@ -21,13 +21,20 @@ def frame() -> pd.DataFrame:
     seed, found = runs["seed"] / 100, {"dataset": "fashion_mnist", "backbone": "resnet10_narrow"}
     found |= {"nll": runs["accuracy"] - 0.3, "ece": 0.05 + seed, "accuracy_pgd": 0.25 + seed, "gini": 0.55 + seed}
     found |= {"accuracy_noise": 0.5, "accuracy_blur": 0.6, "relevance_mass": 0.45, "relevance_rank": 0.5}
-    found |= {"stability": 0.7, "pointing_game": 0.8, "grid_pointing": 0.4, "random_relevance_mass": 0.2 + 10 * seed}
-    found |= {"random_relevance_rank": 0.21, "random_pointing_game": 0.3, "random_gini": 0.33}
+    found |= {"stability": 0.7, "pointing_game": 0.8, "grid_pointing": 0.4}
+    of_smoot = 0.1 * (runs["method"] == "smoot")  # what tables must not show
+    for control, level in (("random", 0.0), ("edges", 0.5)):
+        found |= {f"{control}_relevance_mass": level + 0.2 + 10 * seed + of_smoot}
+        found |= {f"{control}_relevance_rank": level + 0.21, f"{control}_pointing_game": level + 0.3}
+        found |= {f"{control}_gini": level + 0.33}
     for fill, factor in (("mean", 1.0), ("black", 0.5)):
         found |= {f"insertion_auc_{fill}": 0.6 * factor, f"deletion_auc_{fill}": 0.2 * factor}
-        found |= {f"random_auc_{fill}": 0.4 * factor, f"gap_{fill}": (0.4 + seed) * factor}
-        found |= {f"judge_gap_{fill}": (0.2 + seed) * factor, f"judge_random_auc_{fill}": 0.45}
-        found |= {f"judge_gap_right_{fill}": (0.3 + 2 * seed) * factor}
+        found |= {f"random_deletion_auc_{fill}": 0.4 * factor, f"gap_{fill}": (0.4 + seed) * factor}
+        found |= {f"random_insertion_auc_{fill}": 0.41 * factor, f"random_gap_{fill}": seed - 0.01 + of_smoot}
+        found |= {f"edges_deletion_auc_{fill}": 0.3, f"edges_insertion_auc_{fill}": 0.4, f"edges_gap_{fill}": 0.1}
+        for judge, level in (("judge", 0.3), ("second_judge", 0.2)):
+            found |= {f"{judge}_gap_right_{fill}": (level + 2 * seed) * factor}
+            found |= {f"random_{judge}_gap_right_{fill}": seed, f"edges_{judge}_gap_right_{fill}": level / 2}
     return runs.assign(**found)
 
 
@@ -97,28 +104,34 @@ def test_faithfulness(frame: pd.DataFrame) -> None:
         "Gap, mean (points) ↑": "41.0 ± 1.0",
         "Deletion, mean (%) ↓": "20.0",
         "Insertion, mean (%) ↑": "60.0",
-        "Random, mean (%)": "40.0",
+        "Deletion, random map, mean (%)": "40.0",
         "Gap, black (points) ↑": "20.5 ± 0.5",
         "Deletion, black (%) ↓": "10.0",
         "Insertion, black (%) ↑": "30.0",
-        "Random, black (%)": "20.0",
-        "Judge's gap, mean (points) ↑": "21.0 ± 1.0",
+        "Deletion, random map, black (%)": "20.0",
         "Judge's gap, right answers, mean (points) ↑": "32.0 ± 2.0",
-        "Judge, random, mean (%)": "45.0",
-        "Judge's gap, black (points) ↑": "10.5 ± 0.5",
+        "Second judge's gap, right answers, mean (points) ↑": "22.0 ± 2.0",
         "Judge's gap, right answers, black (points) ↑": "16.0 ± 1.0",
-        "Judge, random, black (%)": "45.0",
+        "Second judge's gap, right answers, black (points) ↑": "11.0 ± 1.0",
     }
+    controls = table.display.set_index("Method").iloc[-2:]
+    assert list(controls.index) == ["Random map", "Edge filter"] and controls["n"].tolist() == ["3", "3"]
+    assert controls["Gap, mean (points) ↑"].tolist() == ["0.0 ± 1.0", "10.0 ± 0.0"]  # of Plain's runs
+    assert controls["Deletion, mean (%) ↓"].tolist() == ["40.0", "30.0"]
+    assert controls["Judge's gap, right answers, mean (points) ↑"].tolist() == ["1.0 ± 1.0", "15.0 ± 0.0"]
+    assert controls["Second judge's gap, right answers, mean (points) ↑"].tolist() == ["1.0 ± 1.0", "10.0 ± 0.0"]
+    assert controls["Deletion, random map, mean (%)"].tolist() == ["–", "–"]
+    assert "on the runs of Plain." in table.caption
     assert table.name == "faithfulness_fashion_mnist_resnet10_narrow"
     assert table.data.set_index("method").loc["sgt", "gap_mean_mean"] == pytest.approx(41)
     for fact in ("curves on 500 of them", "2,000 of 60,000 training images", "(mean or black)"):
         assert fact in table.caption
 
 
-def test_localisation_with_its_control(frame: pd.DataFrame) -> None:
+def test_localisation_with_its_controls(frame: pd.DataFrame) -> None:
     table = quality.localisation_table(frame, METHODS, SETTING)
     shown = table.display.set_index("Method")
-    assert list(shown.index) == ["Plain", "SGT", "SMOOT", "Random map (control)"]
+    assert list(shown.index) == ["Plain", "SGT", "SMOOT", "Random map", "Edge filter"]
     assert shown.loc["SMOOT"].to_dict() == {
         "n": "3",
         "Relevance mass, object (%) ↑": "45.0 ± 0.0",
@@ -128,9 +141,11 @@ def test_localisation_with_its_control(frame: pd.DataFrame) -> None:
         "Gini index (%) ↑": "56.0 ± 1.0",
         "Stability ↑": "0.70 ± 0.00",
     }
-    # seeds 20, 30 and 40 %, the same for every method: one row per seed, not per run
-    assert shown.loc["Random map (control)"].tolist() == ["3", "30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
-                                                          "33.0 ± 0.0", "–"]  # fmt: skip
+    # Plain's seeds: 20, 30 and 40 %
+    assert shown.loc["Random map"].tolist() == ["3", "30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
+                                                "33.0 ± 0.0", "–"]  # fmt: skip
+    assert shown.loc["Edge filter"].tolist() == ["3", "80.0 ± 10.0", "71.0 ± 0.0", "80.0 ± 0.0", "25.0 ± 0.0",
+                                                 "83.0 ± 0.0", "–"]  # fmt: skip
     assert "at most 1 pixel away" in table.caption and "sd 0.05" in table.caption and "(100 of them)" in table.caption
 
 
@@ -144,7 +159,7 @@ def test_on_a_shortcut_lower_is_better_and_the_caption_says_why(frame: pd.DataFr
 
 def test_a_network_of_one_image_size_has_no_grid_pointing_nor_a_control_for_it(frame: pd.DataFrame) -> None:
     shown = quality.localisation_table(frame.assign(grid_pointing=math.nan), METHODS, SETTING).display
-    assert shown["Grid pointing (%) ↑"].tolist() == ["–"] * 4
+    assert shown["Grid pointing (%) ↑"].tolist() == ["–"] * 5
 
 
 def test_an_undefined_metric_is_a_dash_not_a_mean_of_the_rest(frame: pd.DataFrame) -> None:
@@ -178,11 +193,12 @@ def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFram
     other = replace(SETTING, backbone="two_conv_small")
     both = pd.concat([frame, frame.assign(backbone="two_conv_small", accuracy=0.5)], ignore_index=True)
     table = quality.summary_table(both, METHODS, [SETTING, other])
-    assert table.display["Data"].tolist() == ["Fashion-MNIST", "", "", "", "", ""]
-    assert table.display["Backbone"].tolist() == ["ResNet-10 (narrow)", "", "", "Two-conv (small)", "", ""]
-    assert table.display["Method"].tolist() == ["Plain", "SGT", "SMOOT"] * 2
-    assert table.display["Accuracy (%) ↑"].tolist()[2:4] == ["84.00 ± 2.00", "50.00 ± 0.00"]
-    assert table.data["dataset"].tolist() == ["fashion_mnist"] * 6
+    assert table.display["Data"].tolist() == ["Fashion-MNIST", *[""] * 9]
+    assert table.display["Backbone"].tolist() == ["ResNet-10 (narrow)", *[""] * 4, "Two-conv (small)", *[""] * 4]
+    assert table.display["Method"].tolist() == ["Plain", "SGT", "SMOOT", "Random map", "Edge filter"] * 2
+    assert table.display["Accuracy (%) ↑"].tolist()[2:6] == ["84.00 ± 2.00", "–", "–", "50.00 ± 0.00"]
+    assert table.display["Relevance mass, object (%) ↑"].tolist()[3:5] == ["30.0 ± 10.0", "80.0 ± 10.0"]
+    assert table.data["dataset"].tolist() == ["fashion_mnist"] * 10
     assert list(table.display.columns)[3:] == [
         "Accuracy (%) ↑",
         "ECE (%) ↓",
@@ -190,7 +206,7 @@ def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFram
         "Accuracy under PGD (%) ↑",
         "Gap, mean (points) ↑",
         "Gap, black (points) ↑",
-        "Judge's gap, mean (points) ↑",
+        "Judge's gap, right answers, mean (points) ↑",
         "Relevance mass, object (%) ↑",
         "Stability ↑",
     ]
@@ -220,7 +236,9 @@ def test_masking_means_over_epochs_then_seeds() -> None:
     shown = table.display.iloc[0]
     assert shown["Images masked (%)"] == "35.0 ± 14.1"  # 25 and 45
     assert shown["Their pixels masked (%)"] == "47.5 ± 3.5"  # 50 (one epoch undefined) and 45
-    assert shown["Information lost (nats)"] == "0.475 ± 0.035"
+    assert shown["Information lost per masked image (nats)"] == "0.475 ± 0.035"
+    # 0 and 0.5 x 0.5; 0.2 x 0.2 and 0.7 x 0.7: means 0.125 and 0.265
+    assert shown["Information lost per training image (nats)"] == "0.195 ± 0.099"
     assert shown["Answers changed (%)"] == "47.5 ± 3.5"
     assert shown["Cross-entropy rise (nats)"] == "0.475 ± 0.035"
     assert "2,000 of 60,000 training images" in table.caption

@@ -13,7 +13,7 @@ import pytest
 from synthetic import Axes, Network, history, lay_out, run_record, samples, write_results
 
 from workbench.config.paths import ProfilePaths, SettingPaths
-from workbench.config.profile import Grid, load_retraining
+from workbench.config.profile import Grid, load_judge, load_retraining
 from workbench.results import records as results
 from workbench.results import shared, tables
 from workbench.results.samples import write_samples
@@ -174,12 +174,17 @@ def test_retraining_of_the_settings_asked_for(written: Grid) -> None:
 def test_judges_in_the_grids_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = lay_out(tmp_path, monkeypatch, Axes(datasets=("mnist", "fashion_mnist")))
     write_results(grid, pictures=False)
-    found = results.read_judges(grid)
-    assert found[["dataset", "accuracy"]].to_numpy().tolist() == [["mnist", 0.9], ["fashion_mnist", 0.89]]
+    found = results.read_judges(grid, load_judge("laptop"))
+    assert found[["dataset", "backbone", "accuracy"]].to_numpy().tolist() == [
+        ["mnist", "two_conv_small", 0.9],
+        ["mnist", "resnet10_thin", 0.9],
+        ["fashion_mnist", "two_conv_small", 0.89],
+        ["fashion_mnist", "resnet10_thin", 0.89],
+    ]
     lines = ProfilePaths("laptop").judges.read_text().splitlines(keepends=True)
     ProfilePaths("laptop").judges.write_text("".join(lines[:-1]))
-    with pytest.raises(FileNotFoundError, match=r"judges\.csv has no judge of fashion_mnist: `dvc repro judge`"):
-        results.read_judges(grid)
+    with pytest.raises(FileNotFoundError, match=r"has no judge of fashion_mnist with two_conv_small: `dvc repro"):
+        results.read_judges(grid, load_judge("laptop"))
 
 
 def test_samples_of_all_methods_must_show_the_same_images(written: Grid) -> None:
@@ -200,7 +205,7 @@ READERS: dict[str, tuple[str, Callable[[Grid], object]]] = {
     "epochs.csv": ("train@fashion_mnist-resnet10_narrow", results.read_histories),
     "retraining.csv": ("retrain", lambda grid: results.read_retraining(grid, ASKED)),
     "samples.npz": ("evaluate@", lambda grid: results.read_samples(grid, "fashion_mnist", "resnet10_narrow")),
-    "../judges.csv": ("judge", results.read_judges),
+    "../judges.csv": ("judge", lambda grid: results.read_judges(grid, load_judge("laptop"))),
 }
 
 

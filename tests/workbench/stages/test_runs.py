@@ -15,7 +15,7 @@ from tiny_runs import METHODS, digits, fitted, fresh, in_this_process, own_check
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths
-from workbench.config.profile import load_backbone, load_judge, load_run
+from workbench.config.profile import load_backbone, load_run
 from workbench.measuring import evaluation, judge, retraining
 from workbench.results import records, samples, tables
 from workbench.runner import pool
@@ -147,21 +147,29 @@ def test_portions_give_the_same_bytes_as_all_at_once(root: Path) -> None:
 
 
 def job(**changes: Any) -> Evaluate:
-    backbone, history = load_backbone(load_judge("smoke").backbone, "smoke"), tables.EPOCH_TABLE.read(PLACES.folder)
-    weights = PLACES.weights("sgt", 0)
-    made = Evaluate(load_run(*SETTING, "sgt", 0, "smoke"), weights, history.query("seed == 0"), backbone, judge_file())
+    history, weights = tables.EPOCH_TABLE.read(PLACES.folder), PLACES.weights("sgt", 0)
+    asked = tuple((load_backbone(name, "smoke"), judge_file(name)) for name in JUDGES)
+    made = Evaluate(load_run(*SETTING, "sgt", 0, "smoke"), weights, history.query("seed == 0"), asked)
     return replace(made, **changes)
 
 
-def judge_file() -> Path:
-    return ProfilePaths("smoke").judge_weights / "digits.safetensors"
+JUDGES = ("two_conv_small", "resnet10_narrow")
 
 
-def network_of(weights: Path) -> torch.nn.Module:
-    """A network of the setting's backbone, which the judge's is too, from a file."""
-    network = fresh(run(seed=5)).network
+def judge_file(backbone: str = JUDGES[0]) -> Path:
+    return ProfilePaths("smoke").judge_weights("digits", backbone)
+
+
+def network_of(weights: Path, backbone: str = JUDGES[0]) -> torch.nn.Module:
+    """A network from a file."""
+    network = fresh(run(backbone=backbone, seed=5)).network
     load_weights(network, weights)
     return network
+
+
+def judges() -> dict[str, torch.nn.Module]:
+    first, second = (network_of(judge_file(name), name) for name in JUDGES)
+    return {"judge": first, "second_judge": second}
 
 
 def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path) -> None:
@@ -170,7 +178,7 @@ def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path)
     for record in records.records_in(PLACES.folder):
         config = load_run(*SETTING, "sgt", record.seed, "smoke")
         network = network_of(PLACES.weights("sgt", record.seed))
-        direct = evaluation.evaluate_network(network, digits(), config, judge=network_of(judge_file()))
+        direct = evaluation.evaluate_network(network, digits(), config, judges())
         assert record.metrics == pytest.approx(dict(direct.metrics), abs=1e-6, nan_ok=True)
         for fill in ("mean", "black"):
             for kind, scores in direct.curves[fill].items():
@@ -231,7 +239,9 @@ def test_what_was_measured_is_found_until_weights_judge_or_settings_change(
     save_weights(fresh(run(seed=4)).network.state_dict(), other)
     measured = replace(job().config.evaluation, stability_std=0.1)
     config = replace(job().config, evaluation=measured)
-    for changes in ({"judge_weights": other}, {"weights": other}, {"config": config}):
+    first, second = job().judges
+    instead = ((first[0], other), second), (first, (second[0], other))
+    for changes in (*({"judges": judges} for judges in instead), {"weights": other}, {"config": config}):
         with pytest.raises(AssertionError, match="once more"):
             complete(job(**changes), silent)
 
@@ -256,31 +266,35 @@ def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> Non
 
 
 def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
-    content = judge_file().read_bytes()
-    judge_file().unlink()
-    assert len(evaluate(*SETTING, "sgt", "smoke", [0])) == 1
-    assert judge_file().read_bytes() == content
+    for name in JUDGES:
+        content = judge_file(name).read_bytes()
+        judge_file(name).unlink()
+        assert len(evaluate(*SETTING, "sgt", "smoke", [0])) == 1
+        assert judge_file(name).read_bytes() == content
 
 
 # -- judge
 
 
 def test_the_facts_of_a_judge_are_those_of_the_weights_beside_them(root: Path) -> None:
-    found = train_judges("smoke", ["digits"]).iloc[0]
-    assert (found.dataset, found.backbone, found.epochs) == ("digits", "two_conv_small", 2)
-    network, images = network_of(judge_file()), digits()
-    measured = accuracy(network, images.test_images, images.test_labels, batch_size=64)
-    assert found.accuracy == pytest.approx(measured, abs=1e-6)
-    results = PLACES.folder.parent
-    assert tables.JUDGE_TABLE.read(results)["accuracy"].tolist() == [found.accuracy]
+    trained, images, results = train_judges("smoke", ["digits"]), digits(), PLACES.folder.parent
+    for found, backbone in zip(trained.itertuples(), JUDGES, strict=True):
+        assert (found.dataset, found.backbone, found.epochs) == ("digits", backbone, 2)
+        network = network_of(judge_file(backbone), backbone)
+        measured = accuracy(network, images.test_images, images.test_labels, batch_size=64)
+        assert found.accuracy == pytest.approx(measured, abs=1e-6)
+    written = tables.JUDGE_TABLE.read(results).set_index("backbone")["accuracy"]
+    assert written[list(JUDGES)].tolist() == trained["accuracy"].tolist()
+    assert sorted(tables.JUDGE_PROVENANCE_TABLE.read(results)["backbone"]) == sorted(JUDGES)
     assert (tables.JUDGE_PROVENANCE_TABLE.read(results)["seconds"] > 0).all()
 
 
 def test_a_judge_of_each_data_set_is_trained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["digits", "block_digits", "shortcut_digits"]
     train_judges("smoke", ["digits"])
-    assert train_judges("smoke")["dataset"].tolist() == names
-    assert tables.JUDGE_TABLE.read(PLACES.folder.parent)["dataset"].tolist() == names
+    twice = [name for name in names for _ in JUDGES]
+    assert train_judges("smoke")["dataset"].tolist() == twice
+    assert tables.JUDGE_TABLE.read(PLACES.folder.parent)["dataset"].tolist() == twice
     monkeypatch.setattr(judge, "train_judge", once_more)
     train_judges("smoke")
     change(root, "judge", seed=1001)

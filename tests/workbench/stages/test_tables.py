@@ -168,7 +168,7 @@ def test_the_verdict_judges_every_setting_and_metric(grid: Grid) -> None:
     assert text.count("- Accuracy: SMOOT is not distinguishable from Plain (+0.00 [+0.00, +0.00], p = 1.000)") == 2
     assert text.count("- Gap, mean: SMOOT is better than Plain (+20.1 [+18.8, +21.4]") == 2
     assert text.count("- Gap, black: SMOOT is") == 2
-    assert text.count("- Judge's gap, mean: SMOOT is") == 2
+    assert text.count("- Judge's gap, right answers, mean: SMOOT is") == 2
     assert "random" not in text.lower()  # no reference
     assert "**MNIST, Two-conv (small)** (1,000 of 60,000 training images" in text
     assert text.index("MNIST, Two-conv") < text.index("Fashion-MNIST, Two-conv")

@@ -62,11 +62,14 @@ def test_the_table_shows_what_methods_reach_gain_mask_and_cost() -> None:
     table = compare.table(runs(), TITLES)
     shown, data = table.display.set_index("Method"), table.data.set_index("method")
     assert table.title == "What matters, Fashion-MNIST, ResNet-10 (narrow)"
-    assert shown.index.tolist() == ["Plain", "SGT", "SMOOT"]
+    assert shown.index.tolist() == ["Plain", "SGT", "SMOOT", "Random map", "Edge filter"]
     p = stats.ttest_1samp([-1, -2, -3], 0).pvalue
     half = 4.302652729911275 / math.sqrt(3)
     text = f"−2.00 [−{2 + half:.2f}, +{half - 2:.2f}], p = {holm([p, 1.0])[0]:.3f}"  # SMOOT is as accurate as Plain
-    assert shown["Accuracy (minus Plain)"].tolist() == ["–", text, "+0.00 [+0.00, +0.00], p = 1.000"]
+    assert shown["Accuracy (minus Plain)"].tolist() == ["–", text, "+0.00 [+0.00, +0.00], p = 1.000", "–", "–"]
+    by_chance = [100 * record.metrics["random_judge_gap_right_mean"] for record in RECORDS[:3]]  # Plain's
+    assert data.loc["random", "judge_gap_right_mean_mean"] == pytest.approx(sum(by_chance) / 3)
+    assert shown.loc["Edge filter", ["Accuracy (%) ↑", "Stability ↑", "Images masked (%)"]].tolist() == ["–"] * 3
     assert data.loc["sgt", ["accuracy_difference", "accuracy_p_holm"]].tolist() == pytest.approx([-2, 2 * p])
     share = history(replace(NETWORK, method="smoot"), 0, 3)["masked_share"].mean()  # the same for every seed, about
     assert data.loc["smoot", "masked_share_mean"] == pytest.approx(100 * share, abs=5)
@@ -77,4 +80,6 @@ def test_the_table_shows_what_methods_reach_gain_mask_and_cost() -> None:
 
 def test_the_reference_need_not_be_a_row() -> None:
     shown = compare.table(runs("smoot"), TITLES).display
-    assert shown["Method"].tolist() == ["SMOOT"] and shown["Accuracy (minus Plain)"].tolist() != ["–"]
+    assert shown["Method"].tolist() == ["SMOOT", "Random map", "Edge filter"] and shown[
+        "Accuracy (minus Plain)"
+    ].tolist() != ["–"]
