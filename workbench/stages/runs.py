@@ -100,7 +100,6 @@ def complete(job: Job, report: Report) -> Path:
             job.compute(images, entry.folder, report)
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
-            (entry.folder / "checkpoint.pt").unlink(missing_ok=True)
     return entry.folder
 
 
@@ -121,7 +120,7 @@ class Train(Job):
         from workbench.training.networks import save_weights
 
         part = split(images, **self.config.split_arguments())
-        state = fit(self.config, part, images.num_classes, folder / "checkpoint.pt", report)
+        state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
         tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**_run(self.config)), folder)
 
