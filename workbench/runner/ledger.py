@@ -29,9 +29,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from workbench.config import files, paths
+from workbench.config.locks import waiting_for
 
 DONE, CHECKPOINT = "done", "checkpoint.pt"
 
@@ -100,8 +99,7 @@ def _digests(folder: Path) -> dict[str, str]:
     found = {}
     for file in folder.iterdir():
         if file.name not in (DONE, CHECKPOINT):
-            with file.open("rb") as stream:
-                found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
     return found
 
 
@@ -122,8 +120,7 @@ def claim(stage: str, place: str, seed: int, key: str) -> Iterator[Entry]:
     if inside.is_absolute() or ".." in inside.parts:
         raise ValueError(f"{stage!r}, {place!r} lead out of the ledger: expected names as in PROFILE/SETTING/METHOD")
     folder = paths.LEDGER / inside / f"{seed}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with waiting_for(folder.with_name(f".{folder.name}.lock"), f"works on {folder.parent.name}/{folder.name}"):
         if mode == "off":
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
@@ -135,19 +132,6 @@ def claim(stage: str, place: str, seed: int, key: str) -> Iterator[Entry]:
             shutil.rmtree(folder)
             folder.mkdir()
         yield entry
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock beside a folder; say so where another process holds it, and wait."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process works on {folder.parent.name}/{folder.name}: waiting", file=sys.stderr, flush=True)
-        held = lock.acquire(poll_interval=0.2)
-    with held:
-        yield
 
 
 def _sync_folder(folder: Path) -> None:

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -166,9 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (one, several):
         command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     given = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, lambda n, _: sys.exit(128 + n))
     parameters = parse_parameters(given.p)
     if given.command == "run":
         run(given.notebook, given.target, parameters)

@@ -35,20 +35,22 @@ def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    stored = memoryview(path.read_bytes())
+    try:
+        return _unpacked(memoryview(path.read_bytes()), device)
+    except ValueError as error:
+        print(f"{path} {error}: the training starts afresh", file=sys.stderr, flush=True)
+        return None
+
+
+def _unpacked(stored: memoryview, device: torch.device) -> dict[str, Any]:
     if hashlib.sha256(stored[DIGEST:]).digest() != stored[:DIGEST]:
-        return _refused(path, "is damaged: its content does not have the SHA-256 that it carries")
+        raise ValueError("is damaged: its content does not have the SHA-256 that it carries")
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickles in another protocol; they are refused
             content = torch.load(io.BytesIO(stored[DIGEST:]), map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        return _refused(path, f"was not written by this program ({_first_line(error)})")
-    return content if isinstance(content, dict) else _refused(path, f"holds a {type(content).__name__}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-def _refused(path: Path, why: str) -> None:
-    print(f"{path} {why}: the training starts afresh", file=sys.stderr, flush=True)
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"was not written by this program ({reason})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"holds a {type(content).__name__}: expected what this program writes")
+    return content

@@ -20,6 +20,7 @@ from workbench.measuring import evaluation, judge, retraining
 from workbench.results import records, samples, tables
 from workbench.runner import pool
 from workbench.runner.fingerprints import fingerprint
+from workbench.runner.requests import Superseded
 from workbench.stages import runs
 from workbench.stages.runs import Evaluate, Train, complete, evaluate, retrain, train, train_judges
 from workbench.training import guided
@@ -310,3 +311,20 @@ def test_a_setting_that_is_not_listed_has_an_empty_table(root: Path) -> None:
     change(root, "retraining", settings=[])
     assert len(retrain(*SETTING, "smoke")) == 0
     assert PLACES.retraining.read_text() == "method,seed,level,top,bottom,diffroar\n"
+
+
+def test_a_stage_that_was_left_behind_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(function: Any, tasks: Any, **options: Any) -> Any:
+        """While the runs of the first request are trained, another one with fewer epochs comes and ends."""
+        found = in_this_process(function, tasks, **options)
+        monkeypatch.setattr(pool, "run_tasks", in_this_process)
+        change(root, "training", epochs=2)
+        train(*SETTING, "sgt", "smoke", [0])
+        return found
+
+    monkeypatch.setattr(pool, "run_tasks", slow)
+    with pytest.raises(Superseded, match=r"^train/smoke/digits-two_conv_small/sgt/0 was asked for again"):
+        train(*SETTING, "sgt", "smoke")
+    history = tables.EPOCH_TABLE.read(PLACES.folder)
+    assert history[["seed", "epoch"]].to_numpy().tolist() == [[0, 1], [0, 2]]
+    assert not PLACES.weights("sgt", 1).exists()

@@ -79,7 +79,7 @@ def test_a_file_that_was_cut_off_is_damaged(file: Path, length: int, capsys: pyt
         (lambda folder: pickle.dumps(Attack(folder)), "was not written by this program ("),
         (lambda folder: b"no pickle at all", "was not written by this program ("),
         (lambda folder: b"", "was not written by this program ("),
-        (lambda folder: pickled([1, 2]), "holds a list: the training starts afresh"),
+        (lambda folder: pickled([1, 2]), "holds a list: expected"),
     ],
     ids=["attack", "bare attack", "text", "empty", "list"],
 )
