@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "code": Command("write the fingerprints of the code (pipeline)", "workbench.__main__:code"),
+    "check": Command("look at the parameters and the lock before the pipeline runs", "workbench.stages.check:main"),
     "data": Command("fetch data sets, or write down what they consist of (pipeline)", "workbench.data.commands:main"),
     "methods": Command("write the parameters of a profile's methods (pipeline)", "workbench.__main__:methods"),
     "judge": Command("train the judges of a profile (pipeline)", "workbench.__main__:judge"),
