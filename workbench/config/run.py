@@ -296,6 +296,18 @@ class EvaluationConfig:
         if not self.fills:
             raise ValueError("fills is empty: name at least one of mean, black, noise")
 
+    def check_images(self, available: int, where: str) -> None:
+        """Refuse to measure on more images than there are; ``where`` is the place of the block in errors."""
+        asked = {
+            "curve_images": self.curve_images,
+            "robustness.images": self.robustness.images,
+            "robustness.pgd_images": self.robustness.pgd_images,
+            "attributions.images": self.attributions.images,
+        }
+        for name, number in asked.items():
+            if number > available:
+                raise ValueError(f"{where}.{name} is {number}: expected at most {available}, the images to measure on")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -319,6 +331,11 @@ class RunConfig:
                 f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
                 "no steering_images to measure it on: set them, such as 1000"
             )
+
+    def check_images(self, test_images: int) -> None:
+        """Refuse an evaluation on more images than the test split, or the development images in its place, has."""
+        where = f"profile {self.profile}, {self.dataset.name}: evaluation"
+        self.evaluation.check_images(self.dataset.development_images or test_images, where)
 
     @property
     def setting(self) -> str:

@@ -85,8 +85,10 @@ def complete(job: Job, report: Report) -> Path:
 
     Raises:
         FileNotFoundError: if a file that the job starts from is missing.
+        ValueError: for a profile that asks for more images than there are.
     """
     config, images = job.config, load_once(job.config.dataset.name)
+    config.check_images(len(images.test_labels))
     contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in job.inputs]
     key = ledger.entry_key(
         job.stage,

@@ -11,7 +11,20 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import METHODS, digits, fitted, fresh, in_this_process, own_checkout, run, same, silent
+from tiny_runs import (
+    EXPLAINED,
+    METHODS,
+    ROBUST,
+    digits,
+    fitted,
+    fresh,
+    in_this_process,
+    own_checkout,
+    plain,
+    run,
+    same,
+    silent,
+)
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths
@@ -311,6 +324,29 @@ def test_a_setting_that_is_not_listed_has_an_empty_table(root: Path) -> None:
     change(root, "retraining", settings=[])
     assert len(retrain(*SETTING, "smoke")) == 0
     assert PLACES.retraining.read_text() == "method,seed,level,top,bottom,diffroar\n"
+
+
+@pytest.mark.parametrize("key", ["curve_images", "robustness", "attributions"])
+def test_more_images_than_there_are_are_refused_before_anything_is_trained(
+    root: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {
+        "curve_images": 361,
+        "robustness": ROBUST | {"pgd_images": 361},
+        "attributions": EXPLAINED | {"images": 361},
+    }
+    change(root, "evaluation", **plain({key: asked[key]}))
+    monkeypatch.setattr(guided, "fit", once_more)
+    told = rf"^profile smoke, digits: evaluation\.{key}.* is 361: expected at most 360, the images to measure on$"
+    with pytest.raises(ValueError, match=told):
+        train(*SETTING, "sgt", "smoke", [0])
+
+
+def test_retraining_refuses_more_images_than_there_are(trained: Path) -> None:
+    change(trained, "retraining", test_images=361)
+    change(trained, "grid", methods=["sgt"])
+    with pytest.raises(ValueError, match=r"retraining\.test_images is 361: expected at most 360, the test images of"):
+        retrain(*SETTING, "smoke")
 
 
 def test_a_stage_that_was_left_behind_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
