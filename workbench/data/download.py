@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from workbench.config import paths
 from workbench.config.files import replacing
@@ -239,7 +240,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def _run(command: list[str], folder: Path) -> None:
     """Run a package client; the last line that it prints is the reason if it fails."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
         process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
     except FileNotFoundError as error:

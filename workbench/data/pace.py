@@ -34,7 +34,7 @@ class _Paced(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        count = self.stream.readinto(buffer)  # type: ignore[attr-defined]
+        count = self.stream.readinto(buffer)
         now = time.monotonic()
         self.arrived += count or 0
         if now - self.start > DEADLINE:
@@ -53,7 +53,7 @@ class _Paced(io.RawIOBase):
 class _PacedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
         super().__init__(sock, *arguments, **named)
-        self.fp = io.BufferedReader(_Paced(self.fp.detach()))  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(_Paced(self.fp.detach()))
 
 
 class _PacedConnection(HTTPConnection):
@@ -83,5 +83,5 @@ def keeping_pace() -> Iterator[None]:
     try:
         yield
     finally:
-        install_opener(None)  # type: ignore[arg-type] -- so that the next download builds the usual one
+        install_opener(None)  # so that the next download builds the usual one
         socket.setdefaulttimeout(before)
