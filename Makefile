@@ -52,6 +52,7 @@ repository:
 	@git rev-parse --git-dir >/dev/null || { echo "DVC works in a git repository, and this folder is none (a downloaded archive?). Clone the project, or run: git init" >&2; exit 1; }
 
 repro: environment repository ## data, training, evaluation, tables, figures, notebooks, README
+	$(RUN) -m workbench check
 	$(RUN) -m workbench data fetch $(DATASETS)
 	$(FIXED) $(RUN) -m dvc repro
 	$(FIXED) $(RUN) -m workbench notebook refresh $(REPORTS)
@@ -68,6 +69,7 @@ test: environment ## lint, types, tests, notebooks
 	$(NBVAL) --nbval-lax $(STAGES)
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones
+	$(RUN) -m workbench check
 	$(FIXED) $(RUN) -m dvc repro
 	$(RUN) -m workbench verify
 
@@ -81,7 +83,7 @@ bench: environment ## measure what a training step costs and how it grows, on an
 studies: environment repository ## run the studies behind the default and its confirmation (hours on a CPU; finished runs are kept)
 	$(RUN) -m workbench data fetch $(DATASETS)
 	@test -d data/raw/cifar10_jpeg || echo "Left out without data/raw/cifar10_jpeg (data/README.md): $(COLOUR)"
-	$(FIXED) sh -c 'for study in $(STUDIES) $(if $(wildcard data/raw/cifar10_jpeg),$(COLOUR)); do $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
+	$(FIXED) sh -c 'for study in $(STUDIES) $(if $(wildcard data/raw/cifar10_jpeg),$(COLOUR)); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
 	$(RUN) -m workbench readme
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator

@@ -1,8 +1,11 @@
 """The workbench's command line: ``python -m workbench COMMAND …``."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import NamedTuple
 
@@ -20,6 +23,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "code": Command("write the fingerprints of the code (pipeline)", "workbench.__main__:code"),
+    "check": Command("look at the parameters and the lock before the pipeline runs", "workbench.stages.check:main"),
     "data": Command("fetch data sets, or write down what they consist of (pipeline)", "workbench.data.commands:main"),
     "methods": Command("write the parameters of a profile's methods (pipeline)", "workbench.__main__:methods"),
     "judge": Command("train the judges of a profile (pipeline)", "workbench.__main__:judge"),
@@ -100,7 +104,9 @@ def main(arguments: Arguments = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
-    status = _run(COMMANDS[parser.parse_args(given[:1]).command], given[1:])
+    command = COMMANDS[parser.parse_args(given[:1]).command]
+    with _ending_properly():
+        status = _run(command, given[1:])
     if status and not paths.methods_file().is_file():
         print(
             f"{paths.ROOT} is no checkout of the project, and the workbench runs in one: "
@@ -110,6 +116,23 @@ def main(arguments: Arguments = None) -> int:
     return status
 
 
+@contextmanager
+def _ending_properly() -> Iterator[None]:
+    """What SIGTERM and SIGHUP end is cleaned up as after an error; a stage of the pipeline ends with its DVC."""
+    from workbench.runner.parents import end_with_dvc
+
+    actions = {}
+    for number in (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ():
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            actions[number] = signal.signal(number, lambda n, _: sys.exit(128 + n))
+    end_with_dvc()
+    try:
+        yield
+    finally:
+        for number, action in actions.items():
+            signal.signal(number, action)
+
+
 def _run(command: Command, arguments: Sequence[str]) -> int:
     """The exit code of a command, with errors of its input printed in one line."""
     try:
@@ -117,6 +140,9 @@ def _run(command: Command, arguments: Sequence[str]) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -26,6 +26,7 @@ from workbench.config import paths
 from workbench.config.run import RunConfig
 from workbench.runner.pool import Report
 from workbench.stages import runs
+from workbench.training import checkpoints
 
 SOURCES = Path(__file__).parents[2]
 RUNS = ("digits", "resnet10_narrow", "smoot", "smoke")
@@ -118,7 +119,8 @@ class Checkout:
     def epochs_kept(self) -> list[int]:
         """The finished epochs in each checkpoint that there is."""
         found = (self.root / "scratch" / "ledger" / "train").rglob("checkpoint.pt")
-        return [len(torch.load(file, weights_only=True)["history"]) for file in found]
+        kept = [checkpoints.load(file, torch.device("cpu")) for file in found]
+        return [len(content["history"]) for content in kept if content]
 
     @property
     def outputs(self) -> dict[str, bytes]:

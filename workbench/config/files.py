@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 DIGITS = 6  # decimals of every stored float
 
@@ -77,11 +78,28 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): delete it and make it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}): delete it and make it again") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}: expected a mapping")
     return content
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        ValueError: if it is none or cannot be read; names it.
+        FileNotFoundError: if it is missing.
+    """
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): expected a file that you may read") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # what PyYAML raises
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from workbench.config.schema import build, nameless
+from workbench.config.schema import build, check_name, nameless
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Methods:
         for where, entries in ((self.shared_file, self.shared), (self.own_block, self.own)):
             if not isinstance(entries, Mapping):
                 raise ValueError(f"{where} is {entries!r}: expected a mapping from names to their keys")
+            for name in entries:
+                check_name(name, f"{where}: a method")
         for name in self.own:
             if name in self.shared:
                 raise ValueError(

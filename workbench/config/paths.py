@@ -11,6 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.config.schema import NAME
+
 ROOT = Path(os.environ.get("SMOOT_ROOT") or Path(__file__).parents[2]).resolve()
 
 RAW = ROOT / "data" / "raw"
@@ -39,7 +41,7 @@ def params_file(profile: str) -> Path:
     Raises:
         ValueError: if no such profile exists.
     """
-    known = profiles()
+    known = {name: file for name, file in profiles().items() if NAME.fullmatch(name)}
     if profile not in known:
         raise ValueError(
             f"unknown profile {profile!r}: expected one of {', '.join(known)} "

@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from smoot.checks import check_between
 from workbench.config import paths
+from workbench.config.files import read_yaml
 from workbench.config.methods import MethodEntry, Methods
 from workbench.config.paths import SettingPaths, params_file
 from workbench.config.run import (
@@ -26,7 +25,7 @@ from workbench.config.run import (
     RunConfig,
     TrainingConfig,
 )
-from workbench.config.schema import build, check_keys, nameless
+from workbench.config.schema import build, check_keys, check_name, nameless
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class Grid:
     workers: int
 
     def __post_init__(self) -> None:
+        for name in (self.profile, *self.datasets, *self.methods, *(name for pair in self.settings for name in pair)):
+            check_name(name, "a part of the grid")
         for axis in ("datasets", "settings", "methods", "seeds"):
             names = getattr(self, axis)
             if len(names) == 0 or len(set(names)) < len(names):
@@ -254,6 +255,8 @@ def _entry(profile: str, block: str, name: str) -> dict[str, Any]:
     entries, where = read_profile(profile)[block], block_name(profile, block)
     if not isinstance(entries, dict):
         raise ValueError(f"{where} is {entries!r}: expected a mapping from names to their keys")
+    for known in entries:
+        check_name(known, f"{where}: an entry")
     if not isinstance(name, str) or name not in entries:
         raise ValueError(f"{where}: unknown {block.removesuffix('s')} {name!r}: expected {', '.join(entries)}")
     return {"name": name, **nameless(entries[name], name, f"{where}.{name}")}
@@ -279,7 +282,7 @@ def read_profile(profile: str) -> Mapping[str, Any]:
     values = _read(file)
     place = values.get("shared", _relative(file))
     shared = paths.ROOT / str(place)
-    if not shared.is_file():
+    if not shared.is_file() or not shared.resolve().is_relative_to(paths.ROOT.resolve()):
         raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
     if shared == file:
         check_keys(values, (*OWN, *SHARED), _relative(file))
@@ -294,10 +297,7 @@ def read_profile(profile: str) -> Mapping[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping."""
-    try:
-        values = _parse(file, file.stat().st_mtime_ns)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    values = _parse(file, file.stat().st_mtime_ns if file.exists() else 0)
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds {type(values).__name__}: expected a mapping of parameters")
     return values
@@ -306,7 +306,7 @@ def _read(file: Path) -> dict[str, Any]:
 @cache
 def _parse(file: Path, modified: int) -> Any:
     """The file's content; read again when its time stamp changes."""
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    return read_yaml(file)
 
 
 def _check_seed(seed: int) -> None:

@@ -29,8 +29,11 @@ DATASET = ("train_images", "label_noise")  # a method may change these, never th
 def _check_least(config: Any, least: float, *names: str) -> None:
     """Refuse fields below ``least``; one that is None is not given."""
     for name in names:
-        if getattr(config, name) is not None:
-            check_between(name, getattr(config, name), least, math.inf)
+        value = getattr(config, name)
+        if value is not None:
+            check_between(name, value, least, math.inf)
+            if math.isinf(value):
+                raise ValueError(f"{name} is {value!r}: expected a finite number")
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,10 @@ class DatasetConfig:
         for name in ("development_images", "steering_images"):
             if getattr(self, name) and self.train_images is None:
                 raise ValueError(f"{name} is {getattr(self, name)}: say how many train_images are used")
-        if not all(value > 0 for value in self.std):
-            raise ValueError(f"std is {list(self.std)}: expected numbers above 0, one per channel")
+        for value in self.mean:
+            check_between("mean", value)
+        if not all(0 < value <= 1 for value in self.std):
+            raise ValueError(f"std is {list(self.std)}: expected numbers above 0 and at most 1, one per channel")
 
 
 @dataclass(frozen=True)
@@ -255,8 +260,9 @@ class RobustnessConfig:
     pgd_steps: int
 
     def __post_init__(self) -> None:
-        _check_least(self, 0, "noise_std", "blur_sigma")
         _check_least(self, 1, "images", "pgd_images", "pgd_steps")
+        check_between("noise_std", self.noise_std)
+        check_between("blur_sigma", self.blur_sigma, 0, 100)
         check_between("pgd_epsilon", self.pgd_epsilon)
 
 
@@ -278,6 +284,8 @@ class AttributionsConfig:
 
     def __post_init__(self) -> None:
         _check_least(self, 1, "images")
+        for seed in self.seeds:
+            check_between("seeds", seed, 0, 2**31 - 1)
         for network in self.networks:
             if network.count("/") != 1:
                 raise ValueError(f"networks holds {network!r}: expected DATASET-BACKBONE/METHOD")
@@ -311,11 +319,24 @@ class EvaluationConfig:
     ece_bins: int = 15
 
     def __post_init__(self) -> None:
-        _check_least(self, 0, "stability_std", "pointing_tolerance")
+        _check_least(self, 0, "pointing_tolerance")
+        check_between("stability_std", self.stability_std)
         _check_least(self, 1, "batch_size", "curve_images", "mosaics", "ece_bins")
         _check_least(self, 3, "curve_steps")
         if not self.fills:
             raise ValueError("fills is empty: name at least one of mean, black, noise")
+
+    def check_images(self, available: int, where: str) -> None:
+        """Refuse to measure on more images than there are; ``where`` is the place of the block in errors."""
+        asked = {
+            "curve_images": self.curve_images,
+            "robustness.images": self.robustness.images,
+            "robustness.pgd_images": self.robustness.pgd_images,
+            "attributions.images": self.attributions.images,
+        }
+        for name, number in asked.items():
+            if number > available:
+                raise ValueError(f"{where}.{name} is {number}: expected at most {available}, the images to measure on")
 
 
 @dataclass(frozen=True)
@@ -341,6 +362,11 @@ class RunConfig:
                 f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
                 "no steering_images to measure it on: set them, such as 1000"
             )
+
+    def check_images(self, test_images: int) -> None:
+        """Refuse an evaluation on more images than the test split, or the development images in its place, has."""
+        where = f"profile {self.profile}, {self.dataset.name}: evaluation"
+        self.evaluation.check_images(self.dataset.development_images or test_images, where)
 
     @property
     def setting(self) -> str:

@@ -1,6 +1,7 @@
 """Frozen dataclasses from YAML mappings, checked key by key: an unknown or missing key or a wrong type is an error."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Built = TypeVar("Built", bound="DataclassInstance")
+NAME = re.compile("[A-Za-z0-9_]+")
+LARGEST, DEEPEST = 2**31 - 1, 10  # of whole numbers; of mappings and lists in one another
 IN_YAML = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 IN_YAML |= {tuple: "a list", Mapping: "a mapping"}
 
@@ -69,6 +72,40 @@ def nameless(entry: Any, name: str, where: str) -> Mapping[str, Any]:
     return entry
 
 
+def check_name(name: Any, where: str) -> str:
+    """The name, if it is safe in every path and command: letters, digits and underscores.
+
+    Raises:
+        ValueError: for anything else; ``where`` is its place.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(f"{where} has the name {name!r}: expected letters, digits and underscores only")
+    return name
+
+
+def _check_number(value: float, where: str) -> None:
+    """Refuse a number that no computation can use."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        shown = value if abs(value) < 10**20 else f"a whole number of {value.bit_length()} bits"
+        raise ValueError(f"{where} is {shown}: expected a number of at most {LARGEST}")
+    if not math.isfinite(value):
+        raise ValueError(f"{where} is {value!r}: expected a finite number")
+
+
+def _check_numbers(value: Any, where: str, depth: int = 0) -> None:
+    """The same for every number in a mapping whose keys are not known here."""
+    if depth > DEEPEST:
+        raise ValueError(f"{where} is nested more than {DEEPEST} times: expected a block of keys and values")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(value, where)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_numbers(item, f"{where}.{key}", depth + 1)
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_numbers(item, f"{where}[{index}]", depth + 1)
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type hint says, or a clear error."""
     origin, args = get_origin(hint), get_args(hint)
@@ -78,10 +115,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return None if value is None and NoneType in args else _convert(args[0], value, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ValueError(f"{where} is {value!r}: expected a finite number")
-        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_number(value, where)
+        value = float(value) if hint is float else value
+    if isinstance(value, Mapping):
+        _check_numbers(value, where)
+    if hint is float and isinstance(value, float):
+        return value
     literal = origin is Literal and value in args and type(value) is type(args[0])
     plain = hint in (int, str, bool) and type(value) is hint
     mapping = args == (str, Any) and isinstance(value, dict)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal
-
-import yaml
 
 from smoot.checks import check_between
 from workbench.config import paths
-from workbench.config.schema import build
+from workbench.config.files import read_yaml
+from workbench.config.schema import build, check_name
 
 STORED = ("idx", "cifar", "scikit_learn", "image_folder")
 DERIVED = ("block", "shortcut")
@@ -23,6 +23,8 @@ KINDS_OF_KEY: Mapping[str, tuple[str, ...]] = {
     "correlation": ("shortcut",),
 }
 OPTIONAL = ("torchvision", "packages")  # keys that a set of their kind can do without
+PLAIN = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")  # the name of a file
+PACKAGE = re.compile("(@[a-z0-9-]+/)?[A-Za-z0-9][A-Za-z0-9.+~_-]*|")  # nothing that a client takes for an option
 TORCHVISION = {"idx": ("MNIST", "FashionMNIST"), "cifar": ("CIFAR10", "CIFAR100")}
 
 
@@ -34,6 +36,13 @@ class Package:
     name: str
     folder: str
     version: str = ""
+
+    def __post_init__(self) -> None:
+        for key in ("name", "version"):
+            if not PACKAGE.fullmatch(getattr(self, key)):
+                raise ValueError(f"{key} is {getattr(self, key)!r}: expected that of a package")
+        if ".." in PurePosixPath(self.folder).parts:
+            raise ValueError(f"folder is {self.folder!r}: expected one inside the package")
 
     def __str__(self) -> str:
         registry = {"debian": "Debian", "npm": "npm"}[self.registry]
@@ -86,6 +95,8 @@ class DataSet:
         if self.image_shape is not None and (len(self.image_shape) != 3 or min(self.image_shape) < 1):
             raise ValueError(f"image_shape is {list(self.image_shape)}: expected [channels, height, width]")
         for file, digest in self.files.items():
+            if not PLAIN.fullmatch(str(file)):
+                raise ValueError(f"files holds {file!r}: expected the name of a file, without a folder")
             if not re.fullmatch("[0-9a-f]{64}", str(digest)):
                 raise ValueError(f"files.{file} is {digest!r}: expected a SHA-256 in 64 hexadecimal digits")
         names = TORCHVISION.get(self.kind, ())
@@ -141,7 +152,9 @@ def torchvision_class(dataset: DataSet) -> Any:
 
 def _entries() -> dict[str, Any]:
     """The parsed YAML file."""
-    entries = yaml.safe_load(paths.DATASETS_FILE.read_text(encoding="utf-8"))
+    entries = read_yaml(paths.DATASETS_FILE)
     if not isinstance(entries, dict):
         raise ValueError(f"{paths.DATASETS_FILE} holds no data sets: expected a mapping of names to entries")
+    for name in entries:
+        check_name(name, f"{paths.DATASETS_FILE.name}: a data set")
     return entries

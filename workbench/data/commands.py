@@ -10,10 +10,13 @@ from typing import Any
 
 from workbench.config import paths
 from workbench.config.files import write_text
-from workbench.data.catalogue import describe
+from workbench.data.catalogue import DataSet, describe
 from workbench.data.download import DataUnavailable, obtain, shown
-from workbench.data.formats import class_names, image_root, read_digits
+from workbench.data.formats import read_digits
+from workbench.data.image_folders import class_names, image_root, left_out
 from workbench.data.sets import load, load_with_files
+
+NAMED = 10  # of the files that are left out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +61,7 @@ def fetch(name: str) -> None:
         print(f"{name}: comes with scikit-learn, nothing to fetch")
     elif dataset.kind == "image_folder":
         print(f"{name}: your files with {len(class_names(dataset))} classes in {shown(image_root(dataset))}")
+        _tell_left_out(dataset)
     else:
         print(obtain(dataset))
 
@@ -79,8 +83,20 @@ def write_manifest(name: str, target: Path) -> None:
         "test_images": len(data.test_labels),
         "region": dataset.region,
     }
+    if dataset.kind == "image_folder" and (others := _tell_left_out(dataset)):
+        manifest["left_out"] = {"count": len(others), "first": others[:NAMED]}
     if dataset.derived:
         drawn = {"seed": dataset.seed, "correlation": dataset.correlation}
         manifest |= {key: value for key, value in drawn.items() if value is not None}
         manifest["source"] = {"name": dataset.source, "sha256": load(dataset.source).sha256}
     write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", target)
+
+
+def _tell_left_out(dataset: DataSet) -> list[str]:
+    """The files of an image folder that are not read, which is said on standard error."""
+    others = left_out(dataset)
+    if others:
+        more = ", ..." if len(others) > NAMED else ""
+        names = ", ".join(others[:NAMED])
+        print(f"{dataset.name}: {len(others)} left out, no images by their names: {names}{more}", file=sys.stderr)
+    return others

@@ -9,25 +9,25 @@ import gzip
 import hashlib
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-
-from filelock import FileLock
+from typing import Any
 
 from workbench.config import paths
 from workbench.config.files import replacing
+from workbench.config.locks import waiting_for
+from workbench.config.temporary import temporary_folder
 from workbench.data.catalogue import DataSet, Package, torchvision_class
+from workbench.data.pace import keeping_pace
 
 LOCAL_FOLDER = "SMOOT_DATA_DIR"
-NETWORK_TIMEOUT = 10.0  # seconds that torchvision waits for a connection, and for each part of an answer
 PACKAGE_TIMEOUT = 600.0  # seconds for one call of a package client
 
 _APT = ("-o", "Acquire::http::Timeout=10", "-o", "Acquire::https::Timeout=10", "-o", "Acquire::Retries=0")
@@ -56,8 +56,8 @@ def obtain(dataset: DataSet) -> str:
     if is_complete(dataset):
         return report + shown(folder)
     served, failures = [], []
-    with _locked(folder), tempfile.TemporaryDirectory(prefix="smoot-") as scratch:
-        for source, find_folders in _sources(dataset, folder, Path(scratch)):
+    with _locked(folder), temporary_folder() as scratch:
+        for source, find_folders in _sources(dataset, folder, scratch):
             taken, reason = _take_all(find_folders, missing, folder)
             missing = {file: digest for file, digest in missing.items() if file not in taken}
             served += [source] if taken else []
@@ -102,15 +102,15 @@ def _verify(path: Path, digest: str) -> None:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, and delete the unfinished files that a killed one left in it."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    lock = folder.with_name(f".{folder.name}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
+        lock.touch()
     except OSError as error:
         raise DataUnavailable(
             f"{folder.name}: cannot write to {folder} ({error}): make it a folder that you may write to"
         ) from error
-    with held:
+    with waiting_for(lock, f"fetches {folder.name}"):
         for unfinished in folder.rglob(".*.tmp"):
             unfinished.unlink()
         yield
@@ -191,14 +191,11 @@ def _with_archive(dataset: DataSet, folders: list[Path], scratch: Path) -> list[
 
 def _from_torchvision(dataset: DataSet, scratch: Path) -> list[Path]:
     """Let torchvision download a set: it asks publisher and mirrors, and checks the MD5 of what they send."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT)  # torchvision sets none
     try:
-        downloaded = torchvision_class(dataset)(scratch, download=True)
+        with keeping_pace():  # torchvision sets no timeout
+            downloaded = torchvision_class(dataset)(scratch, download=True)
     except (OSError, RuntimeError, HTTPException) as error:
         raise _SourceFailed(_in_one_line(error)) from error
-    finally:
-        socket.setdefaulttimeout(before)
     return [scratch if dataset.kind == "cifar" else Path(downloaded.raw_folder)]
 
 
@@ -243,17 +240,22 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 def _run(command: list[str], folder: Path) -> None:
     """Run a package client; the last line that it prints is the reason if it fails."""
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        done = subprocess.run(
-            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PACKAGE_TIMEOUT, check=False
-        )
+        process = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
     except FileNotFoundError as error:
         raise _SourceFailed(f"{command[0]} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise _SourceFailed(f"{command[0]} took more than {PACKAGE_TIMEOUT:g} seconds") from error
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["it gave no reason"]
-        raise _SourceFailed(f"{command[0]} failed (exit code {done.returncode}): {said[-1]}")
+    with process:
+        try:
+            out, told = process.communicate(timeout=PACKAGE_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise _SourceFailed(f"{command[0]} took more than {PACKAGE_TIMEOUT:g} seconds") from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # the client and all that it started
+    if process.returncode:
+        said = (told or out).decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+        raise _SourceFailed(f"{command[0]} failed (exit code {process.returncode}): {said[-1]}")
 
 
 def _in_one_line(error: Exception) -> str:

@@ -1,19 +1,14 @@
-"""Decoding of stored files to arrays: idx files (MNIST), batches of CIFAR, scikit-learn's digits, folders of images."""
+"""Decoding of stored files to arrays: idx files (MNIST), batches of CIFAR, scikit-learn's digits."""
 
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workbench.config import paths
 from workbench.data.catalogue import DataSet, torchvision_class
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
 @dataclass(frozen=True)
@@ -87,53 +82,6 @@ def read_digits(dataset: DataSet) -> tuple[Arrays, Files]:
     return (scaled[~test], labels[~test], scaled[test], labels[test]), files
 
 
-def read_image_folder(dataset: DataSet) -> tuple[Arrays, Files]:
-    """The images in ``train/CLASS`` and ``test/CLASS``; classes are numbered by their sorted names.
-
-    There is one digest per class folder, over the names and bytes of its images.
-
-    Raises:
-        ValueError: if a class is in one part only, or an image is broken or of another size.
-        FileNotFoundError: if a folder is absent or holds no images.
-    """
-    classes = class_names(dataset)
-    shape = dataset.image_shape
-    parts: list[Tensor] = []
-    stored: dict[str, StoredFile] = {}
-    for part in ("train", "test"):
-        images: list[Tensor] = []
-        labels: list[int] = []
-        for label, name in enumerate(classes):
-            decoded, stored[f"{part}/{name}"] = _read_class(image_root(dataset) / part / name, shape)
-            shape = shape or tuple(decoded[0].shape)
-            images += decoded
-            labels += [label] * len(decoded)
-        parts += [torch.stack(images).float().div_(255), torch.tensor(labels)]
-    return (parts[0], parts[1], parts[2], parts[3]), stored
-
-
-def image_root(dataset: DataSet) -> Path:
-    """The folder that holds ``train`` and ``test`` of an image folder."""
-    return paths.ROOT / dataset.root
-
-
-def class_names(dataset: DataSet) -> list[str]:
-    """The class folders of an image folder, sorted, the same in ``train`` and ``test``."""
-    found = {}
-    for part in ("train", "test"):
-        folder = image_root(dataset) / part
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{dataset.name}: no folder {folder}: put your images there as {part}/CLASS/FILE, "
-                f"or set its root in {paths.DATASETS_FILE.name}"
-            )
-        found[part] = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if found["train"] != found["test"]:
-        odd = ", ".join(sorted(set(found["train"]) ^ set(found["test"])))
-        raise ValueError(f"{dataset.name}: classes in one of train and test only: {odd}: expected the same in both")
-    return found["train"]
-
-
 def stored_tensor(values: Tensor) -> StoredFile:
     """Size and SHA-256 of images in [0, 1], labels or regions as unsigned bytes; in chunks, to save memory."""
     digest = hashlib.sha256()
@@ -147,33 +95,3 @@ def content_sha256(files: Files) -> str:
     """One digest of a whole set: the SHA-256 of the lines ``SHA256  NAME``, sorted by name."""
     lines = (f"{files[name].sha256}  {name}\n" for name in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _read_class(folder: Path, shape: tuple[int, ...] | None) -> tuple[list[Tensor], StoredFile]:
-    """The images of one class as (C, H, W) bytes, in the order of their names, and the digest of all of them."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f"{folder}: no images: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    images, digest, size = [], hashlib.sha256(), 0
-    for file in files:
-        content = file.read_bytes()
-        digest.update(f"{hashlib.sha256(content).hexdigest()}  {file.name}\n".encode())
-        size += len(content)
-        image = _decode(file, content, grey=shape is not None and shape[0] == 1)
-        shape = shape or tuple(image.shape)
-        if tuple(image.shape) != shape:
-            raise ValueError(f"{file}: the shape is {tuple(image.shape)}: expected {shape}, as of the others")
-        images.append(image)
-    return images, StoredFile(size, digest.hexdigest())
-
-
-def _decode(file: Path, content: bytes, grey: bool) -> Tensor:
-    """The pixels of one image file as bytes, (C, H, W)."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            pixels = np.array(image.convert("L" if grey else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{file}: cannot be decoded ({error}): expected an image file") from error
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)

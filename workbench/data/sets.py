@@ -12,12 +12,13 @@ from workbench.data import formats
 from workbench.data.catalogue import DataSet, describe
 from workbench.data.composites import block_images, check_labels, image_dimensions, shortcut_images
 from workbench.data.download import is_complete, obtain
+from workbench.data.image_folders import read_image_folder
 
 READERS: dict[str, Callable[[DataSet], tuple[formats.Arrays, formats.Files]]] = {
     "idx": formats.read_idx,
     "cifar": formats.read_cifar,
     "scikit_learn": formats.read_digits,
-    "image_folder": formats.read_image_folder,
+    "image_folder": read_image_folder,
 }
 
 

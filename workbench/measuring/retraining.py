@@ -67,6 +67,11 @@ def diffroar(
         FloatingPointError: if a training diverges.
     """
     device = next(network.parameters()).device
+    if retraining.test_images > len(images.test_labels):
+        raise ValueError(
+            f"retraining.test_images is {retraining.test_images}: expected at most {len(images.test_labels)}, "
+            f"the test images of {images.name}"
+        )
     part = split(
         images,
         train_images=retraining.train_images,

@@ -114,6 +114,8 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     train_images, epochs = said["dataset"]["train_images"], said["training"]["epochs"]
     dataset, manifest = first.config["dataset"], _manifest(first)
     development = dataset["development_images"]
+    evaluation = build(EvaluationConfig, first.config["evaluation"], f"{named.config}: evaluation")
+    evaluation.check_images(development or manifest["test_images"], f"{named.config}: evaluation")
     return Setting(
         dataset=first.dataset,
         backbone=first.backbone,
@@ -125,7 +127,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         epochs=epochs,
         seeds=len({record.seed for record in records}),
         source=named.folder.relative_to(paths.ROOT).as_posix(),
-        evaluation=build(EvaluationConfig, first.config["evaluation"], f"{named.config}: evaluation"),
+        evaluation=evaluation,
         measured_on="development" if development else "test",
         deviations=len(usual) < len(records),
     )

@@ -48,8 +48,8 @@ class Claim:
         return self.reference == CHANCE
 
     def __post_init__(self) -> None:
-        if not self.margin >= 0:
-            raise ValueError(f"margin is {self.margin}: expected a number in [0, inf], in the metric's unit")
+        if not 0 <= self.margin < 1:  # shares lie in [0, 1]: a margin of 1 would hold whatever comes out
+            raise ValueError(f"margin is {self.margin}: expected a number from 0 to below 1, in the metric's unit")
         if not 0 <= self.p <= 1:
             raise ValueError(f"p is {self.p}: expected a probability in [0, 1]")
 

@@ -1,8 +1,10 @@
 """Samples: the images and maps behind the saliency figures, one file per setting."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +88,17 @@ def samples_in(folder: Path) -> dict[str, Samples]:
         ValueError: for unknown or missing arrays.
     """
     path = folder / NAME
-    with np.load(path, allow_pickle=False) as content:
-        arrays = dict(content)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = dict(content)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, TypeError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} holds no samples ({reason}): delete it and make it again") from None
     methods = dict.fromkeys(name.partition("/")[0] for name in arrays)
     check_keys(arrays, [f"{method}/{part}" for method in methods for part in PARTS], str(path), kind="array")
-    return {method: Samples(**{part: arrays[f"{method}/{part}"] for part in PARTS}) for method in methods}
+    try:
+        return {method: Samples(**{part: arrays[f"{method}/{part}"] for part in PARTS}) for method in methods}
+    except (ValueError, TypeError, IndexError) as error:
+        raise ValueError(f"{path}: {error}: delete it and make it again") from None

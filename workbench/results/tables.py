@@ -51,8 +51,9 @@ class Table:
         path = folder / self.name
         try:
             frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
-        except ValueError as error:
-            raise ValueError(f"{path} is not a table ({error}): delete it and make it again") from error
+        except (ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} is not a table ({reason}): delete it and make it again") from None
         self._check(frame, path)
         return frame.round(DIGITS)  # pandas may read a number that is one bit off
 

@@ -9,7 +9,9 @@ itself, so that the lock is held by the process that writes::
             ...  # go on from what is in entry.folder; write files with files.replacing
             entry.finish()
 
-``SMOOT_LEDGER=off`` empties a folder when it is claimed: the work starts afresh.
+``done`` holds the SHA-256 of every file, and a claim compares them: a finished entry of which a byte has changed, or a
+file is missing or new, is said to be damaged and emptied. ``SMOOT_LEDGER=off`` empties a folder whenever it is
+claimed. In both cases the work starts afresh.
 """
 
 import hashlib
@@ -27,9 +29,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from workbench.config import files, paths
+from workbench.config.locks import waiting_for
+
+DONE, CHECKPOINT = "done", "checkpoint.pt"
 
 
 def entry_key(stage: str, config: Mapping[str, Any], code: str, *, device: str, threads: int, data: str = "") -> str:
@@ -59,16 +62,45 @@ class Entry:
     folder: Path
 
     @property
+    def checkpoint(self) -> Path:
+        """Where unfinished work may keep what it goes on from; removed when it is finished."""
+        return self.folder / CHECKPOINT
+
+    @property
     def finished(self) -> bool:
         """Whether the work in the folder is complete."""
-        return (self.folder / "done").exists()
+        return (self.folder / DONE).exists()
 
     def finish(self) -> None:
         """Mark the work as complete, on disk, after all that was written before."""
         _sync_folder(self.folder)
-        with files.replacing(self.folder / "done") as temporary:
-            temporary.write_text("")
+        files.write_json(_digests(self.folder), self.folder / DONE)
         _sync_folder(self.folder)
+        self.checkpoint.unlink(missing_ok=True)
+
+    @property
+    def damage(self) -> str:
+        """What is wrong with finished work: the file that is not as ``done`` says; empty if all are."""
+        try:
+            expected = files.read_json(self.folder / DONE)
+        except (OSError, ValueError):
+            return f"{DONE} cannot be read"
+        found = _digests(self.folder)
+        for name in sorted({*found, *expected}):
+            if name not in found:
+                return f"{name} is missing"
+            if found[name] != expected.get(name):
+                return f"{name} does not have the SHA-256 that {DONE} holds"
+        return ""
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of finished work, by its name."""
+    found = {}
+    for file in folder.iterdir():
+        if file.name not in (DONE, CHECKPOINT):
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
+    return found
 
 
 @contextmanager
@@ -88,27 +120,18 @@ def claim(stage: str, place: str, seed: int, key: str) -> Iterator[Entry]:
     if inside.is_absolute() or ".." in inside.parts:
         raise ValueError(f"{stage!r}, {place!r} lead out of the ledger: expected names as in PROFILE/SETTING/METHOD")
     folder = paths.LEDGER / inside / f"{seed}-{key}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with waiting_for(folder.with_name(f".{folder.name}.lock"), f"works on {folder.parent.name}/{folder.name}"):
         if mode == "off":
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         for part in folder.glob(".*.tmp"):
             part.unlink()
-        yield Entry(folder)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock beside a folder; say so where another process holds it, and wait."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        print(f"another process works on {folder.parent.name}/{folder.name}: waiting", file=sys.stderr, flush=True)
-        held = lock.acquire(poll_interval=0.2)
-    with held:
-        yield
+        entry = Entry(folder)
+        if entry.finished and (damage := entry.damage):
+            print(f"{folder} is damaged: {damage}: the work starts afresh", file=sys.stderr, flush=True)
+            shutil.rmtree(folder)
+            folder.mkdir()
+        yield entry
 
 
 def _sync_folder(folder: Path) -> None:

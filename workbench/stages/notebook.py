@@ -11,9 +11,7 @@ import logging
 import os
 import re
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +20,7 @@ import yaml
 
 from workbench.config.files import replacing
 from workbench.config.paths import FAILED, ROOT
+from workbench.config.temporary import temporary_folder
 
 # One thread a process: faster than two on shared cores, and thread counts change the trained weights.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1"}
@@ -67,7 +66,12 @@ def read(source: Path) -> Any:
 
     if not source.is_file():
         raise FileNotFoundError(f"no notebook {source}: expected the path of an .ipynb file")
-    book = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+    try:
+        book = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+        nbformat.validate(book)
+    except Exception as error:  # nbformat and the libraries below it raise a dozen types
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{source} is no notebook ({reason}): expected an .ipynb file") from None
     book.cells = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     book.metadata.update(KERNEL)
     return book
@@ -98,8 +102,8 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
     package = str(Path(__file__).parents[2])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     streams = {"stdout_file": sys.stdout, "stderr_file": sys.stderr, "cwd": source.resolve().parent}
-    with tempfile.TemporaryDirectory(prefix="smoot-notebook-") as scratch:
-        before, after = Path(scratch, "before.ipynb"), Path(scratch, "after.ipynb")
+    with temporary_folder() as scratch:
+        before, after = scratch / "before.ipynb", scratch / "after.ipynb"
         write(read(source), before)
         known = list(papermill.inspect_notebook(before))
         if unknown := [name for name in parameters if name not in known]:
@@ -118,15 +122,21 @@ def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> No
     """Keep the notebook as far as it went, and say in one error what happened and where to look."""
     target = target.resolve()
     kept = FAILED / (target.relative_to(ROOT) if target.is_relative_to(ROOT) else target.name)
-    with replacing(kept) as temporary:
-        shutil.copyfile(copy, temporary)
+    if not copy.exists():  # nothing ran, or the disk is full
+        raise NotebookError(f"{source}: {error}\nthe notebook could not be kept: it was not written") from error
     cells = [cell for cell in read(copy).cells if cell.cell_type == "code"]
     started = [cell for cell in cells if cell.metadata.papermill.start_time]
     errors = [output for cell in started for output in cell.outputs if output.output_type == "error"]
     what = f"{errors[-1].ename}: {errors[-1].evalue}" if errors else f"{error} (killed or out of memory?)"
     line = started[-1].source.strip().partition("\n")[0] if started else "before the first cell"
     where = f"cell [{started[-1].execution_count or len(started)}] ({line})" if started else line
-    raise NotebookError(f"{source}: {where}: {what}\nthe notebook is kept in {kept}")
+    try:
+        with replacing(kept) as temporary:
+            shutil.copyfile(copy, temporary)
+        place = f"the notebook is kept in {kept}"
+    except OSError as reason:
+        place = f"the notebook could not be kept in {kept} ({reason.strerror})"
+    raise NotebookError(f"{source}: {where}: {what}\n{place}")
 
 
 def run(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
@@ -166,9 +176,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (one, several):
         command.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     given = parser.parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, lambda n, _: sys.exit(128 + n))
     parameters = parse_parameters(given.p)
     if given.command == "run":
         run(given.notebook, given.target, parameters)

@@ -8,7 +8,8 @@ decides a number: what a job computes is a function of the rooms `training` and 
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import product
@@ -37,6 +38,7 @@ from workbench.results.records import RunRecord
 from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
+from workbench.runner.requests import Request, digest
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
@@ -84,8 +86,10 @@ def complete(job: Job, report: Report) -> Path:
 
     Raises:
         FileNotFoundError: if a file that the job starts from is missing.
+        ValueError: for a profile that asks for more images than there are.
     """
     config, images = job.config, load_once(job.config.dataset.name)
+    config.check_images(len(images.test_labels))
     contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in job.inputs]
     key = ledger.entry_key(
         job.stage,
@@ -101,12 +105,10 @@ def complete(job: Job, report: Report) -> Path:
             job.compute(images, entry.folder, report)
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
-            (entry.folder / "checkpoint.pt").unlink(missing_ok=True)
     return entry.folder
 
 
-# The functions that compute are imported where they are called: their libraries take seconds to load, and only a
-# worker that finds its job unfinished needs them.
+# The functions that compute are imported where they are called: their libraries take seconds to load.
 
 
 class Train(Job):
@@ -122,7 +124,7 @@ class Train(Job):
         from workbench.training.networks import save_weights
 
         part = split(images, **self.config.split_arguments())
-        state = fit(self.config, part, images.num_classes, folder / "checkpoint.pt", report)
+        state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
         tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**_run(self.config)), folder)
 
@@ -257,15 +259,16 @@ def train(
         ValueError: for an unknown name or a bad parameter.
         TrainingDiverged: if a run diverges.
         WorkerDied: if a process was killed; what was finished stays in the ledger.
+        Superseded: if the runs were asked for otherwise meanwhile.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     jobs = [Train(run) for run in load_runs(dataset, backbone, method, profile, seeds)]
     steps = max(job.config.training.epochs for job in jobs)
-    folders = _finished(jobs, grid, _described("train", setting, method), steps)
-    for job, folder in zip(jobs, folders, strict=True):
-        files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
-    histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
-    _keep_provenance(jobs, folders, setting.folder, grid)
+    with _finished(jobs, grid, _described("train", setting, method), steps) as folders:
+        for job, folder in zip(jobs, folders, strict=True):
+            files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
+        histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
+        _keep_provenance(jobs, folders, setting.folder, grid)
     return histories
 
 
@@ -298,13 +301,13 @@ def evaluate(
     ]
     if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
-    folders = _finished(jobs, grid, _described("evaluate", setting, method), 1)
-    found = [record for folder in folders for record in records.records_in(folder)]
-    records.write_records(found, setting.folder, grid.methods)
-    first = [folder for job, folder in zip(jobs, folders, strict=True) if job.config.seed == runs[0].seed]
-    shown = {name: sample for folder in first for name, sample in samples.samples_in(folder).items()}
-    samples.write_samples(shown, setting.folder, grid.methods)
-    _keep_provenance(jobs, folders, setting.folder, grid)
+    with _finished(jobs, grid, _described("evaluate", setting, method), 1) as folders:
+        found = [record for folder in folders for record in records.records_in(folder)]
+        records.write_records(found, setting.folder, grid.methods)
+        first = [folder for job, folder in zip(jobs, folders, strict=True) if job.config.seed == runs[0].seed]
+        shown = {name: sample for folder in first for name, sample in samples.samples_in(folder).items()}
+        samples.write_samples(shown, setting.folder, grid.methods)
+        _keep_provenance(jobs, folders, setting.folder, grid)
     return records.metrics_frame(found)
 
 
@@ -320,15 +323,15 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
     names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
     jobs = [Judge(_judge_run(dataset, backbone, grid, judge), judge) for dataset, backbone in names]
-    sources = _finished(jobs, grid, f"judges of {profile}", judge.epochs)
-    for name, source in zip(names, sources, strict=True):
-        files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
-    judges = _gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
-    facts = [
-        {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
-        for (dataset, backbone), source in zip(names, sources, strict=True)
-    ]
-    tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, places.results, grid.datasets)
+    with _finished(jobs, grid, f"judges of {profile}", judge.epochs) as sources:
+        for name, source in zip(names, sources, strict=True):
+            files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
+        judges = _gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
+        facts = [
+            {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
+            for (dataset, backbone), source in zip(names, sources, strict=True)
+        ]
+        tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, places.results, grid.datasets)
     return judges
 
 
@@ -345,9 +348,9 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
     fresh = load_backbone(config.backbone, profile)
     runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
-    folders = _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels))
-    found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
-    _keep_provenance(jobs, folders, setting.folder, grid)
+    with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels)) as folders:
+        found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
+        _keep_provenance(jobs, folders, setting.folder, grid)
     return found
 
 
@@ -371,9 +374,21 @@ def run_grid(profile: str) -> None:
             print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
 
 
-def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> list[Path]:
-    """The folders of the jobs, each finished."""
-    return pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
+@contextmanager
+def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> Iterator[list[Path]]:
+    """The folders of the jobs, each finished; the block puts them in place, unless there is a later request."""
+    request = Request(grid.profile, {f"{job.stage}/{job.place}/{job.config.seed}": _asked(job) for job in jobs})
+    request.register()
+    folders = pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
+    with request.in_turn():
+        yield folders
+
+
+def _asked(job: Job) -> str:
+    """A digest of all that decides a job, as far as it is known before the data are loaded."""
+    manifest = ProfilePaths(job.config.profile).manifest / f"{job.config.dataset.name}.json"
+    data = manifest.read_text("utf-8") if manifest.is_file() else ""
+    return digest(job.stage, job.parameters(), fingerprint(*job.rooms), data)
 
 
 def _described(stage: str, setting: SettingPaths, method: str | None = None) -> str:

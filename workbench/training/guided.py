@@ -20,9 +20,9 @@ from smoot.objective import GuidedLoss
 from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config.files import replacing
 from workbench.config.run import RunConfig, TrainingConfig
 from workbench.data.sets import Split, check_images
+from workbench.training import checkpoints
 from workbench.training.erasing import erase
 from workbench.training.inference import predict, share_correct
 from workbench.training.networks import create_backbone, pick_device
@@ -72,7 +72,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
         config: the run.
         part: training images, and the validation images that decide which epoch is the best.
         num_classes: number of classes.
-        checkpoint: file that is replaced after every epoch; training goes on from it if it exists.
+        checkpoint: file that is replaced after every epoch; training goes on from it if it exists and is whole.
         report: called as ``report(epoch, loss=..., accuracy=..., masked=...)`` after every epoch: training loss in
             nats, validation accuracy, share of masked images.
 
@@ -86,9 +86,9 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
     """
     check_images(part.train_images, part.train_labels, num_classes)
     state = create_state(config, part.train_images.shape[1:], num_classes, len(part.train_images))
-    if checkpoint.exists():
-        _restore(state, checkpoint)
     device = next(state.network.parameters()).device
+    if content := checkpoints.load(checkpoint, device):
+        _restore(state, content)
     images, labels = part.train_images.to(device), part.train_labels.to(device)
     validation = part.validation_images.to(device), part.validation_labels.to(device)
     steering = part.steering_images.to(device), part.steering_labels.to(device)
@@ -96,7 +96,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
         try:
             row = train_epoch(state, images, labels, config, epoch=epoch)
         except TrainingDiverged as error:
-            last = f"{checkpoint} holds epoch {epoch - 1}" if checkpoint.exists() else "there is no checkpoint yet"
+            last = f"{checkpoint} holds epoch {epoch - 1}" if state.history else "there is no checkpoint yet"
             raise TrainingDiverged(f"{config.network}, seed {config.seed}, {error}; {last}") from None
         row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
         seen = images[: len(validation[0])], labels[: len(validation[0])]
@@ -325,7 +325,7 @@ def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunCon
 
 
 def _save(state: TrainState, checkpoint: Path) -> None:
-    content: dict[str, Any] = {
+    content = {
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "rate": state.rate.last_epoch,
@@ -333,13 +333,10 @@ def _save(state: TrainState, checkpoint: Path) -> None:
         "history": state.history,
         "best": state.best,
     }
-    with replacing(checkpoint) as temporary:
-        torch.save(content, temporary)
+    checkpoints.save(content, checkpoint)
 
 
-def _restore(state: TrainState, checkpoint: Path) -> None:
-    device = next(state.network.parameters()).device
-    content = torch.load(checkpoint, map_location=device, weights_only=True)
+def _restore(state: TrainState, content: dict[str, Any]) -> None:
     state.network.load_state_dict(content["network"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.rate.last_epoch = content["rate"]

@@ -65,7 +65,13 @@ TRAINING = [
     Wrong("training", None, ("training is None", "expected a mapping with epochs, batch_size")),
 ]
 EVALUATION = [
-    *least("evaluation", 0, "stability_std", "robustness.noise_std", "robustness.blur_sigma"),
+    *(
+        outside(f"evaluation.{name}", value, 0, 1)
+        for name in ("stability_std", "robustness.noise_std")
+        for value in (-0.1, 1.5)
+    ),
+    *(outside("evaluation.robustness.blur_sigma", value, 0, 100) for value in (-0.1, 1e6)),
+    Wrong("evaluation.attributions.seeds", [-1], ("attributions: seeds is -1", "expected a number in [0, ")),
     *least("evaluation", 1, "batch_size", "curve_images", "mosaics", "ece_bins", "attributions.images"),
     *least("evaluation", 3, "curve_steps"),
     *least("evaluation.robustness", 1, "images", "pgd_images", "pgd_steps"),
@@ -98,10 +104,44 @@ PROTOCOL = [
     Wrong("claims[0]", dict(CLAIM, reference="chance"), ("claims, 'a claim': 'accuracy' has no", "relevance_mass")),
     Wrong("claims[0]", dict(CLAIM, method="chance"), ("claims, 'a claim': unknown method 'chance'", "plain")),
     Wrong("claims[0]", dict(CLAIM, settings=["a-b"]), ("claims, 'a claim': unknown setting 'a-b'", "digits-two_conv")),
-    Wrong("claims[0]", dict(CLAIM, margin=-0.1), ("claims[0]: margin is -0.1", "[0, inf]")),
+    Wrong("claims[0]", dict(CLAIM, margin=-0.1), ("claims[0]: margin is -0.1", "from 0 to below 1")),
     Wrong("claims[0]", dict(CLAIM, effect=1), ("claims[0]: unknown key 'effect'", "name, metric, better")),
     Wrong("claims", [CLAIM, CLAIM], ("claims, 'a claim' stands there twice", "a name of its own")),
     Wrong("claims", None, ("claims is None", "expected a list")),
+]
+LARGE, OUT = 10**400, ("a whole number of 1329 bits", "at most 2147483647")
+NUMBERS = [  # no value that no computation can use
+    *(
+        mistyped(f"datasets.digits.{name}[0]", value, "a finite number")
+        for name in ("mean", "std")
+        for value in (INF, math.nan)
+    ),
+    *(
+        Wrong("claims[0]", dict(CLAIM, margin=value), ("claims[0].margin is", "a finite number"))
+        for value in (INF, math.nan)
+    ),
+    Wrong("claims[0]", dict(CLAIM, margin=1.0), ("claims[0]: margin is 1.0", "from 0 to below 1")),
+    *(Wrong(f"training.{name}", LARGE, (f"training.{name} is", *OUT)) for name in ("epochs", "learning_rate")),
+    Wrong("evaluation.curve_images", 2**31, ("curve_images is 2147483648", "at most 2147483647")),
+    Wrong("datasets.digits.mean", [1.5], ("mean is 1.5", "expected a number in [0, 1]")),
+    Wrong("datasets.digits.std", [1.5], ("std is [1.5]", "above 0 and at most 1")),
+    Wrong("backbones.two_conv_small.options", {"a": [{"b": INF}]}, ("options.a[0].b is inf", "a finite number")),
+    Wrong("backbones.two_conv_small.options", {"a": LARGE}, ("options.a is", *OUT)),
+]
+HOSTILE = ("; touch X", "../../../evil", "$(id)", "a b", "é", "", 3, "a\nb", "a'")
+NAMING = [
+    *(
+        Wrong("datasets", {name: {}}, (f"datasets: an entry has the name {name!r}", "letters, digits and"))
+        for name in HOSTILE
+    ),
+    *(
+        Wrong("methods", {name: {}}, (f"methods: a method has the name {name!r}", "letters, digits and"))
+        for name in HOSTILE
+    ),
+    Wrong("grid.datasets", ["; touch X"], ("a part of the grid has the name '; touch X'", "letters, digits and")),
+    Wrong("grid.methods", ["$(id)"], ("a part of the grid has the name '$(id)'", "letters, digits and")),
+    Wrong("grid.settings", {"a/b-c": {"dataset": "a/b", "backbone": "c"}}, ("the name 'a/b'", "letters, digits and")),
+    Wrong("shared", "../../elsewhere.yaml", ("shared is '../../elsewhere.yaml'", "a file in the repository")),
 ]
 FEW = {"validation_images": 100, "mean": [0.3], "std": [0.4], "development_images": 9}
 DATASETS = [
@@ -198,7 +238,8 @@ GRID = [
     Wrong("grid", None, ("grid is None", "expected a mapping with datasets, settings, methods")),
     Wrong("seeds", [], ("seeds is []", "expected at least one")),
     Wrong("seeds", [0, 1, 0], ("seeds is [0, 1, 0]", "none of them twice")),
-    *(Wrong("seeds", [seed], (f"seed is {seed}", "a whole number from 0 to 2147483647")) for seed in (-1, 2**31)),
+    Wrong("seeds", [-1], ("seed is -1", "a whole number from 0 to 2147483647")),
+    Wrong("seeds", [2**31], ("seeds[0] is 2147483648", "a number of at most 2147483647")),
     Wrong("workers", 0, ("workers is 0", "[1, 1024]")),
     Wrong("epochs", 3, ("smoke.yaml: unknown key 'epochs'", "expected profile, repository, folder, shared, grid")),
     Wrong("shared", MISSING, ("smoke.yaml: key 'shared' is missing",)),
@@ -206,7 +247,7 @@ GRID = [
     Wrong("evaluation", MISSING, ("smoke.yaml: key 'evaluation' is missing",)),
     Wrong("profile", "laptop", ("smoke.yaml says profile 'laptop'", "expected 'smoke'")),
 ]
-PROFILE = TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + OWN_METHOD + GRID
+PROFILE = NUMBERS + NAMING + TRAINING + EVALUATION + PROTOCOL + DATASETS + BACKBONES + OWN_METHOD + GRID
 FILES = [("tests/smoke.yaml", row) for row in PROFILE + REGIME] + [("methods.yaml", row) for row in METHOD]
 
 
@@ -251,6 +292,9 @@ def test_a_mistake_in_a_file_is_one_clear_error(file: str, row: Wrong, root: Pat
         ("- profile\n- smoke\n", ("holds list", "expected a mapping of parameters")),
         ("profile: [smoke\nseeds: 3\n", ("is not YAML", "line 2")),
         ("profile: smoke\n\tseeds: 3\n", ("is not YAML", "line 2")),
+        ("profile: \x00", ("is not YAML", "special characters")),
+        ("profile: 2024-13-45\n", ("is not YAML", "month")),
+        ("[" * 5000, ("is not YAML", "recursion")),
     ],
 )
 def test_a_file_that_holds_no_parameters_is_named(content: str, words: tuple[str, ...], root: Path) -> None:
@@ -276,6 +320,13 @@ NAMES = [
     Row("profile", lambda: load_grid("Paper"), ("unknown profile 'Paper'", "laptop, smoke", "with a params.yaml")),
     Row("no seeds", lambda: load_runs("digits", "two_conv_small", "sgt", "smoke", []), ("seeds is []", "at least one")),
 ]
+
+
+def test_a_file_of_other_bytes_than_text_is_named(root: Path) -> None:
+    (root / "tests/smoke.yaml").write_bytes(b"profile: \xff\n")
+    with pytest.raises(ValueError) as caught:
+        load_everything()
+    assert_clear(caught.value, ValueError, (str(root / "tests/smoke.yaml"), "is not YAML", "0xff"))
 
 
 @pytest.mark.parametrize("row", NAMES, ids=lambda row: row.name)

@@ -1,13 +1,16 @@
 """The entries of datasets.yaml: the committed ones are consistent, wrong ones are named."""
 
+import re
 from typing import Any
 
 import pytest
 from tiny_idx import Checkout
 from torchvision import datasets
 
+from workbench.config import paths
 from workbench.data import catalogue
 from workbench.data import sets as data
+from workbench.data.catalogue import describe
 
 NOT_IDX = {"files": ..., "num_classes": 10, "image_shape": [3, 32, 32]}
 
@@ -94,3 +97,33 @@ def test_the_committed_entries_are_consistent() -> None:
         if dataset.kind == "idx":
             assert [f"{file}.gz" for file in dataset.files] == [file for file, _ in known.resources]
             assert dataset.packages
+
+
+@pytest.mark.parametrize("name", ["; touch X", "../../../evil", "a b", "a-b", ""])
+def test_a_hostile_name_of_a_data_set_is_refused(checkout: Checkout, name: str) -> None:
+    checkout.derive(name)
+    with pytest.raises(ValueError, match=rf"a data set has the name {re.escape(repr(name))}: expected letters, digits"):
+        describe("tiny")
+
+
+@pytest.mark.parametrize("file", ["../evil", "/evil", "a/b", ".hidden", "-x", ""])
+def test_a_file_of_a_data_set_stays_in_its_folder(checkout: Checkout, file: str) -> None:
+    checkout.describe(files={file: "0" * 64})
+    with pytest.raises(ValueError, match=rf"files holds {re.escape(repr(file))}: expected the name of a file, without"):
+        describe("tiny")
+
+
+@pytest.mark.parametrize("change", [{"name": "--eval"}, {"name": "../x"}, {"version": ";id"}, {"folder": "../../etc"}])
+def test_a_package_is_no_option_and_no_way_out(checkout: Checkout, change: dict[str, str]) -> None:
+    checkout.describe(packages=[{"registry": "npm", "name": "a", "version": "1.0", "folder": "package"} | change])
+    (key,) = change
+    with pytest.raises(ValueError, match=rf"packages\[0\]: {key} is {re.escape(repr(change[key]))}: expected"):
+        describe("tiny")
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff", b"a: 2024-13-45", b"[" * 5000])
+def test_a_broken_catalogue_is_named(checkout: Checkout, content: bytes) -> None:
+    paths.DATASETS_FILE.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data/datasets\.yaml is not YAML: ") as caught:
+        describe("tiny")
+    assert type(caught.value) is ValueError

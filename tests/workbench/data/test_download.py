@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import running, until
 from tiny_idx import Checkout, Serve, cifar_archive, cifar_batches, content, md5, send, sha256, write_files
 from torchvision import datasets
 
 from workbench.config import paths
-from workbench.data import download
+from workbench.data import download, pace
 from workbench.data.catalogue import describe
 from workbench.data.download import LOCAL_FOLDER, DataUnavailable
 from workbench.data.sets import load
@@ -169,7 +170,7 @@ def test_what_torchvision_accepts_must_have_our_sha256_too(
 
 
 def test_a_silent_publisher_is_given_up(no_local: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "NETWORK_TIMEOUT", 0.2)
+    monkeypatch.setattr(pace, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         publish(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/")
         no_local.describe(torchvision="MNIST")
@@ -321,6 +322,26 @@ def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path) -> N
     assert (tmp_path / "asked").read_text() == "asked\n"
     assert sorted("served by data/raw/tiny" in text for text in said) == [False, True]
     no_local.assert_whole()
+
+
+def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
+    client(tmp_path, "npm", f": > {tmp_path}/asked; /bin/sleep 2; {pack(tmp_path)}")
+    no_local.describe(packages=[NPM])
+    first = start_fetch(no_local)
+    assert until((tmp_path / "asked").exists, 60)
+    said = start_fetch(no_local).communicate(timeout=60)[0]
+    assert said.startswith("another process fetches tiny: waiting\n") and "served by data/raw/tiny" in said
+    assert first.communicate(timeout=60) and first.returncode == 0
+
+
+def test_a_client_that_takes_too_long_ends_with_all_that_it_started(
+    no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "PACKAGE_TIMEOUT", 0.5)
+    client(tmp_path, "npm", f"/bin/sleep 300 & echo $! > {tmp_path}/pid; wait")
+    no_local.describe(packages=[NPM])
+    assert "npm package tiny-data 1.2.6 (npm pack): npm took more than 0.5 seconds" in reasons()
+    assert until(lambda: not running(int((tmp_path / "pid").read_text())), 30)
 
 
 def test_what_a_killed_process_left_is_cleared(checkout: Checkout) -> None:

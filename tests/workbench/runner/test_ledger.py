@@ -1,8 +1,11 @@
 """The ledger: keys, locks, crashes, and starting afresh."""
 
 import fcntl
+import hashlib
 import json
+import random
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -161,3 +164,70 @@ def test_a_key_depends_on_the_processors_vector_instructions(monkeypatch: pytest
 def test_a_configuration_with_nan_has_no_key() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         ledger.entry_key(**(BASE | {"config": {"lr": float("nan")}}))
+
+
+# -- damage
+
+
+@pytest.fixture
+def finished(own_ledger: Path) -> Path:
+    """The folder of a finished entry with two files."""
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        (entry.folder / "weights").write_bytes(bytes(range(256)) * 8)
+        (entry.folder / "epochs.csv").write_text("epoch,loss\n1,0.5\n")
+        entry.checkpoint.write_text("to go on from")
+        entry.finish()
+    return entry.folder
+
+
+def test_a_finished_entry_has_the_digest_of_each_file_and_no_checkpoint(finished: Path) -> None:
+    assert sorted(file.name for file in finished.iterdir()) == ["done", "epochs.csv", "weights"]
+    digests = {name: hashlib.sha256((finished / name).read_bytes()).hexdigest() for name in ("epochs.csv", "weights")}
+    assert json.loads((finished / "done").read_text()) == digests
+
+
+@pytest.mark.parametrize("name", ["weights", "epochs.csv", "done"])
+def test_of_sixty_flipped_bits_in_a_finished_entry_sixty_are_seen(
+    finished: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, draws = {file.name: file.read_bytes() for file in finished.iterdir()}, random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(kept[name])
+        damaged[draws.randrange(len(damaged))] ^= 1 << draws.randrange(8)
+        for file, content in (kept | {name: bytes(damaged)}).items():
+            (finished / file).write_bytes(content)
+        with ledger.claim("train", "a/b", 0, "k") as entry:
+            assert not entry.finished
+            assert list(entry.folder.iterdir()) == []
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 60
+    assert all(
+        line.startswith(f"{finished} is damaged: ") and line.endswith(": the work starts afresh") for line in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
+        (lambda folder: (folder / "epochs.csv").write_text("epoch,loss\n"), "epochs.csv does not have the SHA-256"),
+        (lambda folder: (folder / "more").touch(), "more does not have the SHA-256"),
+        (lambda folder: (folder / "done").write_text(""), "done cannot be read"),
+        (lambda folder: (folder / "done").write_text("[]"), "done cannot be read"),
+        (lambda folder: (folder / "done").write_text("{}"), "epochs.csv does not have the SHA-256"),
+    ],
+    ids=["missing", "cut", "more", "empty", "list", "nothing"],
+)
+def test_a_damaged_entry_is_named_and_starts_afresh(
+    finished: Path, damage: Callable[[Path], object], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(finished)
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        assert list(entry.folder.iterdir()) == []
+    assert f"{finished} is damaged: {told}" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_outlived_its_entry_is_no_damage(finished: Path) -> None:
+    (finished / ledger.CHECKPOINT).write_text("killed before it was removed")
+    with ledger.claim("train", "a/b", 0, "k") as entry:
+        assert entry.finished

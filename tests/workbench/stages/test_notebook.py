@@ -112,6 +112,25 @@ def test_a_failed_notebook_is_kept_and_named_and_what_was_there_stays(
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_error_is_told_also_where_nothing_can_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make(tmp_path / "n.ipynb", "1 / 0")
+    (tmp_path / "failed").write_text("a file where a folder should be")
+    assert main(["notebook", "run", str(source), str(tmp_path / "t.ipynb")]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: {source}: cell [1] (1 / 0): ZeroDivisionError: division by zero"
+    assert second.startswith(f"the notebook could not be kept in {tmp_path / 'failed' / 't.ipynb'} (")
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "", "[]", "{half", '{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}']
+)
+def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "n.ipynb").write_text(content)
+    assert main(["notebook", "run", str(tmp_path / "n.ipynb"), str(tmp_path / "t.ipynb")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {tmp_path / 'n.ipynb'} is no notebook (") and told.count("\n") == 1
+
+
 def test_a_killed_kernel_is_a_failure_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make(tmp_path / "n.ipynb", "import os", "os.kill(os.getpid(), 9)")
     assert main(["notebook", "run", str(source), str(tmp_path / "t.ipynb")]) == 1

@@ -11,7 +11,20 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import METHODS, digits, fitted, fresh, in_this_process, own_checkout, run, same, silent
+from tiny_runs import (
+    EXPLAINED,
+    METHODS,
+    ROBUST,
+    digits,
+    fitted,
+    fresh,
+    in_this_process,
+    own_checkout,
+    plain,
+    run,
+    same,
+    silent,
+)
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths
@@ -20,6 +33,7 @@ from workbench.measuring import evaluation, judge, retraining
 from workbench.results import records, samples, tables
 from workbench.runner import pool
 from workbench.runner.fingerprints import fingerprint
+from workbench.runner.requests import Superseded
 from workbench.stages import runs
 from workbench.stages.runs import Evaluate, Train, complete, evaluate, retrain, train, train_judges
 from workbench.training import guided
@@ -324,3 +338,43 @@ def test_a_setting_that_is_not_listed_has_an_empty_table(root: Path) -> None:
     change(root, "retraining", settings=[])
     assert len(retrain(*SETTING, "smoke")) == 0
     assert PLACES.retraining.read_text() == "method,seed,level,top,bottom,diffroar\n"
+
+
+@pytest.mark.parametrize("key", ["curve_images", "robustness", "attributions"])
+def test_more_images_than_there_are_are_refused_before_anything_is_trained(
+    root: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {
+        "curve_images": 361,
+        "robustness": ROBUST | {"pgd_images": 361},
+        "attributions": EXPLAINED | {"images": 361},
+    }
+    change(root, "evaluation", **plain({key: asked[key]}))
+    monkeypatch.setattr(guided, "fit", once_more)
+    told = rf"^profile smoke, digits: evaluation\.{key}.* is 361: expected at most 360, the images to measure on$"
+    with pytest.raises(ValueError, match=told):
+        train(*SETTING, "sgt", "smoke", [0])
+
+
+def test_retraining_refuses_more_images_than_there_are(trained: Path) -> None:
+    change(trained, "retraining", test_images=361)
+    change(trained, "grid", methods=["sgt"])
+    with pytest.raises(ValueError, match=r"retraining\.test_images is 361: expected at most 360, the test images of"):
+        retrain(*SETTING, "smoke")
+
+
+def test_a_stage_that_was_left_behind_writes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(function: Any, tasks: Any, **options: Any) -> Any:
+        """While the runs of the first request are trained, another one with fewer epochs comes and ends."""
+        found = in_this_process(function, tasks, **options)
+        monkeypatch.setattr(pool, "run_tasks", in_this_process)
+        change(root, "training", epochs=2)
+        train(*SETTING, "sgt", "smoke", [0])
+        return found
+
+    monkeypatch.setattr(pool, "run_tasks", slow)
+    with pytest.raises(Superseded, match=r"^train/smoke/digits-two_conv_small/sgt/0 was asked for again"):
+        train(*SETTING, "sgt", "smoke")
+    history = tables.EPOCH_TABLE.read(PLACES.folder)
+    assert history[["seed", "epoch"]].to_numpy().tolist() == [[0, 1], [0, 2]]
+    assert not PLACES.weights("sgt", 1).exists()

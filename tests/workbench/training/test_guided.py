@@ -20,6 +20,7 @@ from smoot.step import guided_backward
 from workbench.config.run import GapConfig, PerImageConfig, RunConfig, SequenceConfig
 from workbench.data import sets as data
 from workbench.results.tables import EPOCH_COLUMNS
+from workbench.training import checkpoints
 from workbench.training import guided as training
 from workbench.training.guided import TrainingDiverged, TrainState, create_schedule, fit, train_epoch
 from workbench.training.networks import create_backbone
@@ -334,22 +335,21 @@ def test_a_run_taken_up_after_any_epoch_ends_the_same(
 def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint, config, real = tmp_path / "checkpoint", run("sgt"), torch.save
+    checkpoint, config, real = tmp_path / "checkpoint", run("sgt"), Path.write_bytes
     written: list[bytes] = []
 
-    def full_disk(content: Any, file: Path) -> None:
-        if len(content["history"]) == 2:
-            file.write_bytes(b"half of it")
+    def full_disk(file: Path, content: bytes) -> int:
+        if written:
+            real(file, content[:50])
             raise OSError("no space left")
-        real(content, file)
-        written.append(file.read_bytes())
+        written.append(content)
+        return real(file, content)
 
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
+        patch.setattr(Path, "write_bytes", full_disk)
         fitted(config, checkpoint)
     assert [checkpoint.read_bytes()] == written
     assert list(tmp_path.iterdir()) == [checkpoint]
-    monkeypatch.setattr(torch, "save", real)
     resumed, whole = fitted(config, checkpoint), fitted(config, tmp_path / "other")
     assert same(resumed.network.state_dict(), whole.network.state_dict())
 
@@ -426,7 +426,8 @@ def test_a_loss_that_is_no_number_names_its_step_and_the_last_checkpoint(
         fitted(run("smoot"), checkpoint)
     told = f"digits-two_conv_small/smoot, seed 0, epoch 3, step 2: the loss is {value}; {checkpoint} holds epoch 2"
     assert str(caught.value) == told
-    content = torch.load(checkpoint, weights_only=True)
+    content = checkpoints.load(checkpoint, torch.device("cpu"))
+    assert content is not None
     assert [row["epoch"] for row in content["history"]] == [1.0, 2.0]
     assert all(torch.isfinite(tensor).all() for tensor in content["network"].values())
 
@@ -574,7 +575,9 @@ def test_the_gap_is_measured_after_every_epoch_on_images_of_its_own(tmp_path: Pa
 
     def measure(step: int, **numbers: float) -> None:
         network = create_backbone(config.backbone, config.dataset, image_shape=(1, 8, 8), num_classes=10).eval()
-        network.load_state_dict(torch.load(tmp_path / "checkpoint", weights_only=True)["network"])
+        content = checkpoints.load(tmp_path / "checkpoint", torch.device("cpu"))
+        assert content is not None
+        network.load_state_dict(content["network"])
         with torch.no_grad():
             trained, held = (
                 F.cross_entropy(network(images), labels)

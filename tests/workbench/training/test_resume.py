@@ -27,7 +27,7 @@ ENDS = {
     "after the first checkpoint": (Moment("train", SAVE, after=True), KILL, EPOCH[1:2]),
     "in the middle of the third epoch": (Moment("train", OPTIMISE, HALF), CTRL_C, EPOCH[2:4]),
     "in the middle of the fourth epoch": (Moment("train", OPTIMISE, HALF), KILL, EPOCH[3:5]),
-    "with a checkpoint written and not in place": (Moment("train", "torch.save", after=True), KILL, EPOCH[4:5]),
+    "with a checkpoint written and not in place": (Moment("train", "os.fsync", after=True), KILL, EPOCH[4:5]),
     "with weights and epochs written and the entry not finished": (Moment("train", FINISH), KILL, EPOCH[4:]),
     "with the weights in place and the epochs not": (Moment("parent", UPDATE), KILL, []),
     "with the record in the ledger and the samples not in place": (
