@@ -77,9 +77,9 @@ def retrain(arguments: Arguments = None) -> int:
 def grid(arguments: Arguments = None) -> int:
     """``grid``: train and measure every setting of a profile."""
     profile = _parse("grid", arguments).profile
-    from workbench.stages import runs
+    from workbench.stages.grid import run_grid
 
-    runs.run_grid(profile)
+    run_grid(profile)
     return 0
 
 

@@ -354,26 +354,6 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
     return found
 
 
-def run_grid(profile: str) -> None:
-    """Train and measure every setting of a profile, without the pipeline: for a machine of its own.
-
-    It calls what the stages call, so it writes the same tables and weights, and finds finished jobs in the ledger:
-    an interrupted grid goes on with the same command, and the pipeline on the same machine finds everything finished.
-
-    Raises:
-        ValueError, TrainingDiverged, WorkerDied: as :func:`train`.
-    """
-    settings = load_grid(profile).settings
-    train_judges(profile)
-    for number, setting in enumerate(settings, start=1):
-        print(f"{profile}, setting {number} of {len(settings)}: {', '.join(setting)}", flush=True)
-        train(*setting, None, profile)
-        metrics = evaluate(*setting, None, profile)
-        retrain(*setting, profile)
-        for method, own in metrics.groupby("method", sort=False):
-            print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
-
-
 @contextmanager
 def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> Iterator[list[Path]]:
     """The folders of the jobs, each finished; the block puts them in place, unless there is a later request."""

@@ -27,7 +27,7 @@ from workbench.config.profile import (
     read_profile,
     resolved_methods,
 )
-from workbench.config.run import AdaptiveConfig
+from workbench.config.schedules import AdaptiveConfig
 from workbench.reporting.questions import load_claims
 
 STUDIES = tuple(sorted(folder.parent.name for folder in (paths.ROOT / "studies").glob("*/params.yaml")))

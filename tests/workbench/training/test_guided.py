@@ -17,7 +17,8 @@ from smoot.feedback import Feedback
 from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
-from workbench.config.run import GapConfig, PerImageConfig, RunConfig, SequenceConfig
+from workbench.config.run import RunConfig
+from workbench.config.schedules import GapConfig, PerImageConfig, SequenceConfig
 from workbench.data import sets as data
 from workbench.results.tables import EPOCH_COLUMNS
 from workbench.training import checkpoints
