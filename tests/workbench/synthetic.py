@@ -259,6 +259,8 @@ def history(network: Network | results.RunRecord, seed: int, epochs: int = 10) -
             "flip_share": lost / 3,
             "cross_entropy_rise": lost / 2,
             "first_order_change": -lost / 4,
+            "number_mean": np.nan,
+            "number_largest": np.nan,
         }
     )
 
