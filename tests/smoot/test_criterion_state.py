@@ -140,6 +140,7 @@ def test_its_shapes_never_change(trained: Trainee) -> None:
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # of torch 2.6 itself
 @pytest.mark.parametrize("way", FORMATS)
 def test_a_criterion_saves_and_loads(trained: Trainee, tmp_path: Path, way: Callable[[State, Path], State]) -> None:
     other = made(9)

@@ -1,6 +1,6 @@
 """A number of masked pixels per training image: the data set returns its images' numbers, the criterion takes them.
 
-    python -m examples.per_image --rule staircase
+    python -m examples.per_image_loop --rule staircase
 
 The loader may shuffle; the index says which image is which. The numbers are part of the criterion's state.
 """

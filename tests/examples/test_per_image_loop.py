@@ -5,22 +5,22 @@ import torch
 from reference_loop import assert_same_state, few_digits, fitted_network
 from torch.utils.data import DataLoader
 
-from examples import per_image
+from examples import per_image_loop
 from smoot import PerImageSchedule, SaliencyGuidedLoss, guided_loss
 
 
-@pytest.mark.parametrize("rule", per_image.RULES)
+@pytest.mark.parametrize("rule", per_image_loop.RULES)
 def test_it_trains_as_the_reference_does(rule: str) -> None:
     images = few_digits(96)
-    schedules = [PerImageSchedule(per_image.RULES[rule], len(images)) for _ in range(2)]
+    schedules = [PerImageSchedule(per_image_loop.RULES[rule], len(images)) for _ in range(2)]
     models = [fitted_network() for _ in range(2)]
     optimizers = [torch.optim.Adam(model.parameters(), lr=1e-3) for model in models]
     order = torch.randperm(96, generator=torch.Generator().manual_seed(3))
     criterion = SaliencyGuidedLoss(schedules[0], generator=torch.Generator().manual_seed(1))
-    loader = DataLoader(per_image.Numbered(images), batch_size=16, sampler=order.tolist())
+    loader = DataLoader(per_image_loop.Numbered(images), batch_size=16, sampler=order.tolist())
     draws = torch.Generator().manual_seed(1)
     for _ in range(2):
-        per_image.train(loader, models[0], criterion, optimizers[0])
+        per_image_loop.train(loader, models[0], criterion, optimizers[0])
         for index in order.split(16):
             optimizers[1].zero_grad()
             plan = schedules[1].plan_for(index, index.device)
@@ -36,5 +36,5 @@ def test_it_trains_as_the_reference_does(rule: str) -> None:
 
 
 def test_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    per_image.main(["--epochs", "1", "--rule", "staircase"])
+    per_image_loop.main(["--epochs", "1", "--rule", "staircase"])
     assert "of an image's pixels are masked" in capsys.readouterr().out
