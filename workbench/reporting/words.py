@@ -17,6 +17,7 @@ NAMES = {
     "cifar10_jpeg": "CIFAR-10 (JPEG q75)",
     "resnet10_narrow": "ResNet-10 (narrow)",
     "resnet10_thin": "ResNet-10 (thin)",
+    "resnet10_strided": "ResNet-10 (strided)",
     "vit_small": "ViT (small)",
     "vit_tiny_patch4": "ViT-Tiny (patches of 4)",
     "resnet18": "ResNet-18",
