@@ -6,8 +6,8 @@ DONE := .venv/.complete
 PIP := $(RUN) -m pip install --disable-pip-version-check
 DATASETS := mnist fashion_mnist
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
-STUDIES := oracle baselines recipe confirmation conditions
-COLOUR := settings
+STUDIES := number number_few number_many number_noise recipe
+COLOUR := public_code
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -80,7 +80,7 @@ bench: environment ## measure what a training step costs and how it grows, on an
 	$(FIXED) $(RUN) benchmarks/step_cost.py
 	$(FIXED) $(RUN) benchmarks/growth.py
 
-studies: environment repository ## run the studies behind the default and its confirmation (hours on a CPU; finished runs are kept)
+studies: environment repository ## run the studies of the number and of the recipe (hours on a CPU; finished runs are kept)
 	$(RUN) -m workbench data fetch $(DATASETS)
 	@test -d data/raw/cifar10_jpeg || echo "Left out without data/raw/cifar10_jpeg (data/README.md): $(COLOUR)"
 	$(FIXED) sh -c 'for study in $(STUDIES) $(if $(wildcard data/raw/cifar10_jpeg),$(COLOUR)); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'

@@ -233,7 +233,7 @@ def check_settings(names: Sequence[str], grid: Grid, where: str) -> None:
 
 
 def block_name(profile: str, block: str) -> str:
-    """How errors call a block: ``studies/oracle/params.yaml: grid``, from the repository's root."""
+    """How errors call a block: ``studies/number/params.yaml: grid``, from the repository's root."""
     file = params_file(profile)
     if block.partition(".")[0] in SHARED:
         file = paths.ROOT / _read(file)["shared"]

@@ -85,7 +85,7 @@ def test_the_smoke_profile_writes_below_runs_smoke_only() -> None:
     [
         ("laptop", "`dvc repro train@mnist-two_conv`"),
         ("paper", "`dvc repro paper/dvc.yaml:train@mnist-two_conv`"),
-        ("oracle", "`dvc repro studies/oracle/dvc.yaml:train@mnist-two_conv`"),
+        ("number", "`dvc repro studies/number/dvc.yaml:train@mnist-two_conv`"),
         ("smoke", "the train notebook with profile=smoke, dataset=mnist, backbone=two_conv"),
     ],
 )

@@ -171,12 +171,12 @@ def test_every_method_is_told_from_the_others(profile: str) -> None:
 
 
 def test_resolved_methods_hold_every_parameter() -> None:
-    found = resolved_methods("confirmation")
-    assert tuple(found) == load_grid("confirmation").methods
-    assert found["sgt_searched"] == asdict(load_method("sgt_searched", "confirmation"))
-    assert found["sgt_searched"]["plan"]["ranking"] == "saliency"
-    assert not {"title", "colour", "marker", "like"} & set(found["sgt_searched"])
-    assert json.loads(json.dumps(found["high_low"]))["sequence"]["rankings"] == ["highest", "saliency"]
+    found = resolved_methods("number")
+    assert tuple(found) == load_grid("number").methods
+    assert found["gap_turns"] == asdict(load_method("gap_turns", "number"))
+    assert found["gap_turns"]["plan"]["ranking"] == "saliency"
+    assert not {"title", "colour", "marker", "like"} & set(found["gap_turns"])
+    assert json.loads(json.dumps(found["ramp"]))["sequence"]["image_fractions"][:2] == [0.0, 0.02]
 
 
 # -- files
