@@ -14,8 +14,6 @@ from workbench.config.profile import Grid, load_grid
 from workbench.reporting.questions import Study
 from workbench.studies.runs import StudyRuns
 
-FEW = {"dataset": {"train_images": 500}}
-
 
 def masks(images: float, pixels: float, **guidance: Any) -> dict[str, Any]:
     """A constant plan."""
@@ -50,18 +48,12 @@ PLANS: dict[str, Any] = {
         **{f"i{i}_k{k}": masks(i / 100, k / 100) for i in (50, 100) for k in (30, 70)},
         "smoot": {},
         "smoot_long": {"like": "smoot", "training": {"epochs": 25}},
-        "plain_few": {"like": "plain"} | FEW,
-        "smoot_few": {"like": "smoot"} | FEW,
     },
     "study": {
         "title": "Which plan",
-        "exhibits": ["comparison", "oracle", "sweep", "conditions"],
+        "exhibits": ["comparison", "oracle"],
         "reference": "plain",
         "compared": ["plain", "smoot", "smoot_long"],
-        "conditions": [
-            {"axis": "Training images", "level": "500", "methods": {"plain": "plain_few", "smoot": "smoot_few"}},
-            {"axis": "Training images", "level": "2,000", "methods": {"plain": "plain", "smoot": "smoot"}},
-        ],
     },
 }
 

@@ -4,16 +4,16 @@ A study is a profile whose methods are the variants of a question. The block say
 ``null`` in ordinary profiles.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from workbench.config.profile import block_name, check_settings, load_grid, read_profile
 from workbench.config.schema import build
 from workbench.reporting.chance import controlled
 
 CHANCE = "chance"  # as a claim's reference
-Exhibit: TypeAlias = Literal["oracle", "sweep", "comparison", "conditions"]
+Exhibit: TypeAlias = Literal["comparison", "oracle"]
 
 
 @dataclass(frozen=True)
@@ -62,28 +62,6 @@ class _Claims:
 
 
 @dataclass(frozen=True)
-class Condition:
-    """One level of a condition under which methods were trained, such as 500 training images.
-
-    Attributes:
-        axis: what is varied, as figures name it.
-        level: as figures name it; a number if it reads as one.
-        methods: for each base method the profile's method that is trained like it at this level.
-    """
-
-    axis: str
-    level: str
-    methods: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
-        if not self.methods:
-            raise ValueError("methods is {}: expected at least one base method and the profile's method for it")
-        for base, method in self.methods.items():
-            if not isinstance(method, str):
-                raise ValueError(f"methods.{base} is {method!r}: expected a method's name")
-
-
-@dataclass(frozen=True)
 class Study:
     """The block ``study``.
 
@@ -93,7 +71,6 @@ class Study:
         reference: the method that differences are taken to.
         note: a sentence or more for captions; may be empty.
         compared: the methods of exhibit ``comparison`` in order; all if empty.
-        conditions: of exhibit ``conditions``, level by level; the reference is a base method of each.
     """
 
     title: str
@@ -101,18 +78,11 @@ class Study:
     reference: str
     note: str = ""
     compared: tuple[str, ...] = ()
-    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         _check_list("exhibits", self.exhibits)
         if self.compared:
             _check_list("compared", self.compared)
-        if ("conditions" in self.exhibits) != bool(self.conditions):
-            raise ValueError(f"exhibits is {list(self.exhibits)}: 'conditions' and the key conditions need each other")
-        for condition in self.conditions:
-            if self.reference not in condition.methods:
-                where, known = f"conditions: {condition.axis!r}, {condition.level!r}", ", ".join(condition.methods)
-                raise ValueError(f"{where} has the base methods {known}: expected the reference {self.reference!r} too")
 
 
 def load_claims(profile: str) -> tuple[Claim, ...]:
@@ -144,8 +114,8 @@ def load_study(profile: str) -> Study | None:
     """The study of a profile; None if it is none.
 
     Raises:
-        ValueError: for an unknown or missing key, a wrong type, a value out of range, a method that is not one of
-            the grid's, or a condition without the reference.
+        ValueError: for an unknown or missing key, a wrong type, a value out of range, or a method that is not one of
+            the grid's.
     """
     values = read_profile(profile)["study"]
     if values is None:
@@ -153,8 +123,7 @@ def load_study(profile: str) -> Study | None:
     where = block_name(profile, "study")
     study: Study = build(Study, values, where)
     methods = load_grid(profile).methods
-    conditions = [method for condition in study.conditions for method in condition.methods.values()]
-    named = {"reference": [study.reference], "compared": study.compared, "conditions": conditions}
+    named = {"reference": [study.reference], "compared": study.compared}
     for key, method in ((key, method) for key, names in named.items() for method in names):
         if method not in methods:
             raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")

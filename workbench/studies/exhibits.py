@@ -5,10 +5,10 @@ from itertools import product
 from types import ModuleType
 
 from workbench.reporting.questions import Study
-from workbench.studies import compare, conditions, oracle, sweep
+from workbench.studies import compare, oracle
 from workbench.studies.runs import StudyRuns, load_runs
 
-QUESTIONS = {"comparison": compare, "oracle": oracle, "sweep": sweep, "conditions": conditions}
+QUESTIONS = {"comparison": compare, "oracle": oracle}
 
 
 def asked(study: Study, profile: str) -> Iterator[tuple[StudyRuns, ModuleType]]:

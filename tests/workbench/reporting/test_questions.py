@@ -5,15 +5,14 @@ import pytest
 import yaml
 from synthetic import Axes, lay_out
 
-from workbench.reporting.questions import Condition, Study, load_study
+from workbench.reporting.questions import Study, load_study
 
 WHOLE: dict[str, Any] = {
     "title": "What matters in a mask",
-    "exhibits": ["comparison", "conditions"],
+    "exhibits": ["comparison", "oracle"],
     "reference": "plain",
     "note": "Ten seeds.",
     "compared": ["smoot", "plain"],
-    "conditions": [{"axis": "Training images", "level": "500", "methods": {"plain": "plain", "smoot": "sgt"}}],
 }
 
 
@@ -35,11 +34,10 @@ def test_the_block_as_dataclasses(root: Path) -> None:
     found = written(root, WHOLE)
     assert found == Study(
         title="What matters in a mask",
-        exhibits=("comparison", "conditions"),
+        exhibits=("comparison", "oracle"),
         reference="plain",
         note="Ten seeds.",
         compared=("smoot", "plain"),
-        conditions=(Condition("Training images", "500", {"plain": "plain", "smoot": "sgt"}),),
     )
 
 
@@ -52,27 +50,11 @@ def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"reference": "erm", "exhibits": ["oracle"], "conditions": []},
-            r"study.reference names 'erm': expected one of plain, sgt, smoot",
-        ),
+        ({"reference": "erm"}, r"study.reference names 'erm': expected one of plain, sgt, smoot"),
         ({"compared": ["smoot", "erm"]}, r"study.compared names 'erm': expected one of plain, sgt, smoot"),
-        ({"conditions": [{"axis": "a", "level": "1", "methods": {"plain": "erm"}}]}, r"study.conditions names 'erm'"),
         ({"compared": ["smoot", "smoot"]}, r"compared is \['smoot', 'smoot'\]: expected at least one, and none"),
         ({"exhibits": []}, r"exhibits is \[\]: expected at least one"),
-        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'oracle' or 'sweep' or"),
-        ({"exhibits": ["comparison"]}, r"exhibits is \['comparison'\]: 'conditions' and the key conditions need"),
-        ({"conditions": []}, r"'conditions' and the key conditions need each other"),
-        ({"conditions": [{"axis": "a", "level": 1, "methods": {"a": "plain"}}]}, r"level is 1: expected a text"),
-        ({"conditions": [{"axis": "a", "level": "1", "methods": {}}]}, r"methods is \{\}: expected at least one"),
-        (
-            {"conditions": [{"axis": "a", "level": "1", "methods": {"a": 3}}]},
-            r"methods.a is 3: expected a method's name",
-        ),
-        (
-            {"reference": "sgt"},
-            r"study: conditions: 'Training images', '500' has the base methods plain, smoot: expected the reference",
-        ),
+        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'comparison' or 'oracle'"),
         ({"titel": "t"}, r"params.yaml: study: unknown key 'titel': expected title, exhibits"),
     ],
 )

@@ -82,16 +82,6 @@ def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> N
     assert compared.data["method"].tolist() == ["plain", "smoot", "smoot_long"]
     passes = compared.data.set_index("method")["passes_mean"]
     assert passes["plain"] == 1 and passes["smoot_long"] > 2.5 * 4 / 3  # 25 epochs, saliency in each, and masks
-    gains = built[f"conditions_{PLACE}"].data.query("metric == 'accuracy' and method == 'smoot'").set_index("level")
-    for level, suffix in {"500": "_few", "2,000": ""}.items():
-        networks = [
-            Network("plans", "fashion_mnist", "resnet10_narrow", f"{name}{suffix}") for name in ("smoot", "plain")
-        ]
-        smoot, plain = (
-            [run_record(network, seed).metrics["accuracy"] for seed in of_plans.seeds] for network in networks
-        )
-        expected = 100 * (sum(smoot) - sum(plain)) / 2
-        assert gains.loc[level, "difference"] == pytest.approx(expected, abs=1e-4)
     assert set(built[f"oracle_{PLACE}"].data["method"].dropna()) >= {"i50_k30", "i100_k70", "smoot"}
     assert "smoot_long" not in set(built[f"oracle_{PLACE}"].data["method"])
 
