@@ -61,5 +61,5 @@ def main(source: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit("expected one argument, the folder with one folder of photographs per class: see the file's first lines")
+        sys.exit("expected the folder with one folder of photographs per class: see the file's first lines")
     main(Path(sys.argv[1]))

@@ -14,24 +14,15 @@ from matplotlib.figure import Figure
 
 from workbench.reporting.style import INK, WIDTH, Looks, finish, legend, panels, styled
 from workbench.reporting.words import display_name, in_order
-from workbench.results.samples import Samples
+from workbench.results.samples import Samples, relative_saliency
 
 FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
 SLANTED = 0.8  # inches for names above narrower columns
 ROWS = 6  # sample images in the figure
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
+DIMMED = 0.55  # how bright the images below overlays are
 VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
 WRONG = "#b3001b"
-
-
-def relative_saliency(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Maps (K, H, W) in multiples of each map's own mean; a map without any saliency stays 0.
-
-    Methods differ in the size of their gradients by orders of magnitude; this is what one scale can show.
-    """
-    maps = saliency.astype(np.float64)
-    mean = maps.mean(axis=(1, 2), keepdims=True)
-    return maps / np.where(mean > 0, mean, 1.0)
 
 
 def _rows(samples: Samples) -> list[int]:
@@ -54,6 +45,34 @@ def saliency_maps(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     for method, axes in zip(samples, zip(*(line[1:] for line in grid), strict=True), strict=True):
         for line, index in zip(axes, rows, strict=True):
             _mark(line, int(samples[method].labels[index]), int(samples[method].predictions[index]))
+    return figure
+
+
+@styled
+def overlays(samples: Mapping[str, Samples], looks: Looks) -> Figure:
+    """Maps laid over the images, one column per method, and a random map for scale: averaged over as many draws.
+
+    Pixels show the image where saliency is low, and glow where it is high; all maps have one scale.
+    """
+    first = next(iter(samples.values()))
+    rows = _rows(first)
+    maps = {looks[method].title: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
+    draws = np.random.default_rng(0).random(first.saliency[rows].shape, dtype=np.float32)
+    maps["Random map"] = relative_saliency(draws)
+    scale = Normalize(0, float(np.percentile(np.stack(list(maps.values())), CLIPPED)))
+    height, width = first.images.shape[2:]
+    columns = len(maps) + 1
+    figure, grid = panels(len(rows), columns, len(rows) * WIDTH / columns * height / width + 0.3)
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    for place, index in enumerate(rows):
+        _input(grid[place][0], first, index)
+        for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
+            axes.imshow(np.repeat(first.images[index].mean(0)[..., None], 3, axis=2) * DIMMED, vmin=0, vmax=1)
+            strength = np.clip(scale(shown[place]), 0, 1)
+            axes.imshow(shown[place], cmap="inferno", norm=scale, alpha=np.asarray(strength), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+    for axes, title in zip(grid[0], ["Input", *maps], strict=True):
+        axes.set_title(title)
     return figure
 
 

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -60,6 +60,30 @@ class Samples:
 
 
 PARTS = tuple(part.name for part in fields(Samples))
+
+
+def relative_saliency(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Maps (K, H, W) in multiples of each map's own mean; a map without any saliency stays 0.
+
+    Methods differ in the size of their gradients by orders of magnitude; this is what one scale can show.
+    """
+    maps = saliency.astype(np.float64)
+    mean = maps.mean(axis=(1, 2), keepdims=True)
+    return maps / np.where(mean > 0, mean, 1.0)
+
+
+def averaged(samples: Sequence[Samples]) -> Samples:
+    """The first network's samples with the mean of all networks' maps, each in multiples of its own mean.
+
+    Args:
+        samples: of the same method, one network each, the first seed's first; they show the same images, or the
+            first ones are returned as they are.
+    """
+    first = samples[0]
+    if not all(np.array_equal(first.images, other.images) for other in samples[1:]):
+        return first
+    maps = np.mean([relative_saliency(sample.saliency) for sample in samples], axis=0)
+    return replace(first, saliency=maps.astype(np.float32))
 
 
 def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[str] = ()) -> Path:

@@ -27,6 +27,7 @@ from workbench.stages import pages
 from workbench.studies.exhibits import asked
 
 REFERENCE = "plain"  # what differences are drawn to
+OVERLAID = ("plain", "sgt", "smoot")  # methods whose maps are laid over the images
 SUBJECT = "smoot"  # whose cost changes during a run
 Groups = Sequence[tuple[Setting, list[RunRecord]]]
 
@@ -78,10 +79,18 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
     yield Chart(
         f"saliency_maps_{setting.place}",
         f"Saliency of the predicted class, {setting.name}: in each row the first test image of a class, in "
-        f"each column one network (seed {seed}); all maps in multiples of their mean, on one scale. ✓ right "
-        f"answer, ✗ wrong one. {setting.facts}.",
+        f"each column a method; mean map of the networks of all seeds, each in multiples of its mean, on one scale. ✓ "
+        f"right, ✗ wrong answer of the network of seed {seed}. {setting.facts}.",
         saliency_maps.saliency_maps(samples, looks),
     )
+    overlaid = {method: samples[method] for method in OVERLAID if method in samples}
+    if len(overlaid) == len(OVERLAID):
+        yield Chart(
+            f"overlays_{setting.place}",
+            f"Saliency of the predicted class laid over the images, {setting.name}: mean map of the networks of all "
+            f"seeds, each in multiples of its mean, and one random map; bright: much saliency. {setting.facts}.",
+            saliency_maps.overlays(overlaid, looks),
+        )
     yield Chart(
         f"gradient_magnitudes_{setting.place}",
         f"Magnitude of the input gradient over the pixels of {setting.evaluation.curve_images:,} test images, "

@@ -304,9 +304,12 @@ def evaluate(
     with _finished(jobs, grid, _described("evaluate", setting, method), 1) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        first = [folder for job, folder in zip(jobs, folders, strict=True) if job.config.seed == runs[0].seed]
-        shown = {name: sample for folder in first for name, sample in samples.samples_in(folder).items()}
-        samples.write_samples(shown, setting.folder, grid.methods)
+        shown: dict[str, list[samples.Samples]] = {}
+        for folder in folders:
+            for name, sample in samples.samples_in(folder).items():
+                shown.setdefault(name, []).append(sample)
+        means = {name: samples.averaged(own) for name, own in shown.items()}
+        samples.write_samples(means, setting.folder, grid.methods)
         _keep_provenance(jobs, folders, setting.folder, grid)
     return records.metrics_frame(found)
 

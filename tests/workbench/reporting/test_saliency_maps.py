@@ -6,7 +6,7 @@ from drawing import LOOKS
 from synthetic import Network, samples
 
 from workbench.reporting import saliency_maps
-from workbench.results.samples import Samples
+from workbench.results.samples import Samples, relative_saliency
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def of_methods() -> dict[str, Samples]:
 def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
     made = of_methods["sgt"]
     empty = replace(made, saliency=np.concatenate([made.saliency[:1], 0 * made.saliency[1:]]))
-    relative = saliency_maps.relative_saliency(empty.saliency)
+    relative = relative_saliency(empty.saliency)
     assert relative[0].mean() == pytest.approx(1)
     assert relative[0] / relative[0].max() == pytest.approx(made.saliency[0] / made.saliency[0].max(), rel=1e-5)
     assert not relative[1:].any()
@@ -47,7 +47,7 @@ def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[
         assert np.array_equal(given.images[0].get_array(), of_methods["plain"].images[index, 0])
         assert given.get_xlabel() == f"class {index}"
         for method, axes in zip(LOOKS, maps, strict=True):
-            expected = saliency_maps.relative_saliency(of_methods[method].saliency)[index]
+            expected = relative_saliency(of_methods[method].saliency)[index]
             assert np.asarray(axes.images[0].get_array()) == pytest.approx(expected)
             answer = of_methods[method].predictions[index]
             assert axes.get_xlabel() == ("✓" if answer == index else f"✗ {answer}")
@@ -87,7 +87,7 @@ def test_attributions_side_by_side_in_their_own_order_on_one_scale(of_methods: d
     second = figure.axes[7:14]  # the second row shows the third image
     assert np.array_equal(second[0].images[0].get_array(), made.images[2, 0])
     place = made.attribution_names.tolist().index("edges")
-    expected = saliency_maps.relative_saliency(made.attributions[place])[2]
+    expected = relative_saliency(made.attributions[place])[2]
     assert np.asarray(second[6].images[0].get_array()) == pytest.approx(expected)
     assert len({axes.images[0].get_clim() for axes in second[1:]}) == 1
     labels = [axes.get_xlabel() for axes in figure.axes[: 6 * 7 : 7]]
@@ -145,3 +145,15 @@ def test_the_distribution_of_gradients_by_hand(of_methods: dict[str, Samples]) -
     assert axes.get_xlabel() and axes.get_ylabel() == "Density per decade"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["Plain (median $10^{-2.8}$)", "SGT (median $10^{-1.7}$)"]
+
+
+def test_overlays_show_the_methods_and_a_random_map_over_the_images(of_methods: dict[str, Samples]) -> None:
+    figure = saliency_maps.overlays(of_methods, LOOKS)
+    titles = [axes.get_title() for axes in figure.axes[:5]]
+    assert titles == ["Input", *(look.title for look in LOOKS.values()), "Random map"]
+    assert len(figure.axes) == 6 * 5
+    for method, axes in zip(LOOKS, figure.axes[1:4], strict=True):
+        below, above = axes.images
+        assert np.asarray(above.get_array()) == pytest.approx(relative_saliency(of_methods[method].saliency)[0])
+        assert np.asarray(below.get_array()).max() <= 0.55
+        assert np.asarray(above.get_alpha()).shape == (28, 28)

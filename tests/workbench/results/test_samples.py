@@ -9,7 +9,7 @@ import pytest
 from synthetic import Network, samples
 
 from workbench.config import paths
-from workbench.results.samples import Samples, samples_in, write_samples
+from workbench.results.samples import Samples, averaged, samples_in, write_samples
 
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
 
@@ -56,3 +56,18 @@ def test_saliency_must_be_magnitudes() -> None:
     made = samples(NETWORK)
     with pytest.raises(ValueError, match="saliency has negative or undefined values"):
         replace(made, saliency=-made.saliency)
+
+
+def test_mean_maps_are_means_of_maps_that_each_have_mean_one() -> None:
+    one = samples(NETWORK)
+    flat = replace(one, saliency=np.full_like(one.saliency, 7.0), predictions=one.predictions + 1)
+    mean = averaged([one, flat])
+    expected = one.saliency / one.saliency.mean((1, 2), keepdims=True) / 2 + 0.5
+    assert mean.saliency == pytest.approx(expected, rel=1e-5)
+    assert mean.saliency.dtype == np.float32
+    assert same(replace(mean, saliency=one.saliency), one)
+
+
+def test_maps_of_other_images_are_not_averaged() -> None:
+    one = samples(NETWORK)
+    assert averaged([one, replace(one, images=1 - one.images)]) is one
