@@ -101,7 +101,7 @@ def plan_of(images: float, pixels: float, method: str = "sgt_improved", **values
 def runs_of(study: Study, configs: Mapping[str, Any], accuracies: Mapping[str, Iterable[float]]) -> StudyRuns:
     """Runs with these configurations and, seed by seed, accuracies; the judge's gap on right answers is 1 minus them.
 
-    SMOOT alone masks more and more images.
+    SMOOT alone masks more and more images; constant plans mask theirs.
     """
     records, histories = [], []
     for method, config in configs.items():
@@ -110,5 +110,8 @@ def runs_of(study: Study, configs: Mapping[str, Any], accuracies: Mapping[str, I
             record = run_record(network, seed, accuracy=accuracy, judge_gap_right_mean=1 - accuracy)
             named = {**record.config, "method": config | {"name": method}}
             records.append(replace(record, method=method, config=named))
-            histories.append(history(network, seed).assign(method=method, seed=seed))
+            trained = history(network, seed).assign(method=method, seed=seed)
+            if config["schedule"] == "constant":
+                trained["image_fraction"] = config["plan"]["image_fraction"]
+            histories.append(trained)
     return StudyRuns(study, records, pd.concat(histories, ignore_index=True), SETTING)

@@ -3,27 +3,26 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 import pytest
-from drawing import LOOKS, legend_texts, lines, unlabelled
-from matplotlib.patches import Rectangle
+from drawing import LOOKS, unlabelled
 from synthetic import SETTING, TITLES
 from synthetic_studies import config_of, plan_of, runs_of
 
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Study
-from workbench.results.statistics import compare
+from workbench.results.statistics import compare, holm
 from workbench.studies import oracle
-from workbench.studies.plans import scheduled_methods
 from workbench.studies.runs import StudyRuns
 
-GRID = {"i50_k20": (0.5, 0.2), "i50_k60": (0.5, 0.6), "i100_k20": (1.0, 0.2), "i100_k60": (1.0, 0.6)}
-PLANS = {name: plan_of(*shares) for name, shares in GRID.items()}
+SHARES = {"half": (0.5, 0.2), "half_more": (0.5, 0.6), "all": (1.0, 0.2)}
+PLANS = {name: plan_of(*shares) for name, shares in SHARES.items()}
+ALL_TITLES = {**TITLES, **{name: name.replace("_", " ").capitalize() for name in PLANS}}
 PLAIN = np.array([0.80, 0.82, 0.84])
 MIXED = np.array([0.03, -0.02, 0.01])
 RISING = np.array([0.02, 0.03, 0.04])
-ACCURACIES = {"i50_k20": PLAIN + 0.01, "i50_k60": PLAIN + RISING + 0.01, "i100_k20": PLAIN, "i100_k60": PLAIN - 0.01}
+ACCURACIES = {"half": PLAIN + 0.01, "half_more": PLAIN + RISING + 0.01, "all": PLAIN - 0.01}
+COSTS = {"plain": 1.0, "half": 1.5, "half_more": 1.5, "all": 2.0, "smoot": 1.25}
 STUDY = Study("A study", ("oracle",), "plain", "A note.")
 JUDGED = "Judge's gap, right answers, mean"
-SECOND = f"Second {JUDGED.lower()}"
 
 
 @pytest.fixture(scope="module")
@@ -32,45 +31,34 @@ def runs() -> StudyRuns:
     return runs_of(STUDY, configs, {**ACCURACIES, "plain": PLAIN, "smoot": PLAIN + RISING})
 
 
-def frame_of(values: Mapping[str, Iterable[float]], metric: str = "accuracy") -> pd.DataFrame:
+def standings(values: Mapping[str, Iterable[float]]) -> pd.DataFrame:
     rows = [(name, seed, value) for name, found in values.items() for seed, value in enumerate(found)]
-    return pd.DataFrame(rows, columns=["method", "seed", metric])
+    frame = pd.DataFrame(rows, columns=["method", "seed", "accuracy"])
+    return oracle.standings(frame, list(PLANS), ["smoot"], "plain", COSTS).set_index("kind")
 
 
-def test_the_grid_is_what_differs_in_the_two_shares_alone() -> None:
+def test_what_is_searched_differs_in_the_two_shares_alone() -> None:
     others = {
         "plain": config_of("plain"),
         "random_mask": config_of("random_mask"),
         "signed": plan_of(0.5, 0.4, guidance__reduction="signed_mean"),
-        "black": plan_of(0.5, 0.4, guidance__fill="constant"),
+        "signed_too": plan_of(0.5, 0.5, guidance__reduction="signed_mean"),
         "longer": plan_of(0.5, 0.4, training={"epochs": 25}),
-        "less": plan_of(0.5, 0.4, dataset={"train_images": 500}),
-        "labels": plan_of(0.5, 0.4, guidance__consistency="cross_entropy"),
+        "by_effect": plan_of(0.5, 0.4, plan__max_effect=1.0),
         "smoot": config_of("smoot"),
     }
-    assert oracle.read_grid(PLANS | others).to_dict("list") == {
-        "method": list(GRID),
-        "image_fraction": [0.5, 0.5, 1.0, 1.0],
-        "mask_fraction": [0.2, 0.6, 0.2, 0.6],
-    }
+    assert oracle.constant_plans(others | PLANS) == list(PLANS)
+    with pytest.raises(ValueError, match="differ in nothing but the constant shares they mask"):
+        oracle.constant_plans({"one": PLANS["half"], "plain": config_of("plain"), "signed": others["signed"]})
 
 
-def test_a_schedule_may_be_fixed_beforehand_but_not_train_otherwise() -> None:
-    longer = config_of("smoot", training={"epochs": 25})
-    sequence = config_of("plain", schedule="sequence", sequence={"image_fractions": [0.0, 1.0]})
-    assert scheduled_methods(PLANS | {"longer": longer, "ramp": sequence}) == ["ramp"]
+def test_a_rule_changes_the_number_in_time_or_from_image_to_image() -> None:
+    ramp = config_of("plain", schedule="sequence", sequence={"image_fractions": [0.0, 1.0]})
+    others = {"smoot": config_of("smoot"), "ramp": ramp, "by_effect": plan_of(1.0, 0.9, plan__max_effect=1.0)}
+    assert oracle.online_rules(PLANS | others) == ["smoot", "ramp", "by_effect"]
 
 
-def test_a_grid_with_holes_or_doubles_is_an_error_that_names_the_cell() -> None:
-    with pytest.raises(ValueError, match=r"0\.6 of the pixels of 0\.5 of the images are \[\]: expected exactly one"):
-        oracle.read_grid({name: config for name, config in PLANS.items() if name != "i50_k60"})
-    with pytest.raises(ValueError, match=r"are \['i100_k60', 'again'\]: expected exactly one"):
-        oracle.read_grid(PLANS | {"again": PLANS["i100_k60"]})
-    with pytest.raises(ValueError, match=r"hold 1 constant plans of one kind: expected a grid"):
-        oracle.read_grid({"one": PLANS["i50_k20"], "plain": config_of("plain")})
-
-
-def test_the_oracle_is_the_best_mean_and_the_held_out_one_does_not_see_its_seed() -> None:
+def test_the_best_is_the_best_mean_and_the_held_out_one_does_not_see_its_seed() -> None:
     wide = pd.DataFrame({"a": (0.5, 0.5, 0.5), "b": (0.9, 0.4, 0.4), "c": (0.1, 0.51, 0.52), "d": (0.0, 0.0, 0.0)})
     assert oracle.best_plan(wide) == "b"
     # without seed 0: 0.5, 0.4, 0.515; without 1: 0.5, 0.65, 0.31; without 2: 0.5, 0.65, 0.305
@@ -78,116 +66,98 @@ def test_the_oracle_is_the_best_mean_and_the_held_out_one_does_not_see_its_seed(
     assert oracle.held_out_plans(wide[:1]) == {}
 
 
-def test_standings_pair_by_seed_and_share_what_is_gained_held_out() -> None:
+def test_standings_pair_by_seed_share_what_is_gained_held_out_and_pay_for_the_search() -> None:
     """Without the seed that favours it, the best plan is another one: the held-out gain is smaller."""
     plain, smoot = [0.0] * 4, [0.02, 0.03, 0.02, 0.03]
-    values = {"i50_k20": [0.05, 0.06, 0.05, 0.06], "i50_k60": [0.3, 0.04, 0.03, 0.04], "i100_k20": plain}
-    frame = frame_of(values | {"i100_k60": plain, "plain": plain, "smoot": smoot})
-    found = oracle.standings(oracle.read_grid(PLANS), ["smoot"], frame, ["accuracy"], "plain")
-    by_line = found.set_index(["kind", "method"])
+    values = {"half": [0.05, 0.06, 0.05, 0.06], "half_more": [0.3, 0.04, 0.03, 0.04], "all": plain}
+    found = standings(values | {"plain": plain, "smoot": smoot})
     # without seed 0 the first plan is best, without another one the second: 0.05, 0.04, 0.03, 0.04
-    expected = {("oracle", "i50_k60"): 0.1025, ("held_out", ""): 0.04, ("schedule", "smoot"): 0.025}
-    expected |= {("cell", "i50_k20"): 0.055, ("reference", "plain"): 0.0}
-    for line, gain in expected.items():
-        assert by_line.loc[line, ["difference", "share"]].tolist() == pytest.approx([gain, gain / 0.04])
+    expected = {"reference": 0.0, "hindsight": 0.1025, "held_out": 0.04, "rule": 0.025}
+    assert found["difference"].to_dict() == pytest.approx(expected)
+    assert found["share"].to_dict() == pytest.approx({kind: gain / 0.04 for kind, gain in expected.items()})
     by_hand = compare(smoot, plain)
-    assert tuple(by_line.loc[("schedule", "smoot"), ["low", "high"]]) == pytest.approx((by_hand.low, by_hand.high))
+    assert tuple(found.loc["rule", ["low", "high"]]) == pytest.approx((by_hand.low, by_hand.high))
+    assert found["method"].to_dict() == {
+        "reference": "plain",
+        "hindsight": "half_more",
+        "held_out": "half half_more",
+        "rule": "smoot",
+    }
+    search = 1.5 + 1.5 + 2.0
+    costs = {"reference": 1.0, "hindsight": 4 * search, "held_out": 3 * search + 1.5, "rule": 1.25}
+    assert found["cost"].to_dict() == pytest.approx(costs)
 
 
-def test_what_stands_beside_has_no_oracle() -> None:
-    frame = frame_of({name: (0.1, 0.2, 0.4) for name in (*GRID, "plain")}).assign(gini=[*range(15)])
-    found = oracle.standings(oracle.read_grid(PLANS), [], frame, ["accuracy"], "plain", ["gini"])
-    assert set(found["of"]) == {"", "accuracy"} and set(found["metric"]) == {"accuracy", "gini"}
-    beside = found[found["metric"] == "gini"]
-    assert beside["share"].isna().all()
-    assert beside.set_index("kind").loc["oracle", "difference"] == pytest.approx(-12)  # of the best in accuracy
+def test_each_metric_has_its_own_best() -> None:
+    rows = [("plain", 0.5, 0.5), ("half", 0.9, 0.4), ("half_more", 0.4, 0.9), ("all", 0.0, 0.0)]
+    frame = pd.DataFrame(
+        [(name, seed, *two) for name, *two in rows for seed in (0, 1)], columns=["method", "seed", "a", "b"]
+    )
+    found = oracle.standings(frame, list(PLANS), [], "plain", COSTS).set_index(["kind", "of", "metric"])
+    assert found["method"][["hindsight"]].droplevel(0).to_dict() == {
+        ("a", "a"): "half",
+        ("b", "a"): "half_more",
+        ("a", "b"): "half",
+        ("b", "b"): "half_more",
+    }
+    shares = found["share"][["held_out"]].droplevel(0).to_dict()
+    assert shares == pytest.approx({("a", "a"): 1, ("b", "a"): -0.25, ("a", "b"): -0.25, ("b", "b"): 1})
 
 
 def test_no_share_of_a_gain_that_may_be_none() -> None:
-    values = {"i50_k20": PLAIN + MIXED, "i50_k60": PLAIN, "i100_k20": PLAIN, "i100_k60": PLAIN}
-    frame = frame_of(values | {"plain": PLAIN, "smoot": PLAIN + 0.01})
-    found = oracle.standings(oracle.read_grid(PLANS), ["smoot"], frame, ["accuracy"], "plain")
-    assert found["share"].isna().all() and "held_out" in set(found["kind"])
-    alone = oracle.standings(oracle.read_grid(PLANS), ["smoot"], frame[frame["seed"] == 0], ["accuracy"], "plain")
-    assert alone["share"].isna().all() and "held_out" not in set(alone["kind"])
+    values = {"half": PLAIN + MIXED, "half_more": PLAIN, "all": PLAIN, "plain": PLAIN, "smoot": PLAIN + 0.01}
+    found = standings(values)
+    assert found["share"].isna().all() and "held_out" in found.index
+    alone = standings({name: found[:1] for name, found in values.items()})
+    assert alone["share"].isna().all() and "held_out" not in alone.index
 
 
-def test_costs_are_passes_of_one_training() -> None:
-    configs = PLANS | {"plain": config_of("plain"), "smoot": config_of("smoot")}
-    rows = [("smoot", seed, share) for seed in (0, 1) for share in (0.0, 0.5, 1.0)]
-    histories = pd.DataFrame(rows, columns=["method", "seed", "image_fraction"])
-    costs = oracle.training_costs(configs, histories, oracle.read_grid(configs))
-    half, every = 5.5 / 3, 7 / 3  # of the images
-    expected = {"i50_k20": half, "i50_k60": half, "i100_k20": every, "i100_k60": every}
-    assert costs == pytest.approx(expected | {"smoot": (1 + half + every) / 3})
-
-
-def test_the_oracles_beside_the_schedule(runs: StudyRuns) -> None:
-    table = oracle.table(runs, TITLES)
+def test_the_table_puts_the_rules_below_the_search(runs: StudyRuns) -> None:
+    table = oracle.table(runs, ALL_TITLES)
     assert table.name == f"oracle_{SETTING.place}" and "nan" not in table.markdown
     shown, share = table.display.set_index("Method"), "Accuracy: of the held-out gain (%)"
-    best, held_out = "Best plan for accuracy (50 % of images, 60 % of pixels)", "Best plan for accuracy (held out)"
-    of_the_judge = "Best plan for judge's gap, right answers, mean"  # 1 minus the accuracy: the least accurate plan
+    judged = f"Best constant for {JUDGED[0].lower()}{JUDGED[1:]}"  # 1 minus the accuracy: the least accurate plan
     assert dict(zip(shown.index, zip(shown["Accuracy (%) ↑"], shown[share], strict=True), strict=True)) == {
         "Plain": ("82.00 ± 2.00", "–"),
-        best: ("86.00 ± 3.00", "100"),
-        held_out: ("86.00 ± 3.00", "100"),
-        f"{of_the_judge} (100 % of images, 60 % of pixels)": ("81.00 ± 2.00", "−25"),
-        f"{of_the_judge} (held out)": ("81.00 ± 2.00", "−25"),
+        "Best constant for accuracy (Half more)": ("86.00 ± 3.00", "100"),
+        "Best constant for accuracy (held out)": ("86.00 ± 3.00", "100"),
+        f"{judged} (All)": ("81.00 ± 2.00", "−25"),
+        f"{judged} (held out)": ("81.00 ± 2.00", "−25"),
         "SMOOT": ("85.00 ± 3.00", "75"),
     }
     assert shown.loc["Plain", "Accuracy: gain"] == "–"
-    assert list(shown.columns)[3:5] == [f"{JUDGED} (points) ↑", f"{JUDGED}: gain"]
-    assert list(shown.columns)[6:-1] == [f"{SECOND} (points) ↑", f"{SECOND}: gain"]
-    search, cost = 2 * (5.5 + 7) / 3, "Cost (plain trainings) ↓"
-    assert shown.loc[["Plain", best, held_out], cost].tolist() == ["1.0", f"{3 * search:.1f}", f"{2 * search:.1f}"]
-    assert "one training of each of the 4 plans with every seed that chose it (all 3, held out 2)" in table.caption
-    assert "4 constant plans that mask 50 or 100 % of the images and 20 or 60 % of their pixels" in table.caption
+    assert shown.loc["SMOOT", "Accuracy: gain"] == "+3.00 [+0.52, +5.48]"
+    half, every = 5.5 / 3, 7 / 3  # of the images
+    search = 2 * half + every
+    costs = [1.0, 3 * search, 2 * search + half, 3 * search, 2 * search + every]
+    assert shown["Cost (trainings) ↓"].tolist()[:5] == [f"{cost:.1f}" for cost in costs]
+    assert 1 < table.data.set_index("method").loc["smoot", "cost"].iloc[0] < every
+    assert "The search tries 3 constant numbers (Half; Half more; All). " in table.caption
     assert table.caption.endswith(f"{runs.ending({'judge_gap_right_mean': Metric('')})} {SETTING.origin}")
-    kinds = table.data.drop_duplicates(["kind", "of", "method"])["kind"].value_counts().to_dict()
-    assert kinds == {"cell": 4, "schedule": 1, "oracle": 2, "held_out": 2, "reference": 1}
-    assert (
-        table.data.set_index(["kind", "metric", "method"]).loc[("cell", "accuracy", "i50_k60"), "mask_fraction"] == 0.6
-    )
 
 
-def test_no_share_in_the_table_where_the_oracle_may_gain_nothing(runs: StudyRuns) -> None:
-    unsure = {method: PLAIN + (MIXED if method in GRID else 0) for method in runs.methods}
-    shown = oracle.table(runs_of(STUDY, runs.methods, unsure), TITLES).display
+def test_no_share_in_the_table_where_the_search_may_gain_nothing(runs: StudyRuns) -> None:
+    unsure = {method: PLAIN + (MIXED if method in PLANS else 0) for method in runs.methods}
+    shown = oracle.table(runs_of(STUDY, runs.methods, unsure), ALL_TITLES).display
     assert set(shown["Accuracy: of the held-out gain (%)"]) == {"–"}
 
 
-def test_the_map_shows_every_mean_frames_the_best_and_draws_what_was_masked(runs: StudyRuns) -> None:
+def test_the_chart_holds_what_is_fair_to_compare(runs: StudyRuns) -> None:
     chart = oracle.chart(runs, LOOKS)
-    assert chart.name == f"oracle_{SETTING.place}" and SETTING.name in chart.caption
+    assert chart.name == f"oracle_{SETTING.place}" and chart.caption.startswith(f"Gains over Plain, {SETTING.name}, ")
     accuracy, gap = chart.figure.axes
-    at = {tuple(map(round, text.get_position())): text.get_text() for text in accuracy.texts}
-    assert at == {(20, 50): "83.00", (60, 50): "86.00", (20, 100): "82.00", (60, 100): "81.00"}
-    (frame,) = (patch for patch in accuracy.patches if isinstance(patch, Rectangle))
-    assert frame.get_xy() == pytest.approx((40, 25)) and frame.get_width() == pytest.approx(40)  # around 60, 50
-    assert accuracy.get_title(loc="left") == "Accuracy (%) ↑\nPlain: 82.00"
-    assert gap.get_title(loc="left") == f"{JUDGED} (points) ↑\nPlain: 18.0"
-    ((x, y),) = lines(accuracy, "smoot")
-    smoot = runs.histories[runs.histories["method"] == "smoot"]
-    own = 100 * smoot.groupby("epoch")[["masked_pixels", "masked_share"]].mean()
-    assert x == pytest.approx(own["masked_pixels"].tolist()) and y == pytest.approx(own["masked_share"].tolist())
-    assert lines(accuracy, "smoot", "None")[-1] == ([x[-1]], [y[-1]])
-    assert legend_texts(chart.figure) == ["SMOOT"] and not list(unlabelled(chart.figure))
+    bests = [f"Best constant for {name} (held out)" for name in ("accuracy", f"{JUDGED[0].lower()}{JUDGED[1:]}")]
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [*bests, "SMOOT"]
+    drawn = [bar.lines[0].get_xdata()[0] for bar in accuracy.containers]
+    assert drawn == pytest.approx([4, -1, 3])
+    p_values = holm([compare(list(PLAIN + gain), list(PLAIN)).p_value for gain in (RISING + 0.01, -0.01, RISING)])
+    filled = [bar.lines[0].get_markerfacecolor() != "white" for bar in accuracy.containers]
+    assert filled == [p < 0.05 for p in p_values] == [True, True, True]
+    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == ("Points ↑", JUDGED)
+    assert not list(unlabelled(chart.figure))
 
 
-def test_only_compared_methods_are_drawn_on_the_map(runs: StudyRuns) -> None:
+def test_only_compared_rules_are_shown(runs: StudyRuns) -> None:
     study = Study("A study", ("oracle",), "plain", compared=("plain",))
-    figure = oracle.chart(StudyRuns(study, runs.records, runs.histories, SETTING), LOOKS).figure
-    assert not figure.legends and not figure.axes[0].lines
-
-
-def test_a_grid_of_one_row_has_edges_too() -> None:
-    plans = oracle.read_grid({f"k{k}": plan_of(1.0, k / 100) for k in (20, 40, 80)})
-    frame = frame_of({"k20": (0.7, 0.8), "k40": (0.8, 0.9), "k80": (0.5, 0.5), "plain": (0.8, 0.8)})
-    nothing = pd.DataFrame(columns=["method", "epoch", "masked_share", "masked_pixels"])
-    figure = oracle.grid_map(plans, frame, nothing, {"accuracy": Metric("Accuracy", digits=2)}, "plain", LOOKS)
-    (mesh,) = figure.axes[0].collections
-    corners = mesh.get_coordinates()
-    assert corners[0, :, 0].tolist() == pytest.approx([10, 30, 60, 100])
-    assert corners[:, 0, 1].tolist() == pytest.approx([90, 110])
-    assert [text.get_text() for text in figure.axes[0].texts] == ["75.00", "85.00", "50.00"]
+    chosen = StudyRuns(study, runs.records, runs.histories, SETTING)
+    assert "SMOOT" not in oracle.table(chosen, ALL_TITLES).display["Method"].tolist()
