@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-PROFILES = ("number", "number_few", "number_many", "number_noise", "number_resnet")
+PROFILES = ("number", "number_few", "number_resnet")
 CANDIDATES = (
     "competence_signed",
     "gap",
