@@ -25,7 +25,8 @@ RAW: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in RAW.items()}  # of a repeated stage, what is repeated
 COMMITTED = ("results/", "figures/", "data/", "fingerprints")
 OWN_FOLDERS = {name: file.parent for name, file in paths.profiles().items() if name not in ("laptop", "smoke")}
-NOT_LOCKED = {"paper"}  # it has no results
+# Set up, and not run yet: no results.
+NOT_LOCKED = {"paper", "recipe", "confirmation", "number_many", "number_noise", "photographs", "public_code"}
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
