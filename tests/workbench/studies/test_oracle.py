@@ -22,7 +22,6 @@ RISING = np.array([0.02, 0.03, 0.04])
 ACCURACIES = {"half": PLAIN + 0.01, "half_more": PLAIN + RISING + 0.01, "all": PLAIN - 0.01}
 COSTS = {"plain": 1.0, "half": 1.5, "half_more": 1.5, "all": 2.0, "smoot": 1.25}
 STUDY = Study("A study", ("oracle",), "plain", "A note.")
-JUDGED = "Judge's gap, right answers, mean"
 
 
 @pytest.fixture(scope="module")
