@@ -109,8 +109,13 @@ def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str,
     everywhere = [name for name in CONTROLS if all(name in one.costs for one in regimes)]
     rows: list[Row] = []
     for row in compared(regimes, chosen, everywhere).to_dict("records"):
+        lost = [
+            0.0 if row["method"] == BASELINE else one.differences("accuracy")[row["method"]].mean() for one in regimes
+        ]
+        row["worst_accuracy"] = 100 * min(lost)
         texts = {
             "Method": titles[row["method"]],
+            "Accuracy in the worst regime (points) ↑": fixed(row["worst_accuracy"], 2, sign=True),
             "Score ↑": fixed(row["score"]),
             f"{titles[chosen]}: score ahead": f"{fixed(row['ahead'], sign=True)} ± {fixed(row['ahead_se'])}",
         }
