@@ -43,7 +43,7 @@ def square(file: Path) -> Image.Image:
     """
     with Image.open(file) as image:
         if min(image.size) < SIZE:
-            raise ValueError(f"{file} has {image.size[0]}x{image.size[1]} pixels: expected at least {SIZE} on each side")
+            raise ValueError(f"{file} has {image.size[0]}x{image.size[1]} pixels: expected {SIZE} on each side")
         return ImageOps.fit(image.convert("RGB"), (SIZE, SIZE), Image.Resampling.BICUBIC)
 
 

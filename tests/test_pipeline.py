@@ -17,6 +17,7 @@ from workbench.config import paths
 from workbench.config.profile import load_grid
 from workbench.runner.fingerprints import NOTEBOOKS, notebook_text, room_text, rooms
 from workbench.stages import runs
+from workbench.studies.choice import PROFILES
 
 ROOT = Path(workbench.__file__).parents[1]
 TEXT = (ROOT / "dvc.yaml").read_text()
@@ -24,7 +25,8 @@ RAW: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in RAW.items()}  # of a repeated stage, what is repeated
 COMMITTED = ("results/", "figures/", "data/", "fingerprints")
 OWN_FOLDERS = {name: file.parent for name, file in paths.profiles().items() if name not in ("laptop", "smoke")}
-NOT_LOCKED = {"paper"}  # it has no results
+# Set up, and not run yet: no results.
+NOT_LOCKED = {"paper", "recipe", "confirmation", "number_many", "number_noise", "photographs", "public_code"}
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
@@ -52,10 +54,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("profile", OWN_FOLDERS)
-def test_every_profile_has_the_same_pipeline_but_for_the_code(profile: str) -> None:
+def test_every_profile_has_the_same_pipeline_but_for_the_code_and_the_choice(profile: str) -> None:
     copy = OWN_FOLDERS[profile] / "dvc.yaml"
-    before, code, after = re.split(r"(?ms)^(  code:\n.*?)(?=^  \w+:)", TEXT)
-    assert code.startswith("  code:\n    cmd: python -m workbench code\n")
+    before, shared, after = re.split(r"(?ms)^(  code:\n.*?)(?=^  data:)", TEXT)
+    assert list(yaml.safe_load(shared)) == ["code", "choice"]
     assert copy.read_text() == before + after
     assert not copy.is_symlink()
 
@@ -74,7 +76,7 @@ def test_a_profile_says_where_it_is(profile: str) -> None:
 def test_outs_belong_to_one_profile_and_committed_ones_are_in_git(name: str) -> None:
     for out in STAGES[name]["outs"]:
         path, options = (out, {}) if isinstance(out, str) else next(iter(out.items()))
-        assert "${profile}" in path or path == "fingerprints"
+        assert "${profile}" in path or path in ("fingerprints", "figures/choice")
         assert "provenance" not in path
         if path.startswith(COMMITTED):
             assert options == {"cache": False}, path
@@ -83,6 +85,12 @@ def test_outs_belong_to_one_profile_and_committed_ones_are_in_git(name: str) -> 
 @pytest.mark.parametrize("job", [runs.Train, runs.Evaluate, runs.Judge, runs.Retrain])
 def test_a_stage_depends_on_the_code_that_its_results_are_keyed_to(job: type[runs.Job]) -> None:
     assert fingerprints_of(STAGES[job.stage]) - set(NOTEBOOKS) == set(job.rooms)
+
+
+def test_the_choice_depends_on_every_regime_and_trains_none() -> None:
+    regimes = [setting for name in PROFILES for setting in load_grid(name).setting_paths]
+    results = [dep for dep in STAGES["choice"]["deps"] if dep.startswith("results/")]
+    assert results == [(one.folder / "provenance.csv").relative_to(paths.ROOT).as_posix() for one in regimes]
 
 
 def test_stages_depend_on_fingerprints_and_never_on_sources() -> None:
@@ -97,7 +105,7 @@ def test_stages_depend_on_every_parameter_that_decides_a_result() -> None:
     for block in (block for stage in STAGES.values() for block in stage.get("params", [])):
         for file, keys in block.items():
             used[file] |= {key.partition(".")[0] for key in keys or ["everything"]}
-    own = {"grid", "seeds", "datasets", "methods", "claims", "study"}
+    own = {"grid", "seeds", "datasets", "methods", "regime", "claims", "study"}
     shared = {"backbones", "training", "evaluation", "judge", "retraining"}
     assert used == {"${folder}params.yaml": own, "${shared}": shared, "methods.yaml": {"everything"}}
     places = {"profile", "repository", "folder", "shared", "workers"}  # what decides no number

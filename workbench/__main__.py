@@ -29,6 +29,7 @@ COMMANDS = {
     "judge": Command("train the judges of a profile (pipeline)", "workbench.__main__:judge"),
     "retrain": Command("measure DiffROAR of a setting (pipeline)", "workbench.__main__:retrain"),
     "grid": Command("train and measure a whole profile without the pipeline", "workbench.__main__:grid"),
+    "choice": Command("choose the default over all regimes of a study (pipeline)", "workbench.stages.choice:main"),
     "verify": Command("compare this machine's results with the committed ones", "workbench.stages.verify:main"),
     "notebook": Command("run a notebook with parameters, or refresh it in place", "workbench.stages.notebook:main"),
     "readme": Command("write or check the generated parts of the documents", "workbench.stages.pages:main"),

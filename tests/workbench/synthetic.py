@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import yaml
 from workbench.config import files, paths
 from workbench.config.paths import SettingPaths
 from workbench.config.profile import Grid, load_grid, load_judge, load_retraining, load_run
-from workbench.config.run import AttributionsConfig, EvaluationConfig, RobustnessConfig
+from workbench.config.run import AttributionsConfig, EvaluationConfig, RobustnessConfig, RunConfig
 from workbench.reporting.captions import Setting
 from workbench.results import records as results
 from workbench.results import tables
@@ -23,6 +25,7 @@ from workbench.results.costs import COSTS, GROWTH
 from workbench.results.samples import Samples, write_samples
 
 REPOSITORY = Path(__file__).parents[2]
+PARAMETERS, METHODS = (Path(__file__).with_name(name) for name in ("synthetic.yaml", "synthetic_methods.yaml"))
 FRACTIONS = [step / 10 for step in range(11)]
 CLASSES = 10
 # accuracy, nll, ece, accuracy under noise, gap, relevance mass: about what such networks reach
@@ -106,13 +109,13 @@ class Axes:
 
 
 def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
-    """Point every path at ``root`` and put the laptop's parameters there, with other axes.
+    """Point every path at ``root`` and put `PARAMETERS` there as those of the laptop, with other axes.
 
     The first setting is retrained, and its last method gets all attributions; claims of absent methods go.
     """
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "BENCHMARKS", root / "results" / "benchmarks")
-    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    params = yaml.safe_load(PARAMETERS.read_text())
     settings = {f"{dataset}-{backbone}": (dataset, backbone) for dataset, backbone in axes.settings}
     named = {name: {"dataset": pair[0], "backbone": pair[1]} for name, pair in settings.items()}
     params["grid"] = {"datasets": list(axes.datasets), "settings": named, "methods": list(axes.methods)}
@@ -124,10 +127,30 @@ def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
         "seeds": [axes.seeds[0]],
     }
     params["claims"] = [claim for claim in params["claims"] if claimed(claim, axes, settings)]
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "methods.yaml").write_text((REPOSITORY / "methods.yaml").read_text())
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    write_parameters(root, params)
     return load_grid("laptop")
+
+
+def write_parameters(root: Path, params: dict[str, Any]) -> None:
+    """The files that a checkout takes its parameters from."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "methods.yaml").write_text(METHODS.read_text())
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def run_of(network: Network, seed: int) -> RunConfig:
+    """A run's parameters: those of the checkout that is laid out, else `PARAMETERS`."""
+    if paths.ROOT.samefile(REPOSITORY):
+        return _made_up_run(network, seed)
+    return load_run(network.dataset, network.backbone, network.method, seed, network.profile)
+
+
+@cache
+def _made_up_run(network: Network, seed: int) -> RunConfig:
+    with TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", Path(root))
+        write_parameters(Path(root), yaml.safe_load(PARAMETERS.read_text()))
+        return load_run(network.dataset, network.backbone, network.method, seed, network.profile)
 
 
 def claimed(claim: dict[str, Any], axes: Axes, settings: Iterable[str]) -> bool:
@@ -156,7 +179,7 @@ def run_record(network: Network, seed: int, **metrics: float) -> results.RunReco
         "grid_pointing": 0.25 + mass / 2 + draw.normal(0, 0.01) if "conv" not in network.backbone else math.nan,
     }
     curves, areas = perturbations(accuracy, gap, draw)
-    config = load_run(network.dataset, network.backbone, network.method, seed, network.profile).as_dict()
+    config = run_of(network, seed).as_dict()
     asked = config["evaluation"]["attributions"]
     full = f"{network.dataset}-{network.backbone}/{network.method}" in asked["networks"] and seed in asked["seeds"]
     return results.RunRecord(
@@ -265,6 +288,8 @@ def history(network: Network | results.RunRecord, seed: int, epochs: int = 10) -
             "accuracy": accuracy,
             "validation_accuracy": 0.3 + 0.52 * learned + draw.normal(0, 0.01, epochs),
             "validation_loss": 1.7 - 1.15 * learned + draw.normal(0, 0.03, epochs),
+            "trained_accuracy": accuracy + 0.02,
+            "trained_loss": loss - 0.05,
             "competence": competence if network.method == "smoot" else np.nan,
             "image_fraction": share,
             "masked_share": share,

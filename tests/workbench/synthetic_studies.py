@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from synthetic import REPOSITORY, SETTING, Axes, Network, history, lay_out, run_record, write_results
+from synthetic import METHODS, PARAMETERS, SETTING, Axes, Network, history, lay_out, run_record, write_results
 
 from workbench.config.profile import Grid, load_grid
 from workbench.reporting.questions import Study
@@ -59,10 +59,10 @@ PLANS: dict[str, Any] = {
 
 
 def write_study(root: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], seeds: tuple[int, ...] = (3, 5)) -> Grid:
-    """A checkout that holds the laptop's parameters and one study with the results of all its runs."""
+    """A checkout that holds the made-up parameters and one study with the results of all its runs."""
     lay_out(root, patch, Axes())
-    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    registered = yaml.safe_load((REPOSITORY / "methods.yaml").read_text())
+    params = yaml.safe_load(PARAMETERS.read_text())
+    registered = yaml.safe_load(METHODS.read_text())
     variants = {name: {"title": name} | keys for name, keys in asked["methods"].items() if name not in registered}
     pairs = [(dataset, asked["backbone"]) for dataset in asked["datasets"]]
     settings = {"-".join(pair): dict(zip(("dataset", "backbone"), pair, strict=True)) for pair in pairs}

@@ -20,9 +20,11 @@ from workbench.reporting.metrics import (
     quality,
 )
 from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised
-from workbench.reporting.words import NOTHING, Titles, display_name
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed
 from workbench.results.statistics import compared_frame
 
+HEADLINE = ("accuracy", "judge_gap_right_mean", "relevance_mass", "accuracy_pgd")
+CHANCE = "random"  # the control that shows what chance reaches
 REGIONS = {
     "foreground": "the object (pixels brighter than the background)",
     "block": "the half of the image that holds the digit; the other half says nothing",
@@ -46,6 +48,32 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     metrics = {name: available[name] for name in shown}
     rows = grid_rows(*with_controls(frame, methods), settings, metrics)
     return Table.of_rows("summary", "All results", caption, rows)
+
+
+def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
+    """The few numbers of one setting that the README shows.
+
+    Args:
+        frame: metrics of the setting's runs.
+        costs: ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
+        methods: the rows; a random map stands below them.
+        setting: what the caption says of them.
+    """
+    metrics = {name: setting.metrics[name] for name in HEADLINE}
+    runs, titles = with_controls(frame, methods)
+    shown = {**methods, CHANCE: titles[CHANCE]}
+    rows = [_row(runs, method, title, metrics) for method, title in shown.items()]
+    paid = costs.groupby("method")["passes"].mean()
+    for (numbers, texts), method in zip(rows, shown, strict=True):
+        numbers["passes"] = paid.get(method, float("nan"))
+        texts["Cost ↓"] = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
+    caption = (
+        f"{setting.facts}; {SPREAD}. Judge's gap: area under the insertion curve of a separate network minus that "
+        "under its deletion curve, pixels ranked by the method's maps, on images that the method answers rightly. "
+        "Relevance mass: share of the saliency on the object. PGD: a small attack. Cost: passes of the training over "
+        f"those of plain training. {setting.origin}"
+    )
+    return Table.of_rows("headline", f"In short, {setting.name}", caption, rows)
 
 
 def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting) -> Table:

@@ -13,7 +13,7 @@ from workbench.config.schema import build
 from workbench.reporting.chance import controlled
 
 CHANCE = "chance"  # as a claim's reference
-Exhibit: TypeAlias = Literal["comparison", "oracle"]
+Exhibit: TypeAlias = Literal["log", "comparison", "oracle"]
 
 
 @dataclass(frozen=True)

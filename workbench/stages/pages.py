@@ -4,7 +4,8 @@ The report, ``figures/PROFILE/report.html``, is one page with the verdict, all t
 
 A generated block, so that no result is typed by hand, stands between ``<!-- begin NAME -->`` and
 ``<!-- end NAME -->``, each on a line of its own. NAME is a file of ``figures/laptop/tables`` without ``.md``, or a
-figure of ``figures/laptop/plots`` without ``.png``; ``paper/NAME`` takes that of another profile.
+figure of ``figures/laptop/plots`` without ``.png``; ``paper/NAME`` takes that of another profile, ``choice/NAME`` a
+table of ``figures/choice``.
 ``python -m workbench readme`` writes them, ``... --check`` only compares and exits with 1 if a block is stale.
 """
 
@@ -19,7 +20,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from workbench.config import files, paths
-from workbench.stages import tables
+from workbench.stages import choice, tables
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
 PAGE = """<!DOCTYPE html>
@@ -93,13 +94,16 @@ def block(name: str, document: str = "README.md") -> str:
         ValueError: if there is no table and no figure of that name.
     """
     profile, _, stem = name.rpartition("/")
-    folders = paths.ProfilePaths(profile or "laptop")
-    table, figure = folders.tables / f"{stem}.md", folders.plots / f"{stem}.png"
+    if profile == choice.NAME:
+        table, figure = choice.folder() / f"{stem}.md", choice.folder() / f"{stem}.png"
+    else:
+        folders = paths.ProfilePaths(profile or "laptop")
+        table, figure = folders.tables / f"{stem}.md", folders.plots / f"{stem}.png"
     if table.exists():
         return table.read_text(encoding="utf-8").strip()
     if figure.exists():
         address = os.path.relpath(figure, (paths.ROOT / document).parent).replace(os.sep, "/")
-        return _image(address, _captions(folders.plots)[stem])
+        return _image(address, _captions(figure.parent)[stem])
     raise ValueError(f"{document}: unknown block {name!r}: neither {table} nor {figure} exists")
 
 

@@ -71,6 +71,8 @@ def _of_grid(profile: str) -> Iterator[Table]:
     groups = _groups(records)
     settings = [setting for setting, _ in groups]
     everything = pd.concat([frame for _, frame in groups], ignore_index=True)
+    histories = results.read_histories(grid)
+    yield from _headline(records, groups[0], histories, methods)
     yield qualities.summary_table(everything, methods, settings)
     verdicts = claims.claim_verdicts(load_claims(profile), groups)
     if len(verdicts):
@@ -87,8 +89,20 @@ def _of_grid(profile: str) -> Iterator[Table]:
     retraining = results.read_retraining(grid, load_retraining(profile))
     if retrained := [setting for setting in settings if len(captions.of_setting(retraining, setting))]:
         yield controls.retraining_table(retraining, methods, BASELINE, retrained)
-    yield qualities.masking_table(results.read_histories(grid), methods, settings)
+    yield qualities.masking_table(histories, methods, settings)
     yield cost.cost_table(read_costs(), titles)
+
+
+def _headline(
+    records: Sequence[RunRecord], group: tuple[Setting, pd.DataFrame], histories: pd.DataFrame, methods: Titles
+) -> Iterator[Table]:
+    """The few numbers of the first setting, if it holds plain training and what they are made from."""
+    setting, frame = group
+    if BASELINE in methods and set(qualities.HEADLINE) <= set(setting.metrics):
+        own = next(runs for _, runs in captions.by_setting(records))
+        paid = cost.run_costs(own, captions.of_setting(histories, setting), BASELINE, setting)
+        shown = {method: methods[method] for method in (*REFERENCES, SUBJECT) if method in methods}
+        yield qualities.headline_table(frame, paid, shown, setting)
 
 
 def _of_settings(groups: Groups, methods: Titles) -> Iterator[Table]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-PROFILES = ("number", "number_few", "number_many", "number_noise")
+PROFILES = ("number", "number_few", "number_resnet")
 CANDIDATES = (
     "competence_signed",
     "gap",
@@ -22,6 +22,18 @@ CANDIDATES = (
     "per_image_public",
     "first_order",
     "first_order_4",
+)
+CONTROLS = (  # numbers fixed beforehand, numbers of other images, random masks, no masks
+    "ramp",
+    "share_10",
+    "share_25",
+    "share_50",
+    "signed_k20",
+    "per_image_shuffled",
+    "random_k20",
+    "gap_random",
+    "sgt_improved",
+    "plain",
 )
 MEASURES = (
     "judge_gap_right_mean",
@@ -93,6 +105,35 @@ def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
     as_good = rows["accurate"] & (rows["behind"] <= rows["behind_se"])
     chosen = rows["cost"].where(as_good).idxmin()
     return rows.assign(chosen=rows.index == chosen).sort_values(["accurate", "score"], ascending=False)
+
+
+def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """The chosen rule's standard score beside those of other methods; plain training's is 0.
+
+    Args:
+        regimes: all with the chosen rule and the others.
+        chosen: the rule.
+        others: methods to compare it with.
+        seed: of the resampling.
+
+    Returns:
+        One row for each of the others: ``method``, its ``score``, ``ahead``, by how much the rule's is higher, and the
+        standard error ``ahead_se`` of that difference.
+    """
+    masking = [chosen, *(name for name in others if name != BASELINE)]
+    scores = dict(zip(masking, standard_scores(regimes, masking), strict=True)) | {BASELINE: 0.0}
+    draws = _resampled_scores(regimes, masking, np.random.default_rng(seed))
+    resampled = dict(zip(masking, draws.T, strict=True)) | {BASELINE: np.zeros(RESAMPLES)}
+    rows = [
+        {
+            "method": name,
+            "score": scores[name],
+            "ahead": scores[chosen] - scores[name],
+            "ahead_se": (resampled[chosen] - resampled[name]).std(),
+        }
+        for name in others
+    ]
+    return pd.DataFrame(rows)
 
 
 def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:

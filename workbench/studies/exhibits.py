@@ -5,10 +5,10 @@ from itertools import product
 from types import ModuleType
 
 from workbench.reporting.questions import Study
-from workbench.studies import compare, oracle
+from workbench.studies import compare, oracle, public_log
 from workbench.studies.runs import StudyRuns, load_runs
 
-QUESTIONS = {"comparison": compare, "oracle": oracle}
+QUESTIONS = {"log": public_log, "comparison": compare, "oracle": oracle}
 
 
 def asked(study: Study, profile: str) -> Iterator[tuple[StudyRuns, ModuleType]]:

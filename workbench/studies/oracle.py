@@ -109,7 +109,12 @@ def _of_study(runs: StudyRuns, metrics: Metrics) -> pd.DataFrame:
 
 def _title(metrics: Metrics, of: str, chosen: str) -> str:
     """``Best constant for accuracy (held out)``; without a metric that it was chosen by, a method's own title."""
-    return f"Best constant for {metrics[of].label[0].lower()}{metrics[of].label[1:]} ({chosen})" if of else chosen
+    return f"Best constant for {_short(metrics[of].label).lower()} ({chosen})" if of else chosen
+
+
+def _short(label: str) -> str:
+    """``Judge's gap`` of ``Judge's gap, right answers, mean``."""
+    return label.partition(",")[0]
 
 
 def table(runs: StudyRuns, titles: Titles) -> Table:
@@ -157,7 +162,7 @@ def chart(runs: StudyRuns, looks: Looks) -> Chart:
     panels = []
     for name, metric in metrics.items():
         axis = f"{metric.difference_unit.capitalize()}{ARROWS[metric.better]}"
-        panels.append(Differences(metric.label, axis, found[found["metric"] == name], metric.factor))
+        panels.append(Differences(_short(metric.label), axis, found[found["metric"] == name], metric.factor))
     caption = (
         f"Gains over {reference}, {setting.name}, paired by seed, with 95 % confidence interval: of the constant "
         "number that is best on all other seeds, and of the rules that decide the number online; "

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic import ATTRIBUTIONS, SETTING, TITLES, Network, run_record
+from synthetic import ATTRIBUTIONS, SETTING, TITLES, Network, run_of, run_record
 
-from workbench.config.profile import load_run
 from workbench.reporting import controls
 from workbench.reporting.captions import Setting
 from workbench.reporting.table import Table
@@ -17,7 +16,7 @@ NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")  # expl
 METHODS = {name: TITLES[name] for name in ("plain", "smoot")}
 PLACES = [SETTING, replace(SETTING, dataset="shortcut_mnist", region="shortcut")]
 ON_SHORTCUT = replace(NETWORK, dataset="shortcut_mnist", backbone="two_conv_small")
-(SEED,) = load_run("fashion_mnist", "resnet10_narrow", "smoot", 0, "laptop").evaluation.attributions.seeds
+(SEED,) = run_of(NETWORK, 0).evaluation.attributions.seeds
 
 
 @pytest.fixture

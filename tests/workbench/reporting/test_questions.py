@@ -54,7 +54,7 @@ def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> N
         ({"compared": ["smoot", "erm"]}, r"study.compared names 'erm': expected one of plain, sgt, smoot"),
         ({"compared": ["smoot", "smoot"]}, r"compared is \['smoot', 'smoot'\]: expected at least one, and none"),
         ({"exhibits": []}, r"exhibits is \[\]: expected at least one"),
-        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'comparison' or 'oracle'"),
+        ({"exhibits": ["forest"]}, r"study.exhibits\[0\] is 'forest': expected 'log' or 'comparison' or 'oracle'"),
         ({"titel": "t"}, r"params.yaml: study: unknown key 'titel': expected title, exhibits"),
     ],
 )

@@ -21,7 +21,6 @@ from workbench.results.samples import write_samples
 SETTING = SettingPaths("laptop", "fashion_mnist", "resnet10_narrow")
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
 METHODS = ("plain", "sgt", "smoot")
-ASKED = replace(load_retraining("laptop"), settings=(SETTING.name,))
 
 
 @pytest.fixture
@@ -161,14 +160,14 @@ def test_histories_keep_undefined_values(written: Grid) -> None:
 
 
 def test_retraining_of_the_settings_asked_for(written: Grid) -> None:
-    found = results.read_retraining(written, ASKED)
+    found = results.read_retraining(written, load_retraining("laptop"))
     assert list(found.columns) == ["dataset", "backbone", "method", "seed", "level", "top", "bottom", "diffroar"]
     assert len(found) == 3 * 2 * 2 and found["method"].unique().tolist() == list(METHODS)
     assert (found["diffroar"] - (found["top"] - found["bottom"])).abs().max() < 2e-6
-    nothing = results.read_retraining(written, replace(ASKED, settings=()))
+    nothing = results.read_retraining(written, replace(load_retraining("laptop"), settings=()))
     assert nothing.empty and list(nothing.columns) == list(found.columns)
     with pytest.raises(ValueError, match=r"levels of plain, seed 3 are \[0\.1, 0\.3\]: expected \[0\.2\]; retrain"):
-        results.read_retraining(written, replace(ASKED, levels=(0.2,)))
+        results.read_retraining(written, replace(load_retraining("laptop"), levels=(0.2,)))
 
 
 def test_judges_in_the_grids_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +176,9 @@ def test_judges_in_the_grids_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = results.read_judges(grid, load_judge("laptop"))
     assert found[["dataset", "backbone", "accuracy"]].to_numpy().tolist() == [
         ["mnist", "two_conv_small", 0.9],
-        ["mnist", "resnet10_thin", 0.9],
+        ["mnist", "resnet10_strided", 0.9],
         ["fashion_mnist", "two_conv_small", 0.89],
-        ["fashion_mnist", "resnet10_thin", 0.89],
+        ["fashion_mnist", "resnet10_strided", 0.89],
     ]
     lines = ProfilePaths("laptop").judges.read_text().splitlines(keepends=True)
     ProfilePaths("laptop").judges.write_text("".join(lines[:-1]))
@@ -203,7 +202,7 @@ def test_samples_of_all_methods_must_show_the_same_images(written: Grid) -> None
 READERS: dict[str, tuple[str, Callable[[Grid], object]]] = {
     "runs.csv": ("evaluate@fashion_mnist-resnet10_narrow", results.load_records),
     "epochs.csv": ("train@fashion_mnist-resnet10_narrow", results.read_histories),
-    "retraining.csv": ("retrain", lambda grid: results.read_retraining(grid, ASKED)),
+    "retraining.csv": ("retrain", lambda grid: results.read_retraining(grid, load_retraining("laptop"))),
     "samples.npz": ("evaluate@", lambda grid: results.read_samples(grid, "fashion_mnist", "resnet10_narrow")),
     "../judges.csv": ("judge", lambda grid: results.read_judges(grid, load_judge("laptop"))),
 }

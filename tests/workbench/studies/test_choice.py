@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.studies.choice import MEASURES, Regime, choose, standard_scores
+from workbench.studies.choice import MEASURES, Regime, choose, compared, standard_scores
 
 SEEDS = 8
 
@@ -70,6 +70,19 @@ def test_the_standard_error_is_that_of_a_mean_over_seeds() -> None:
     each = sum(found["gap"] - found["first_order"] for found in scaled) / len(MEASURES)
     expected = each.std(ddof=0) / np.sqrt(SEEDS)
     assert choose([one]).set_index("method").loc["first_order", "behind_se"] == pytest.approx(expected, rel=0.03)
+
+
+def test_the_chosen_one_against_others_by_hand() -> None:
+    """In the score of the rule, with the standard error of a mean over seeds; plain training's score is 0."""
+    one = regime("a", {"gap": 0.0, "ramp": 0.0}, {"gap": 0.5, "ramp": 0.2}, noise=0.1)
+    scaled = [one.differences(measure) / one.differences(measure).mean().std(ddof=1) for measure in MEASURES]
+    each = sum(scaled) / len(MEASURES)
+    found = compared([one], "gap", ["plain", "ramp"]).set_index("method")
+    apart = {"plain": each["gap"], "ramp": each["gap"] - each["ramp"]}
+    assert found["score"].to_dict() == pytest.approx({"plain": 0.0, "ramp": each["ramp"].mean()})
+    assert found["ahead"].to_dict() == pytest.approx({name: own.mean() for name, own in apart.items()})
+    expected = {name: own.std(ddof=0) / np.sqrt(SEEDS) for name, own in apart.items()}
+    assert found["ahead_se"].to_dict() == pytest.approx(expected, rel=0.03)
 
 
 def test_a_study_without_candidates_is_refused() -> None:

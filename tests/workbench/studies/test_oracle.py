@@ -22,7 +22,6 @@ RISING = np.array([0.02, 0.03, 0.04])
 ACCURACIES = {"half": PLAIN + 0.01, "half_more": PLAIN + RISING + 0.01, "all": PLAIN - 0.01}
 COSTS = {"plain": 1.0, "half": 1.5, "half_more": 1.5, "all": 2.0, "smoot": 1.25}
 STUDY = Study("A study", ("oracle",), "plain", "A note.")
-JUDGED = "Judge's gap, right answers, mean"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def test_the_table_puts_the_rules_below_the_search(runs: StudyRuns) -> None:
     table = oracle.table(runs, ALL_TITLES)
     assert table.name == f"oracle_{SETTING.place}" and "nan" not in table.markdown
     shown, share = table.display.set_index("Method"), "Accuracy: of the held-out gain (%)"
-    judged = f"Best constant for {JUDGED[0].lower()}{JUDGED[1:]}"  # 1 minus the accuracy: the least accurate plan
+    judged = "Best constant for judge's gap"  # 1 minus the accuracy: the least accurate plan
     assert dict(zip(shown.index, zip(shown["Accuracy (%) ↑"], shown[share], strict=True), strict=True)) == {
         "Plain": ("82.00 ± 2.00", "–"),
         "Best constant for accuracy (Half more)": ("86.00 ± 3.00", "100"),
@@ -146,14 +145,14 @@ def test_the_chart_holds_what_is_fair_to_compare(runs: StudyRuns) -> None:
     chart = oracle.chart(runs, LOOKS)
     assert chart.name == f"oracle_{SETTING.place}" and chart.caption.startswith(f"Gains over Plain, {SETTING.name}, ")
     accuracy, gap = chart.figure.axes
-    bests = [f"Best constant for {name} (held out)" for name in ("accuracy", f"{JUDGED[0].lower()}{JUDGED[1:]}")]
+    bests = [f"Best constant for {name} (held out)" for name in ("accuracy", "judge's gap")]
     assert [text.get_text() for text in accuracy.get_yticklabels()] == [*bests, "SMOOT"]
     drawn = [bar.lines[0].get_xdata()[0] for bar in accuracy.containers]
     assert drawn == pytest.approx([4, -1, 3])
     p_values = holm([compare(list(PLAIN + gain), list(PLAIN)).p_value for gain in (RISING + 0.01, -0.01, RISING)])
     filled = [bar.lines[0].get_markerfacecolor() != "white" for bar in accuracy.containers]
     assert filled == [p < 0.05 for p in p_values] == [True, True, True]
-    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == ("Points ↑", JUDGED)
+    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == ("Points ↑", "Judge's gap")
     assert not list(unlabelled(chart.figure))
 
 

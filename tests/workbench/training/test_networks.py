@@ -83,11 +83,19 @@ def test_a_small_stem_changes_nothing_but_the_stem() -> None:
     assert float(small["backbone.conv1.weight"].std()) == pytest.approx(deviation, rel=0.05)
 
 
-def test_the_narrow_resnet_of_the_profiles_is_a_quarter_of_resnet18s_width() -> None:
-    config = load_run("mnist", "resnet10_narrow", "plain", 0, "laptop")
+@pytest.mark.parametrize(
+    ("profile", "dataset", "name", "stem"),
+    [
+        ("smoke", "digits", "resnet10_narrow", 9 * 16 + 2 * 16),  # one convolution
+        ("laptop", "fashion_mnist", "resnet10_strided", 9 * (8 + 8 * 8 + 8 * 16) + 2 * (8 + 8 + 16)),  # three
+    ],
+)
+def test_the_narrow_resnets_of_the_profiles_are_a_quarter_of_resnet18s_width(
+    profile: str, dataset: str, name: str, stem: int
+) -> None:
+    config = load_run(dataset, name, "plain", 0, profile)
     network = create_backbone(config.backbone, config.dataset, image_shape=(1, 28, 28), num_classes=10)
     widths = [16, 32, 64, 128]
-    stem = 16 * 9 + 2 * 16
     first = 2 * (16 * 16 * 9 + 2 * 16)
     # two 3x3 convolutions and the 1x1 of the shortcut, each with a BatchNorm
     later = [9 * a * b + 9 * b * b + a * b + 6 * b for a, b in itertools.pairwise(widths)]

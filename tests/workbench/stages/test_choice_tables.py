@@ -1,0 +1,138 @@
+"""The choice of the default, from the results of made-up studies to its two tables."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import Network, rewrite, run_record
+from synthetic_studies import masks, write_study
+
+from workbench.__main__ import main
+from workbench.config import paths
+from workbench.config.profile import Grid
+from workbench.results.records import RunRecord
+from workbench.stages import choice, pages
+from workbench.studies.choice import MEASURES
+
+EVERYWHERE = ("plain", "gap", "first_order", "signed_k20", "random_k20")
+KEYS: dict[str, dict[str, Any]] = {
+    "gap": {"like": "smoot"},
+    "gap_turns": {"like": "smoot"},
+    "first_order": masks(1.0, 0.9),
+    "signed_k20": masks(1.0, 0.2),
+    "random_k20": masks(1.0, 0.2),
+    "share_25": masks(0.25, 0.2),
+}
+LACKING = ["gap_turns", "share_25"]  # in the second regime
+SEEDS = (3, 5)
+
+
+def study(profile: str, methods: list[str]) -> dict[str, Any]:
+    return {
+        "profile": profile,
+        "datasets": ("fashion_mnist",),
+        "backbone": "two_conv_small",
+        "development_images": 5000,
+        "methods": {name: KEYS.get(name, {}) for name in methods},
+        "study": {"title": f"Regime {profile}", "exhibits": ["comparison"], "reference": "plain"},
+    }
+
+
+@pytest.fixture
+def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
+    monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
+    asked = {"one": [*EVERYWHERE, *LACKING], "two": list(EVERYWHERE)}
+    return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
+
+
+def means(metric: str, profile: str) -> dict[str, float]:
+    """Mean difference to plain training in a regime, by method."""
+    found = {
+        name: np.mean(
+            [
+                run_record(Network(profile, "fashion_mnist", "two_conv_small", name), seed).metrics[metric]
+                for seed in SEEDS
+            ]
+        )
+        for name in (*EVERYWHERE, *(LACKING if profile == "one" else ()))
+    }
+    return {name: float(value - found["plain"]) for name, value in found.items() if name != "plain"}
+
+
+def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
+    grids: list[Grid], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["choice"]) == 0
+    folder = paths.ROOT / "figures" / "choice"
+    first = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert set(first) == {"choice.md", "choice.csv", "controls.md", "controls.csv"}
+    candidates = pd.read_csv(folder / "choice.csv").set_index("method")
+    controls = pd.read_csv(folder / "controls.csv").set_index("method")
+    assert set(candidates.index) == {"gap", "first_order"}
+    assert controls.index.tolist() == ["signed_k20", "random_k20", "plain"]
+    chosen = candidates.index[candidates["chosen"]].tolist()
+    assert capsys.readouterr().out == f"{chosen[0]} of 2 candidates: figures/choice/choice.md\n" and len(chosen) == 1
+
+    for name, row in candidates.iterrows():
+        worst = min(means("accuracy", profile)[str(name)] for profile in ("one", "two"))
+        assert row["worst_accuracy"] == pytest.approx(100 * worst, abs=1e-4)
+    scores = {name: 0.0 for name in EVERYWHERE}
+    for profile in ("one", "two"):
+        for measure in MEASURES:
+            found = means(measure, profile)
+            for name in scores.keys() - {"plain"}:
+                scores[name] += found[name] / np.std(list(found.values()), ddof=1) / 2 / len(MEASURES)
+    assert candidates["score"].to_dict() == pytest.approx({name: scores[name] for name in candidates.index}, abs=2e-3)
+    assert controls["score"].to_dict() == pytest.approx({name: scores[name] for name in controls.index}, abs=2e-3)
+    assert controls["ahead"].tolist() == pytest.approx((scores[chosen[0]] - controls["score"]).tolist(), abs=2e-3)
+    assert candidates.loc["first_order", "cost"] == pytest.approx(7 / 3) and candidates.loc["gap", "cost"] < 7 / 3
+
+    assert main(["choice"]) == 0
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+
+
+def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid]) -> None:
+    candidates, controls = choice.build()
+    first, second = (f"Regime {name}, Fashion-MNIST, Two-conv (small) (2,000 of 60,000" for name in ("one", "two"))
+    for table in (candidates, controls):
+        assert table.caption.index(first) < table.caption.index(second)
+        assert "Measured on development images" in table.caption and "nan" not in table.markdown
+    assert "limit: 0.3 points. " in candidates.caption
+    assert "Left out, because a regime lacks them: " in candidates.caption
+    assert candidates.display["Chosen"].tolist().count("✓") == 1
+    assert candidates.display["Behind the first ↓"].tolist()[0] == "0.00 ± 0.00"
+    assert list(controls.display)[-1].endswith(": score ahead")
+
+
+def test_where_all_lose_more_the_caption_says_which_limit_was_taken(grids: list[Grid]) -> None:
+    def less_accurate(record: RunRecord) -> RunRecord:
+        lost = 0.0 if record.method == "plain" else 0.1
+        return replace(record, metrics={**record.metrics, "accuracy": record.metrics["accuracy"] - lost})
+
+    rewrite(grids[1], less_accurate)
+    assert "limit: 0.1 points of the smallest loss, as all lose more than 0.3 points. " in choice.build()[0].caption
+
+
+def test_documents_can_show_the_tables(grids: list[Grid]) -> None:
+    with pytest.raises(ValueError, match=r"unknown block 'choice/choice': neither .*figures/choice/choice\.md nor"):
+        pages.block("choice/choice")
+    assert main(["choice"]) == 0
+    for name in ("choice", "controls"):
+        text = (paths.ROOT / "figures" / "choice" / f"{name}.md").read_text(encoding="utf-8")
+        assert pages.block(f"choice/{name}") == text.strip()
+
+
+def test_what_is_missing_is_named(grids: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "PROFILES", ("one", "laptop"))
+    with pytest.raises(ValueError, match="laptop has no block study: expected one of one, laptop"):
+        choice.build()
+    monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
+    rewrite(grids[1], lambda record: replace(record, metrics={**record.metrics, MEASURES[2]: float("nan")}))
+    with pytest.raises(ValueError, match=f"'{MEASURES[2]}' of method 'plain', seed 3, is missing or undefined"):
+        choice.build()
+    (paths.ROOT / "results/two/fashion_mnist-two_conv_small/runs.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"evaluate@fashion_mnist-two_conv_small` makes it"):
+        choice.build()

@@ -1,0 +1,151 @@
+"""Choose the default: the selection rule of ``studies/number``, over the results of all its regimes.
+
+``python -m workbench choice`` writes two tables, as Markdown and CSV, to ``figures/choice``: ``choice``, the candidates
+in the order of the rule, and ``controls``, the chosen one beside its controls.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from workbench.config import paths
+from workbench.config.profile import method_entries
+from workbench.reporting import captions
+from workbench.reporting.cost import run_costs
+from workbench.reporting.questions import load_study
+from workbench.reporting.table import Row, Table
+from workbench.reporting.words import Titles, fixed, plus_minus
+from workbench.studies.choice import (
+    BASELINE,
+    CANDIDATES,
+    CONTROLS,
+    LIMIT,
+    MEASURES,
+    PROFILES,
+    RESAMPLES,
+    SLACK,
+    Regime,
+    choose,
+    compared,
+)
+from workbench.studies.runs import StudyRuns, load_runs
+
+NAME = "choice"  # of the folder, and of its blocks in documents
+
+
+def folder() -> Path:
+    """Where the tables are."""
+    return paths.ROOT / "figures" / NAME
+
+
+def load_all() -> list[StudyRuns]:
+    """The runs of every regime: of each profile of the rule, one data set and backbone after the other.
+
+    Raises:
+        FileNotFoundError: for a missing result; names it and the command that makes it.
+        ValueError: if a profile is no study, or a run lacks a metric of the rule.
+    """
+    found: list[StudyRuns] = []
+    for profile in PROFILES:
+        study = load_study(profile)
+        if study is None:
+            raise ValueError(f"{profile} has no block study: expected one of {', '.join(PROFILES)}")
+        found += load_runs(study, profile)
+    for runs in found:
+        runs.metrics("accuracy", *MEASURES)
+    return found
+
+
+def regime(runs: StudyRuns) -> Regime:
+    """What the rule reads of the runs of a regime."""
+    paid = run_costs(runs.records, runs.histories, BASELINE, runs.setting).groupby("method")["passes"].mean()
+    name = f"{runs.study.title}, {runs.setting.name}"
+    return Regime(name, runs.frame, {str(method): float(cost) for method, cost in paid.items()})
+
+
+def build() -> tuple[Table, Table]:
+    """The candidates in the order of the rule, and the chosen one beside its controls.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load_all`; ValueError also if no candidate is in all regimes.
+    """
+    runs = load_all()
+    regimes = [regime(one) for one in runs]
+    titles = {name: entry.title for name, entry in method_entries(PROFILES[0]).items()}
+    found = choose(regimes)
+    chosen = str(found.loc[found["chosen"], "method"].item())
+    rows: list[Row] = []
+    for row in found.to_dict("records"):
+        numbers = {str(key): value for key, value in row.items()} | {"worst_accuracy": 100 * row["worst_accuracy"]}
+        texts = {
+            "Method": titles[row["method"]],
+            "Accuracy in the worst regime (points) ↑": fixed(100 * row["worst_accuracy"], 2, sign=True),
+            "Within the limit": "yes" if row["accurate"] else "no",
+            "Score ↑": fixed(row["score"]),
+            "Behind the first ↓": plus_minus(row["behind"], row["behind_se"]),
+            "Cost (×) ↓": fixed(row["cost"]),
+            "Chosen": "✓" if row["chosen"] else "",
+        }
+        rows.append((numbers, texts))
+    within = f"{100 * LIMIT:g} points"
+    if not (found["worst_accuracy"] >= -LIMIT).any():
+        within = f"{100 * SLACK:g} points of the smallest loss, as all lose more than {within}"
+    measures = "; ".join(runs[0].setting.metrics[name].label for name in MEASURES)
+    caption = (
+        f"Accuracy: minus {titles[BASELINE]}, mean over seeds, in the regime where that is lowest; limit: {within}. "
+        f"Score: mean difference to {titles[BASELINE]}, divided by the standard deviation of these means over all "
+        f"methods of the regime; mean over the regimes and {len(MEASURES)} measures ({measures}). Behind: the highest "
+        f"score within the limit minus this one, ± its standard error over {RESAMPLES:,} resamples of the seeds of "
+        "each regime. Chosen: of those within one standard error of the first, the one of the lowest cost, in passes "
+        f"of a training over those of {titles[BASELINE]}, mean over regimes. "
+        f"{_ending(runs, regimes, CANDIDATES, titles)}"
+    )
+    title = "The default, by the selection rule of studies/number"
+    return Table.of_rows(NAME, title, caption, rows), _controls(runs, regimes, chosen, titles)
+
+
+def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str, titles: Titles) -> Table:
+    """The chosen rule against its controls."""
+    everywhere = [name for name in CONTROLS if all(name in one.costs for one in regimes)]
+    rows: list[Row] = []
+    for row in compared(regimes, chosen, everywhere).to_dict("records"):
+        lost = [
+            0.0 if row["method"] == BASELINE else one.differences("accuracy")[row["method"]].mean() for one in regimes
+        ]
+        row["worst_accuracy"] = 100 * min(lost)
+        texts = {
+            "Method": titles[row["method"]],
+            "Accuracy in the worst regime (points) ↑": fixed(row["worst_accuracy"], 2, sign=True),
+            "Score ↑": fixed(row["score"]),
+            f"{titles[chosen]}: score ahead": f"{fixed(row['ahead'], sign=True)} ± {fixed(row['ahead_se'])}",
+        }
+        rows.append(({str(key): value for key, value in row.items()}, texts))
+    caption = (
+        f"The score of {titles[chosen]} minus that of its controls: numbers that are fixed beforehand or belong to "
+        f"other images, random masks, no masks; ± its standard error over {RESAMPLES:,} resamples of the seeds of "
+        f"each regime. Score: as in the selection rule, 0 for {titles[BASELINE]}. "
+        f"{_ending(runs, regimes, CONTROLS, titles)}"
+    )
+    return Table.of_rows("controls", "Whether deciding adds anything", caption, rows)
+
+
+def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequence[str], titles: Titles) -> str:
+    """How a caption ends: which methods some regime lacks, what the regimes are, what was measured."""
+    lacking = [titles.get(name, name) for name in asked if not all(name in one.costs for one in regimes)]
+    said = f"Left out, because a regime lacks them: {'; '.join(lacking)}. " if lacking else ""
+    listed = [f"{one.name} ({own.setting.facts})" for one, own in zip(regimes, runs, strict=True)]
+    first = runs[0]
+    remarks = captions.remarks(first.study, first.records[0].profile, first.setting)
+    return f"{said}Regimes: {'; '.join(listed)}. {remarks}".rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: writes both tables and prints what was chosen."""
+    parser = argparse.ArgumentParser(prog="python -m workbench choice", description=__doc__)
+    parser.parse_args(arguments)
+    candidates, controls = build()
+    for table in (candidates, controls):
+        table.write(folder())
+    names = candidates.data.loc[candidates.data["chosen"], "method"]
+    print(f"{', '.join(names)} of {len(candidates.data)} candidates: {folder().relative_to(paths.ROOT)}/{NAME}.md")
+    return 0
