@@ -86,7 +86,7 @@ def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
     named = [name for name in CANDIDATES if all(name in regime.costs for regime in regimes)]
     if not named:
         raise ValueError(f"no candidate was trained in all of {[regime.name for regime in regimes]}")
-    worst = np.min([regime.differences("accuracy")[named].mean() for regime in regimes], axis=0)
+    worst = _worst_accuracy(regimes, named)
     limit = (-LIMIT if (worst >= -LIMIT).any() else worst.max() - SLACK) - 1e-9
     resampled = _resampled_scores(regimes, named, np.random.default_rng(seed))
     rows = pd.DataFrame(
@@ -117,16 +117,18 @@ def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str], *, s
         seed: of the resampling.
 
     Returns:
-        One row for each of the others: ``method``, its ``score``, ``ahead``, by how much the rule's is higher, and the
-        standard error ``ahead_se`` of that difference.
+        One row for each of the others: ``method``; ``worst_accuracy`` as of a candidate; its ``score``; ``ahead``, by
+        how much the rule's is higher, and the standard error ``ahead_se`` of that difference.
     """
     masking = [chosen, *(name for name in others if name != BASELINE)]
+    worst = dict(zip(masking, _worst_accuracy(regimes, masking), strict=True)) | {BASELINE: 0.0}
     scores = dict(zip(masking, standard_scores(regimes, masking), strict=True)) | {BASELINE: 0.0}
     draws = _resampled_scores(regimes, masking, np.random.default_rng(seed))
     resampled = dict(zip(masking, draws.T, strict=True)) | {BASELINE: np.zeros(RESAMPLES)}
     rows = [
         {
             "method": name,
+            "worst_accuracy": worst[name],
             "score": scores[name],
             "ahead": scores[chosen] - scores[name],
             "ahead_se": (resampled[chosen] - resampled[name]).std(),
@@ -134,6 +136,11 @@ def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str], *, s
         for name in others
     ]
     return pd.DataFrame(rows)
+
+
+def _worst_accuracy(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
+    """Mean difference in accuracy to plain training, in the regime where it is lowest."""
+    return np.asarray(np.min([regime.differences("accuracy")[list(methods)].mean() for regime in regimes], axis=0))
 
 
 def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:

@@ -74,10 +74,11 @@ def test_the_standard_error_is_that_of_a_mean_over_seeds() -> None:
 
 def test_the_chosen_one_against_others_by_hand() -> None:
     """In the score of the rule, with the standard error of a mean over seeds; plain training's score is 0."""
-    one = regime("a", {"gap": 0.0, "ramp": 0.0}, {"gap": 0.5, "ramp": 0.2}, noise=0.1)
+    one = regime("a", {"gap": 0.0, "ramp": -0.02}, {"gap": 0.5, "ramp": 0.2}, noise=0.1)
     scaled = [one.differences(measure) / one.differences(measure).mean().std(ddof=1) for measure in MEASURES]
     each = sum(scaled) / len(MEASURES)
     found = compared([one], "gap", ["plain", "ramp"]).set_index("method")
+    assert found["worst_accuracy"].to_dict() == pytest.approx({"plain": 0.0, "ramp": -0.02})
     apart = {"plain": each["gap"], "ramp": each["gap"] - each["ramp"]}
     assert found["score"].to_dict() == pytest.approx({"plain": 0.0, "ramp": each["ramp"].mean()})
     assert found["ahead"].to_dict() == pytest.approx({name: own.mean() for name, own in apart.items()})
