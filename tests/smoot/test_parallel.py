@@ -155,7 +155,7 @@ def test_the_gap_is_that_of_the_images_of_all_ranks(brought: Brought, norm: bool
     for parts in zip(*(gap_batches(rank) for rank in range(len(brought))), strict=True):
         batches = [batch for part in parts for batch in part]
         images, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
-        losses.append(float(nn.functional.cross_entropy(model(images), labels)))
+        losses.append(nn.functional.cross_entropy(model(images), labels).item())
     expected = 1 - losses[0] / losses[1]
     assert expected > 0.05
     assert [rank[f"gap {norm}"] for rank in brought] == [pytest.approx((expected, expected), rel=1e-12)] * len(brought)
