@@ -78,7 +78,7 @@ def test_the_attack_is_cut_off_at_black_and_white() -> None:
 
 
 def test_the_attack_stays_in_the_ball_and_raises_the_loss() -> None:
-    network = trained_network(run("plain", "resnet10_narrow", dataset={"train_images": 200}))
+    network = trained_network(run("plain", "resnet10_narrow", dataset={"train_images": 400}))
     images, labels = digits().test_images[:60], digits().test_labels[:60]
     network.zero_grad()
     found = attack(network, images, labels, epsilon=0.07, steps=4)
