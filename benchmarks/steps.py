@@ -13,7 +13,7 @@ from smoot.coupling import has_batch_statistics
 from smoot.guidance import Guidance
 from smoot.scheduler import MaskPlan
 from smoot.step import guided_backward
-from workbench.config.profile import load_method
+from workbench.config.profile import load_backbone, load_method
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.training.networks import create_backbone
 
@@ -66,14 +66,12 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 
 def subjects() -> dict[str, Subject]:
-    """All networks by name: two small ones, then larger ones in order of cost."""
-    quarter = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "stem_type": "deep", "stem_width": 8}
-    narrow = ModelConfig("resnet10_narrow", "resnet18", stem="small", options=quarter)
+    """All networks by name: those of the laptop profile, then larger ones in order of cost."""
     small = ModelConfig("resnet18", "resnet18", stem="small")
     vit = ModelConfig("vit", "vit_tiny_patch16_224", options={"patch_size": 4, "depth": 6})
     found = {
-        backbone.name: Subject(backbone, GREY, 10, {"cpu": 64, "cuda": 64}, {"cuda": 4096})
-        for backbone in (narrow, ModelConfig("two_conv_small", "two_conv_small"))
+        name: Subject(load_backbone(name, "laptop"), GREY, 10, {"cpu": 64, "cuda": 64}, {"cuda": 4096})
+        for name in ("resnet10_narrow", "two_conv_small")
     }
     return found | {
         "two_conv": Subject(
