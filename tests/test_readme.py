@@ -28,7 +28,7 @@ def test_results_are_generated(document: str) -> None:
     assert BLOCK.search(read(document)), f"{document} has no generated block"
 
 
-@pytest.mark.parametrize("document", pages.DOCUMENTS)
+@pytest.mark.parametrize("document", [*pages.DOCUMENTS, "CONTRIBUTING.md", "docs/errors.md"])
 def test_links_to_files_of_the_repository_lead_somewhere(document: str) -> None:
     for address in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", read(document)):
         assert ((ROOT / document).parent / address).exists(), address
