@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import NamedTuple
 
-from workbench.config import files, paths
+from workbench.config import paths
 
 Arguments = Sequence[str] | None
 
@@ -48,6 +48,7 @@ def code(arguments: Arguments = None) -> int:
 def methods(arguments: Arguments = None) -> int:
     """``methods``: write ``results/PROFILE/methods.json``."""
     profile = _parse("methods", arguments).profile
+    from workbench.config import files  # with pandas, which takes a second
     from workbench.config.profile import resolved_methods
 
     resolved = files.simplified(resolved_methods(profile), "methods", digits=None)
@@ -94,7 +95,15 @@ def _parse(name: str, arguments: Arguments, *places: str, profile: bool = True) 
 
 
 def main(arguments: Arguments = None) -> int:
-    """Run a command: 0 if all went well, 2 for a wrong argument or parameter, 1 for any other failure."""
+    """Run a command: 0 if all went well, 2 for a wrong argument or parameter, 1 for other failures, 130 for Ctrl-C."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(arguments: Arguments) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     shown = "\n".join(f"  {name:10} {command.does}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
@@ -141,12 +150,9 @@ def _run(command: Command, arguments: Sequence[str]) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
+    except (OSError, FloatingPointError) as error:  # of a training that diverged, which says so
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except Exception as error:
         if not type(error).__module__.startswith("workbench."):  # a mistake in the code: where it happened matters
             raise

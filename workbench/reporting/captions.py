@@ -185,8 +185,9 @@ def _manifest(record: RunRecord) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {command} makes it")
     manifest = files.read_json(path)
-    if "region" not in manifest:
-        raise ValueError(f"{path}: key region is missing: {command} writes it again")
+    for key in ("region", "sha256", "train_images", "test_images"):
+        if key not in manifest:
+            raise ValueError(f"{path}: key {key} is missing: {command} writes it again")
     if manifest["sha256"] != record.data:
         raise ValueError(
             f"record {record.keys} was made with data {record.data}, "

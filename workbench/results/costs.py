@@ -34,7 +34,7 @@ def read_costs() -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: if they were not measured; names the command.
-        ValueError: for missing or unknown columns.
+        ValueError: for missing or unknown columns, or a file that is no table.
     """
     return _benchmark("step_cost.csv", COSTS)
 
@@ -50,7 +50,10 @@ def read_growth() -> pd.DataFrame:
 
 def _benchmark(name: str, columns: Sequence[str]) -> pd.DataFrame:
     path = required(paths.BENCHMARKS / name, "`make bench`")
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table ({' '.join(str(error).split())}): `make bench` makes it") from None
     check_keys(frame.columns, columns, str(path), kind="column")
     return frame
 

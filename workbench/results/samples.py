@@ -113,7 +113,7 @@ def samples_in(folder: Path) -> dict[str, Samples]:
     """
     path = folder / NAME
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:  # it leaves a path of its own open
             arrays = dict(content)
     except FileNotFoundError:
         raise

@@ -39,11 +39,19 @@ def read(folder: Path) -> dict[str, Facts]:
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: for a missing or unknown key; names the file.
+        ValueError: for a missing or unknown key, or a block that is none; names the file.
     """
     path = folder / NAME
     content = files.read_json(path)
     check_keys(content, ("profile", "backbone", "evaluation", "methods", *BLOCKS, *SHARED), str(path))
+    for block in ("backbone", "evaluation", "methods", "code", "packages", *BLOCKS):
+        _check_block(content, block, str(path))
+    for name in ("dataset", "backbone"):
+        check_keys(content[name], [*content[name], "name"], f"{path}: {name}")
+    for method in content["methods"]:
+        _check_block(content["methods"], method, f"{path}: methods")
+        for block in BLOCKS:
+            _check_block(content["methods"][method], block, f"{path}: methods.{method}")
     return {method: _facts(content, method) for method in content["methods"]}
 
 
@@ -71,6 +79,12 @@ def update(facts: Iterable[tuple[str, Facts]], folder: Path, kept: Sequence[str]
     for method, found in of_method.items():
         _check_equal(asdict(found), asdict(_facts(content, method)), f"{path}: {method}")
     return files.write_json(content, path)
+
+
+def _check_block(content: Mapping[str, Any], block: str, where: str) -> None:
+    """Refuse a block that is missing or holds no keys."""
+    if not isinstance(content.get(block), Mapping):
+        raise ValueError(f"{where}: {block} is {content.get(block)!r:.80}: expected a mapping; make it again")
 
 
 def _facts(content: Mapping[str, Any], method: str) -> Facts:

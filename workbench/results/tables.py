@@ -35,18 +35,20 @@ class Table:
         name: of the file.
         columns: in the file's order; ``*`` stands for any number of metrics, in alphabetical order.
         keys: the columns that say which rows belong together and are replaced together.
+        points: the columns that tell these rows apart.
     """
 
     name: str
     columns: tuple[str, ...]
     keys: tuple[str, ...] = RUN
+    points: tuple[str, ...] = ()
 
     def read(self, folder: Path) -> pd.DataFrame:
         """The table in a folder, all of it.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: for a missing or unknown column, or text in a column of numbers; names the file.
+            ValueError: for a missing or unknown column, text in a column of numbers, or a row twice; names the file.
         """
         path = folder / self.name
         try:
@@ -99,12 +101,22 @@ class Table:
         check_keys(frame.columns, self._columns(frame), str(path), kind="column")
         for name in frame.columns.difference(list(TEXT)) if len(frame) else ():
             if frame[name].dtype == bool or not pd.api.types.is_numeric_dtype(frame[name]):
-                numbers = pd.to_numeric(frame[name], errors="coerce")
-                wrong = frame[name][numbers.isna() & frame[name].notna()]
-                shown = repr(wrong.iloc[0]) if len(wrong) else f"values of type {frame[name].dtype}"
-                raise ValueError(f"{path}: column {name} holds {shown}: expected numbers")
+                raise ValueError(f"{path}: column {name} holds {_no_number(frame[name])}: expected numbers")
             if np.isinf(frame[name]).any():
                 raise ValueError(f"{path}: column {name} holds an infinite number: expected finite ones, or NaN")
+        names = [*self.keys, *self.points]
+        for row in frame[frame.duplicated(names)][names].itertuples(index=False):
+            raise ValueError(f"{path}: the row of {', '.join(map(str, row))} stands there twice: make it again")
+
+
+def _no_number(column: "pd.Series[Any]") -> str:
+    """What a column holds that is no number."""
+    try:
+        numbers = pd.to_numeric(column, errors="coerce")
+    except OverflowError:
+        return "a whole number with too many digits"
+    wrong = column[numbers.isna() & column.notna()]
+    return f"{wrong.iloc[0]!r:.80}" if len(wrong) else f"values of type {column.dtype}"
 
 
 EPOCH_COLUMNS = (
@@ -144,11 +156,11 @@ FACTS = ("key", "seconds", "peak_memory_mb", "device", "cores", "system", "pytho
 JUDGE = ("dataset", "backbone", "train_images", "epochs", "seed", "accuracy", "validation_accuracy")
 
 RUN_TABLE = Table("runs.csv", (*RUN, "*", *SUMMARY))
-EPOCH_TABLE = Table("epochs.csv", (*RUN, *EPOCH_COLUMNS))
-CURVE_TABLE = Table("curves.csv", (*RUN, "fill", "fraction", *CURVES))
-ATTRIBUTION_TABLE = Table("attributions.csv", (*RUN, "attribution", "*"))
-SANITY_TABLE = Table("sanity.csv", (*RUN, "attribution", "layer", *CASCADES))
-RETRAINING_TABLE = Table("retraining.csv", (*RUN, *LEVELS))
+EPOCH_TABLE = Table("epochs.csv", (*RUN, *EPOCH_COLUMNS), points=("epoch",))
+CURVE_TABLE = Table("curves.csv", (*RUN, "fill", "fraction", *CURVES), points=("fill", "fraction"))
+ATTRIBUTION_TABLE = Table("attributions.csv", (*RUN, "attribution", "*"), points=("attribution",))
+SANITY_TABLE = Table("sanity.csv", (*RUN, "attribution", "layer", *CASCADES), points=("attribution", "layer"))
+RETRAINING_TABLE = Table("retraining.csv", (*RUN, *LEVELS), points=("level",))
 PROVENANCE_TABLE = Table("provenance.csv", (*RUN, "stage", *FACTS), keys=(*RUN, "stage"))
 JUDGE_TABLE = Table("judges.csv", JUDGE, keys=("dataset", "backbone"))
 JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", "backbone", *FACTS), keys=("dataset", "backbone"))

@@ -51,16 +51,26 @@ def room_text(folder: Path) -> str:
 
 def notebook_text(file: Path) -> str:
     """One line ``SHA-256  FILE``: the code cells of a notebook, whatever its prose, outputs and metadata."""
-    code = "".join(f"{meaning(source)}\n" for source in code_cells(file))
+    try:
+        code = "".join(f"{meaning(source)}\n" for source in code_cells(file))
+    except SyntaxError as error:
+        raise ValueError(f"{file}: a cell is not Python ({error.msg}): expected plain Python") from None
     return f"{_sha256(code)}  {file.name}\n"
 
 
 def code_cells(notebook: Path) -> list[str]:
-    """The sources of a notebook's code cells, without the one in which papermill injects parameters."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    kept = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
-    return ["".join(cell["source"]) for cell in kept]
+    """The sources of a notebook's code cells, without the one in which papermill injects parameters.
+
+    Raises:
+        ValueError: if the file is no notebook; names it.
+    """
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        kept = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
+        return ["".join(cell["source"]) for cell in kept]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{notebook} is no notebook ({error}): expected an .ipynb file") from None
 
 
 def write_fingerprints() -> list[Path]:

@@ -105,7 +105,7 @@ class _Workers:
     def submit(self, function: Callable[[Task, Report], Result], tasks: Sequence[Task]) -> list["Future[Result]"]:
         """Start the processes and hand out the tasks."""
         others = multiprocessing.active_children()
-        with _environment(ONE_THREAD):
+        with _environment(ONE_THREAD), _ctrl_c_later():
             futures = [self.pool.submit(_call, function, index, task) for index, task in enumerate(tasks)]
         self.processes = [process for process in multiprocessing.active_children() if process not in others]
         return futures
@@ -153,6 +153,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C comes after the block, and never to a process that is started inside and not prepared yet."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _messages: Any = None  # in a worker: the way to the parent
 
 
@@ -161,6 +171,7 @@ def _start_worker(messages: Any, child_end: Connection) -> None:
     global _messages  # noqa: PLW0603 -- what the pool's initialiser leaves for its tasks
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with, args=(child_end,), daemon=True).start()
 
 

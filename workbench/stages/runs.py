@@ -370,7 +370,7 @@ def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> It
 def _asked(job: Job) -> str:
     """A digest of all that decides a job, as far as it is known before the data are loaded."""
     manifest = ProfilePaths(job.config.profile).manifest / f"{job.config.dataset.name}.json"
-    data = manifest.read_text("utf-8") if manifest.is_file() else ""
+    data = manifest.read_text("utf-8", errors="replace") if manifest.is_file() else ""
     return digest(job.stage, job.parameters(), fingerprint(*job.rooms), data)
 
 

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from synthetic import step_costs
 
+from workbench.config import paths
 from workbench.results import costs
 
 
@@ -49,3 +52,11 @@ def test_rows_keep_their_place_whatever_the_index() -> None:
     runs = histories({"smoot": [0.5, 1.0]}).set_axis([40, 7], axis="index")
     found = costs.run_cost(step_costs(), runs, "two_conv_small", 64)
     assert found["relative"].to_dict() == pytest.approx({40: 1.6, 7: 2.2})
+
+
+@pytest.mark.parametrize("content", [b"", b"network\n\xff", b'network,method\n"a,b\n'])
+def test_a_spoilt_benchmark_is_named(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "BENCHMARKS", tmp_path)
+    (tmp_path / "step_cost.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"step_cost\.csv is not a table \(.*\): `make bench` makes it"):
+        costs.read_costs()

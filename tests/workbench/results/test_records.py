@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -237,7 +238,24 @@ def test_a_missing_run_is_named_with_the_command_that_makes_it(written: Grid, na
         ("sanity.csv", lambda text: text.replace("edges,fc", "edges,head"), "attributions differ in their layers"),
         ("runs.csv", lambda text: text.replace("best_epoch", "best"), "runs.csv: column 'best_epoch' is missing"),
         ("config.json", lambda text: text.replace('"sgt": {', '"other": {'), "config.json has no sgt, seed 3, which"),
+        ("runs.csv", lambda text: text + text.splitlines(keepends=True)[-1], "the row of smoot, 5 stands there twice"),
+        (
+            "attributions.csv",
+            lambda text: text + text.splitlines(keepends=True)[1],
+            "stands there twice: make it again",
+        ),
         ("config.json", lambda text: text[:100], "is not JSON"),
+        (
+            "config.json",
+            lambda text: text.replace('"training": {}', '"trained": {}'),
+            "training is None: expected a map",
+        ),
+        ("config.json", lambda text: re.sub('"name": "fas.*?"', '"title": ""', text), "dataset: key 'name' is missing"),
+        (
+            "config.json",
+            lambda text: re.sub(r'"methods": .*?}\n }', '"methods": 3', text, flags=re.S),
+            "methods is 3: ex",
+        ),
         ("config.json", lambda text: text.replace('"laptop"', '"paper"'), "is of paper, fashion_mnist, resnet10_n"),
     ],
 )

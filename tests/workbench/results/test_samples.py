@@ -1,5 +1,6 @@
 """Samples: one file per setting, method by method."""
 
+import gc
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_samples_with_other_arrays_are_an_error(root: Path) -> None:
     np.savez(root / "samples.npz", **{"plain/images": np.zeros(3)})
     with pytest.raises(ValueError, match=r"samples\.npz: array 'plain/labels' is missing"):
         samples_in(root)
+
+
+@pytest.mark.parametrize("end", [0, 3, 100, -30])
+def test_a_file_that_was_cut_off_is_named_and_closed(root: Path, end: int) -> None:
+    path = write_samples({"smoot": samples(NETWORK)}, root)
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(ValueError, match=r"samples\.npz holds no samples \(.*\): delete it and make it again"):
+        samples_in(root)
+    gc.collect()  # a file that is left open would warn, which is an error
 
 
 @pytest.mark.parametrize("name", ["labels", "predictions", "saliency", "gradient_edges"])

@@ -106,6 +106,12 @@ def test_bad_rows_are_refused_by_file_and_column(root: Path, rows: pd.DataFrame,
         ("method,seed,level,top,bottom\n", "column 'diffroar' is missing"),
         ("method,seed,level,top,bottom,diffroar\nplain,1,0.1,x,0,0\n", "column top holds 'x': expected numbers"),
         ('method,seed,level,top,bottom,diffroar\nplain,1,"0.1,0,0,0\n', "is not a table"),
+        (f"method,seed,level,top,bottom,diffroar\nplain,1,0.1,{'9' * 400},0,0\n", "top holds a whole number with too"),
+        (
+            "method,seed,level,top,bottom,diffroar\n" + 2 * "plain,1,0.1,0,0,0\n",
+            "row of plain, 1, 0.1 stands there twi",
+        ),
+        ("method,seed,level\n\xff\0", "column 'top' is missing"),
     ],
 )
 def test_a_spoilt_file_is_named(root: Path, text: str, message: str) -> None:

@@ -152,3 +152,23 @@ def test_what_one_version_of_python_leaves_out_of_a_tree_does_not_count() -> Non
     for name, value in {"type_params": [], "type_comment": None}.items():  # of Python 3.12; of some versions
         setattr(tree.body[0], name, value)
     assert "".join(fingerprints._shown(tree)) == bare
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{}", "is no notebook ('cells')"),
+        (b"", "is no notebook (Expecting value"),
+        (b"[]", "is no notebook ("),
+        (b"\xff", "is no notebook ('utf-8' codec can't decode"),
+        (b'{"cells": [{"cell_type": "code"}]}', "is no notebook ('metadata')"),
+        (notebook(("code", "!pip install torch")).encode(), "a cell is not Python (invalid syntax)"),
+    ],
+)
+def test_a_file_that_is_no_notebook_of_python_is_named(sources: Path, content: bytes, told: str) -> None:
+    file = sources / "notebooks" / f"{fingerprints.NOTEBOOKS[0]}.ipynb"
+    file.write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        write_fingerprints()
+    assert str(caught.value).startswith(f"{file}") and told in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

@@ -97,6 +97,7 @@ def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
     [
         ({"sha256": "other"}, r"with data sha-of-mnist, but .*mnist\.json describes other"),
         ({"region": ...}, r"key region is missing: `python -m workbench data manifest mnist"),
+        ({"sha256": ...}, r"key sha256 is missing: `python -m workbench data manifest mnist"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_an_error(grid: Grid, changes: dict[str, object], message: str) -> None:
