@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths, required
@@ -45,6 +46,10 @@ TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what
 MEASURING = (*TRAINING, "measuring")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
 WEIGHTS, FACTS = "weights.safetensors", "provenance.json"
+
+
+class WeightsUnusable(RuntimeError):
+    """Weights could not be read or written: the file is damaged, or the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ def complete(job: Job, report: Report) -> Path:
     Raises:
         FileNotFoundError: if a file that the job starts from is missing.
         ValueError: for a profile that asks for more images than there are.
+        WeightsUnusable: if weights are damaged, or cannot be written.
     """
     config, images = job.config, load_once(job.config.dataset.name)
     config.check_images(len(images.test_labels))
@@ -102,7 +108,13 @@ def complete(job: Job, report: Report) -> Path:
     with ledger.claim(job.stage, job.place, config.seed, key) as entry:
         if not entry.finished:
             start = time.perf_counter()
-            job.compute(images, entry.folder, report)
+            try:
+                job.compute(images, entry.folder, report)
+            except SafetensorError as error:  # which is neither an OSError nor a ValueError
+                if job.inputs:
+                    one = " or ".join(map(str, job.inputs))
+                    raise WeightsUnusable(f"{one} holds no weights ({error}): delete it and make it again") from None
+                raise WeightsUnusable(f"weights of {job.place}, seed {config.seed}, not written: {error}") from None
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
     return entry.folder

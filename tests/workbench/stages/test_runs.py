@@ -35,7 +35,7 @@ from workbench.runner import pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.requests import Superseded
 from workbench.stages import runs
-from workbench.stages.runs import Evaluate, Train, complete, evaluate, retrain, train, train_judges
+from workbench.stages.runs import Evaluate, Train, WeightsUnusable, complete, evaluate, retrain, train, train_judges
 from workbench.training import guided
 from workbench.training.inference import accuracy
 from workbench.training.networks import load_weights, save_weights
@@ -285,6 +285,16 @@ def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
         judge_file(name).unlink()
         assert len(evaluate(*SETTING, "sgt", "smoke", [0])) == 1
         assert judge_file(name).read_bytes() == content
+
+
+def test_weights_that_were_cut_off_are_named(trained: Path) -> None:
+    file = PLACES.weights("sgt", 0)
+    content = file.read_bytes()
+    file.write_bytes(content[:-1])
+    with pytest.raises(WeightsUnusable, match=r"sgt/0\.safetensors or .* holds no weights \(.*\): delete it and make"):
+        evaluate(*SETTING, "sgt", "smoke", [0])
+    train(*SETTING, "sgt", "smoke", [0])
+    assert file.read_bytes() == content
 
 
 # -- judge
