@@ -15,7 +15,7 @@ ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
 
-.PHONY: help environment repro test verify notebooks bench studies gpu lock clean repository moved
+.PHONY: help environment repro test faults verify notebooks bench studies gpu lock audit clean repository moved
 .DEFAULT_GOAL := help
 
 help:
@@ -69,6 +69,11 @@ test: environment ## lint, types, tests, notebooks
 	$(NBVAL) --nbval $(REPORTS)
 	$(NBVAL) --nbval-lax $(STAGES)
 
+# FUZZ_SECONDS: of each of five readers.
+faults: export FUZZ_SECONDS ?= 120
+faults: environment ## try damage, kills, full disks and hostile input at length (an hour)
+	$(FIXED) $(RUN) -m pytest -m faults tests/faults
+
 verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(RUN) -m workbench check
 	$(FIXED) $(RUN) -m dvc repro
@@ -95,6 +100,13 @@ lock: environment ## pin what .venv holds, with hashes, for every platform and P
 	    --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    --quiet --output-file .venv/requirements.lock
 	mv .venv/requirements.lock requirements.lock
+
+# In an environment that goes afterwards: the audit is of the lock, and pip-audit is not in it. Without --strict it
+# would call clean what it could not look up.
+audit: ## look for known vulnerabilities of what the lock pins (needs the network: a package index with advisories)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	    "$$folder/bin/python" -m pip install --disable-pip-version-check --quiet pip-audit && \
+	    "$$folder/bin/pip-audit" --strict --disable-pip --progress-spinner off --requirement requirements.lock
 
 clean: ## delete weights, logs, checkpoints and finished seeds (not .venv, not data/raw)
 	rm -rf runs scratch logs

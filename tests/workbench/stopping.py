@@ -31,6 +31,7 @@ from workbench.training import checkpoints
 SOURCES = Path(__file__).parents[2]
 RUNS = ("digits", "resnet10_narrow", "smoot", "smoke")
 EPOCHS, STEPS, BATCH = 5, 10, 32  # of one run; of one epoch; images of a step
+PATIENCE = 1200  # seconds that a busy machine may take for a run
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,12 @@ class Checkout:
 
     def run(self, *seeds: int) -> None:
         """Start the runs and wait for its end, which must be a good one."""
-        assert self.start(*seeds).wait(300) == 0, self.told.read_text()
+        assert self.start(*seeds).wait(PATIENCE) == 0, self.told.read_text()
 
     def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
         """Start the runs and wait until one of its processes has come to the moment."""
         process = self.start(*seeds, last=last, stop=at)
-        assert until(lambda: self.stopped or process.poll() is not None, 240), f"never came to {at}"
+        assert until(lambda: self.stopped or process.poll() is not None, PATIENCE), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
         return process
 
