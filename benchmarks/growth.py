@@ -23,7 +23,7 @@ from measures import Patience, allocated, interleaved, peak, step_peak
 from steps import MODES, Mode, Setup, Variant, guided, set_up, stepper, subjects
 
 from workbench.config import files, paths
-from workbench.config.profile import load_method, load_run
+from workbench.config.profile import load_backbone, load_method, load_run
 from workbench.config.run import MethodConfig
 from workbench.results.costs import GROWTH
 from workbench.runner.ledger import provenance
@@ -74,9 +74,9 @@ def step_point(axis: str, value: int, variant: Variant, mode: Mode) -> Point:
 
 def epoch_point(value: int, method: MethodConfig, mode: Mode) -> Point:
     """An epoch over ``value`` images; its memory is that of the first epoch."""
-    run = load_run("fashion_mnist", NETWORK, "plain", 0, "laptop")
+    run = load_run("fashion_mnist", "two_conv_small", "plain", 0, "laptop")
     training = replace(run.training, batch_size=min(BATCH, value), device=mode.device)
-    config = replace(run, method=method, training=training)
+    config = replace(run, backbone=load_backbone(NETWORK, "smoke"), method=method, training=training)
     before = allocated(mode)
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(value, 1, SIDE, SIDE, generator=draw).to(mode.device)

@@ -66,11 +66,11 @@ GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 
 
 def subjects() -> dict[str, Subject]:
-    """All networks by name: those of the laptop profile, then larger ones in order of cost."""
+    """All networks by name: small ones of the smoke profile, then larger ones in order of cost."""
     small = ModelConfig("resnet18", "resnet18", stem="small")
     vit = ModelConfig("vit", "vit_tiny_patch16_224", options={"patch_size": 4, "depth": 6})
     found = {
-        name: Subject(load_backbone(name, "laptop"), GREY, 10, {"cpu": 64, "cuda": 64}, {"cuda": 4096})
+        name: Subject(load_backbone(name, "smoke"), GREY, 10, {"cpu": 64, "cuda": 64}, {"cuda": 4096})
         for name in ("resnet10_narrow", "two_conv_small")
     }
     return found | {

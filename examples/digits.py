@@ -3,17 +3,37 @@
 Nothing is downloaded: scikit-learn brings the images.
 """
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+
+NUM_HELD_OUT = 360
 
 
 def digits() -> TensorDataset:
-    """Images ``(1797, 1, 8, 8)`` in [0, 1] and labels ``(1797,)``."""
+    """The images to train on, ``(1437, 1, 8, 8)`` in [0, 1], and their labels."""
+    return _part(slice(NUM_HELD_OUT, None))
+
+
+def held_out() -> TensorDataset:
+    """The other 360: they measure the generalisation gap and serve nothing else, such as the choice of an epoch."""
+    return _part(slice(NUM_HELD_OUT))
+
+
+def _part(part: slice) -> TensorDataset:
     data = load_digits()
     images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16
-    return TensorDataset(images, torch.tensor(data.target, dtype=torch.int64))
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[part]
+    return TensorDataset(images[chosen], torch.tensor(data.target, dtype=torch.int64)[chosen])
+
+
+def on_device(batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a loader, on the device."""
+    for images, labels in batches:
+        yield images.to(device), labels.to(device)
 
 
 def network(seed: int = 0) -> nn.Sequential:

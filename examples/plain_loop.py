@@ -2,11 +2,13 @@
 
     python -m examples.plain_loop --dtype bfloat16 --checkpoint run.pt
 
-The criterion calls the model itself, and its ``total`` is the loss. The checkpoint holds the criterion too: without it
-the schedule would start afresh. Its generator makes the masks the same as without a pause.
+The criterion calls the model itself, and its ``total`` is the loss. The generalisation gap, measured after each epoch,
+decides how many images of the next one are masked. The checkpoint holds the criterion too: without it the schedule
+would start afresh. Its generator makes the masks the same as without a pause.
 """
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from torch.amp import GradScaler
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
-from examples.digits import digits, network
+from examples.digits import digits, held_out, network, on_device
 from smoot import SaliencyGuidedLoss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -25,9 +27,9 @@ def train(
     loader: DataLoader, model: nn.Module, criterion: SaliencyGuidedLoss, optimizer: Adam, scaler: GradScaler, dtype: str
 ) -> None:
     """Trains for one pass over the loader."""
-    for images, labels in loader:
+    for images, labels in on_device(loader, DEVICE):
         with torch.autocast(DEVICE, getattr(torch, dtype), enabled=dtype != "float32"):
-            loss = criterion(model, images.to(DEVICE), labels.to(DEVICE)).total
+            loss = criterion(model, images, labels).total
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -47,8 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     if asked.checkpoint and asked.checkpoint.exists():
         for name, state in torch.load(asked.checkpoint, map_location=DEVICE).items():
             parts[name].load_state_dict(state)
+    loader, others = DataLoader(digits(), batch_size=64), DataLoader(held_out(), batch_size=64)
     for _ in range(asked.epochs):
-        train(DataLoader(digits(), batch_size=64), **parts, dtype=asked.dtype)
+        train(loader, **parts, dtype=asked.dtype)
+        criterion.measure(model, on_device(islice(loader, len(others)), DEVICE), on_device(others, DEVICE))
         print(criterion.schedule.plan)
     if asked.checkpoint:
         torch.save({name: part.state_dict() for name, part in parts.items()}, asked.checkpoint)

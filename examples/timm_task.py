@@ -2,10 +2,11 @@
 
     python -m examples.timm_task
 
-timm's loop calls ``task(images, labels)`` and uses ``loss`` and ``output``. Its checkpoints, ``get_checkpoint_state``
-and ``load_checkpoint_state``, hold the task's state, and with it the schedule.
+timm's loop calls ``task(images, labels)`` and uses ``loss`` and ``output``; the gap is measured after its epochs. Its
+checkpoints, ``get_checkpoint_state`` and ``load_checkpoint_state``, hold the task's state, and with it the schedule.
 """
 
+from itertools import islice
 from typing import Any
 
 import timm
@@ -16,7 +17,7 @@ from timm.task import ClassificationTask
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from examples.digits import digits
+from examples.digits import digits, held_out, on_device
 from smoot import SaliencyGuidedLoss
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,13 +47,16 @@ def main(epochs: int = 2) -> None:
     task, optimizer = GuidedTask(model), create_optimizer_v2(model, opt="adamw", lr=3e-3)
     task.setup_ema(decay=0.99)
     schedule, _ = create_scheduler_v2(optimizer, sched="cosine", num_epochs=epochs)
+    loader, others = DataLoader(digits(), batch_size=64, shuffle=True), DataLoader(held_out(), batch_size=64)
     for epoch in range(epochs):
-        for images, labels in DataLoader(digits(), batch_size=64, shuffle=True):
+        for images, labels in on_device(loader, DEVICE):
             optimizer.zero_grad()
-            task(images.to(DEVICE), labels.to(DEVICE))["loss"].backward()
+            task(images, labels)["loss"].backward()
             optimizer.step()
             task.update_ema()
         schedule.step(epoch + 1)
+        measured = on_device(islice(loader, len(others)), DEVICE), on_device(others, DEVICE)
+        task.criterion.measure(task.trainable_module, *measured)
         print(task.criterion.schedule.plan)
 
 

@@ -3,7 +3,7 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -15,25 +15,28 @@ from torch import Tensor, nn
 
 from smoot.checks import check_above_zero
 from smoot.guidance import Guidance
-from smoot.modes import buffers_kept, roots
+from smoot.modes import buffers_kept, evaluation_mode, roots
 from smoot.objective import GuidedLoss, guided_loss
 from smoot.parallel import averaged, check_wrapper, num_ranks, summed
 from smoot.per_image import PerImageSchedule
 from smoot.preflight import check_step
-from smoot.scheduler import AdaptiveSchedule, MaskPlan, MaskSchedule
+from smoot.scheduler import GapSchedule, MaskPlan, MaskSchedule
 from smoot.step import Backward, Pass, guided_backward
 from smoot.task import Model, Task
 
 NO_MASKS = MaskPlan(image_fraction=0.0)
+UNMEASURED = 10_000  # steps after which a gap that was never measured is worth a warning
+Batches = Iterable[Sequence[Tensor]]
 THROUGH_CALL = 6  # frames from a warning in `_learns` to the line that calls the criterion
 
 
 class SaliencyGuidedLoss(nn.Module):
     """A criterion that owns its schedule and gives it feedback; by default it trains with SMOOT.
 
-    Create ``criterion = SaliencyGuidedLoss()``, then call in the loop
-    ``loss = criterion(model, images, labels).total`` and ``loss.backward()``. With the model or the criterion in
-    ``eval()``, or under ``torch.no_grad()``, the loss is the task's own and the schedule learns nothing.
+    Create ``criterion = SaliencyGuidedLoss()``, call in the loop ``loss = criterion(model, images, labels).total`` and
+    ``loss.backward()``, and after each epoch ``criterion.measure(model, training, validation)``: before the first of
+    these calls nothing is masked. With the model or the criterion in ``eval()``, or under ``torch.no_grad()``, the loss
+    is the task's own and the schedule learns nothing.
 
     In training under an initialised process group every rank masks under the same plan, because the schedule learns
     from the feedback of all of them. A rank whose batch is empty takes part with a loss of 0.
@@ -42,8 +45,8 @@ class SaliencyGuidedLoss(nn.Module):
     so that it may be part of the model.
 
     Args:
-        schedule: gives the plans; by default ``AdaptiveSchedule()``.
-        guidance: how images are masked and compared; by default ``Guidance()``.
+        schedule: gives the plans; by default ``GapSchedule()``.
+        guidance: how images are masked and compared; by default ``Guidance(reduction="signed_mean", fill="mean")``.
         task: how answers are scored; by default :class:`smoot.task.Classification`, one class per image.
         generator: source of the random images, pixels and fills, on the inputs' device.
         process_group: of the processes that train together; by default all of them.
@@ -59,8 +62,8 @@ class SaliencyGuidedLoss(nn.Module):
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self.schedule: MaskSchedule = AdaptiveSchedule() if schedule is None else schedule
-        self.guidance = Guidance() if guidance is None else guidance
+        self.schedule: MaskSchedule = GapSchedule() if schedule is None else schedule
+        self.guidance = Guidance(reduction="signed_mean", fill="mean") if guidance is None else guidance
         self.task = task
         self.generator = generator
         self.process_group = process_group
@@ -131,6 +134,45 @@ class SaliencyGuidedLoss(nn.Module):
                 backward=Pass(backward, scale * weight),
             )
         return self._fed_back(loss, weight, index) if learns else loss
+
+    def measure(self, model: Model, training: Batches, validation: Batches) -> float:
+        """Measures the generalisation gap: how many images a :class:`smoot.scheduler.GapSchedule` masks from now on.
+
+        Call it after each epoch. Both losses are cross-entropies in eval mode, without gradients; of several processes,
+        each of which must call it, they are means over the images of all. A thousand images of each kind are enough.
+
+        Args:
+            model: as for the call.
+            training: batches ``(inputs, targets)`` of images that the model trains on, such as the first ones of a
+                loader; what a batch holds beside them is not used.
+            validation: batches of images that it does not train on: not those that choose the best epoch.
+
+        Returns:
+            The share of the images that is masked from now on, in [0, 1].
+
+        Raises:
+            TypeError: if the schedule does not follow the gap.
+            ValueError: if there are no training or no validation images.
+            FloatingPointError: if a loss is not finite.
+        """
+        if not isinstance(self.schedule, GapSchedule):
+            raise TypeError(f"the schedule is a {type(self.schedule).__name__}: only a GapSchedule follows the gap")
+        sums = [self._losses(model, batches) for batches in (training, validation)]
+        (trained, seen), (validated, held_out) = summed(torch.stack(sums), self.process_group).tolist()
+        if not (seen and held_out):
+            raise ValueError(f"{seen:.0f} training and {held_out:.0f} validation images: expected some of each")
+        return self.schedule.measure(trained / seen, validated / held_out)
+
+    def _losses(self, model: Model, batches: Batches) -> Tensor:
+        """The sum of the cross-entropies in eval mode and the number of images, as float64 on their device."""
+        total = torch.zeros(2, dtype=torch.float64)
+        with evaluation_mode(model), torch.no_grad():
+            for inputs, targets, *_ in batches:
+                if len(inputs):
+                    feedback = guided_loss(model, inputs, targets, NO_MASKS, self.guidance, task=self.task).feedback
+                    loss = torch.as_tensor(feedback.loss, dtype=torch.float64, device=inputs.device)
+                    total = total.to(inputs.device) + torch.stack([loss, torch.ones_like(loss)]) * len(inputs)
+        return total
 
     def check(self, model: Model, inputs: Tensor, targets: Tensor) -> None:
         """Tries one masked step on a few images; see :func:`smoot.preflight.check_step`.
@@ -208,6 +250,12 @@ class SaliencyGuidedLoss(nn.Module):
             loss = replace(loss, **nothing, logits=loss.logits[:0], feedback=empty)
         feedback = averaged(loss.feedback, self.process_group)
         self.schedule.step(feedback)
+        if isinstance(self.schedule, GapSchedule) and self.schedule.unmeasured_steps == UNMEASURED:
+            warnings.warn(
+                f"nothing was masked in {UNMEASURED:,} steps, because the gap was never measured: call "
+                "criterion.measure(model, training, validation) after each epoch",
+                stacklevel=THROUGH_CALL,
+            )
         if isinstance(self.schedule, PerImageSchedule) and index is not None:
             added = self.schedule.changes(index, loss.answers if weight else None, feedback)
             self.schedule.learn(summed(added, self.process_group))

@@ -329,21 +329,28 @@ class GapSchedule:
     not, the share ``clip(1 - L_train / L_val, 0, 1)`` of each batch is masked: 0 before the first measurement and
     where there is no gap, near 1 where the model answers its training images alone. The formula is our own.
 
-    Call :meth:`measure` after each epoch. Use other images for it than those that choose the best epoch.
+    Call :meth:`measure`, or :meth:`smoot.criterion.SaliencyGuidedLoss.measure`, after each epoch. Use other images for
+    it than those that choose the best epoch.
 
     Args:
-        base: the plan but for its image fraction, which the gap replaces; by default ``MaskPlan()``.
+        base: the plan but for its image fraction, which the gap replaces; by default ``MaskPlan(mask_fraction=0.2)``.
     """
 
     def __init__(self, base: MaskPlan | None = None) -> None:
-        self.base = MaskPlan() if base is None else base
+        self.base = MaskPlan(mask_fraction=0.2) if base is None else base
         self.gap = 0.0
         self._steps = 0
+        self._measured = False
 
     @property
     def plan(self) -> MaskPlan:
         """The plan of the next step: the base with the gap as its image fraction."""
         return _rounded(replace(self.base, image_fraction=self.gap), self._steps)
+
+    @property
+    def unmeasured_steps(self) -> int:
+        """How many steps were done before the first measurement so far; 0 once there was one."""
+        return 0 if self._measured else self._steps
 
     def measure(self, training_loss: float, validation_loss: float) -> float:
         """Sets the share of masked images from two mean cross-entropies in nats, and returns it.
@@ -359,6 +366,7 @@ class GapSchedule:
         check_between("training_loss", training_loss, 0.0, math.inf)
         check_between("validation_loss", validation_loss, 0.0, math.inf)
         self.gap = max(0.0, 1.0 - training_loss / validation_loss) if validation_loss else 0.0
+        self._measured = True
         return self.gap
 
     def step(self, feedback: Feedback) -> MaskPlan:
@@ -368,12 +376,19 @@ class GapSchedule:
 
     def state_dict(self) -> State:
         """The base, the number of steps done and the gap."""
-        return {"settings": _numbers(self.base), "steps": _vector(self._steps), "gap": _vector(self.gap)}
+        measured = _vector(self._measured)
+        return {
+            "settings": _numbers(self.base),
+            "steps": _vector(self._steps),
+            "gap": _vector(self.gap),
+            "measured": measured,
+        }
 
     def load_state_dict(self, state: State) -> None:
         """Continues from a saved state; raises ValueError for that of another schedule or plan."""
         check_state(state, self.state_dict())
         self._steps, self.gap = int(state["steps"]), float(state["gap"])
+        self._measured = bool(state["measured"])
 
 
 def _rounded(plan: MaskPlan, step: int) -> MaskPlan:

@@ -39,7 +39,8 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setattr(paths, "BENCHMARKS", tmp_path / "results")
     (tmp_path / "results").mkdir()
-    for name in ("params.yaml", "methods.yaml"):
+    (tmp_path / "tests").mkdir()
+    for name in ("params.yaml", "methods.yaml", "tests/smoke.yaml"):
         (tmp_path / name).write_text((BENCHMARKS.parent / name).read_text())
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     return importlib.import_module

@@ -2,19 +2,29 @@
 
 import re
 
+import pytest
+
 from smoot.criterion import SaliencyGuidedLoss
 from smoot.guidance import Guidance
-from smoot.scheduler import AdaptiveSchedule, MaskPlan
+from smoot.scheduler import GapSchedule, MaskPlan
 from workbench.config import paths
-from workbench.config.profile import load_grid, load_method
+from workbench.config.profile import load_grid, load_method, load_run
+from workbench.training.guided import create_schedule
 
 
 def test_the_drop_in_is_the_default() -> None:
-    chosen, criterion, bare = load_method("smoot", "laptop"), SaliencyGuidedLoss(), AdaptiveSchedule()
-    assert chosen.adaptive is not None and isinstance(criterion.schedule, AdaptiveSchedule)
-    assert criterion.guidance == chosen.guidance == Guidance()
-    assert criterion.schedule.base == bare.base == chosen.plan == MaskPlan()
-    assert criterion.schedule.decay == bare.decay == chosen.adaptive.decay
+    chosen, criterion, bare = load_method("smoot", "laptop"), SaliencyGuidedLoss(), GapSchedule()
+    assert chosen.gap is not None and chosen.gap.held_out == "steering"
+    assert isinstance(criterion.schedule, GapSchedule)
+    assert criterion.guidance == chosen.guidance == Guidance(reduction="signed_mean", fill="mean")
+    assert criterion.schedule.base == bare.base == chosen.plan == MaskPlan(mask_fraction=0.2)
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper", "smoke"])
+def test_every_profile_trains_the_default(profile: str) -> None:
+    for dataset, backbone in load_grid(profile).settings:
+        schedule = create_schedule(load_run(dataset, backbone, "smoot", 0, profile), 10, 100)
+        assert isinstance(schedule, GapSchedule) and schedule.base == SaliencyGuidedLoss().schedule.base
 
 
 def test_the_default_is_measured_on_seeds_that_its_choice_has_not_seen() -> None:

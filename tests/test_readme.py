@@ -35,13 +35,17 @@ def test_links_to_files_of_the_repository_lead_somewhere(document: str) -> None:
 
 
 def test_the_first_example_trains() -> None:
-    """It may use ``model``, ``optimizer`` and ``loader`` as anyone's loop has them."""
+    """It may use what anyone's loop has: model, optimizer, loader, number of epochs, some batches of each kind."""
     example = re.search(r"```python\n(.*?)```", read("README.md"), flags=re.DOTALL)
     assert example, "README.md has no ```python block"
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))
     loader = [(torch.rand(16, 1, 6, 6), torch.arange(16) % 3)] * 3
-    names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), "loader": loader}
+    names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1), "loader": loader, "epochs": 2}
+    names |= {
+        "some_training_batches": loader[:1],
+        "some_held_out_batches": [(torch.rand(8, 1, 6, 6), torch.arange(8) % 3)],
+    }
     exec(example.group(1), names)
     gradients = [parameter.grad for parameter in model.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)

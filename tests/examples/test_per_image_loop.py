@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference_loop import assert_same_state, few_digits, fitted_network
+from reference_loop import GUIDANCE, assert_same_state, few_digits, fitted_network
 from torch.utils.data import DataLoader
 
 from examples import per_image_loop
@@ -25,7 +25,7 @@ def test_it_trains_as_the_reference_does(rule: str) -> None:
             optimizers[1].zero_grad()
             plan = schedules[1].plan_for(index, index.device)
             batch = images.tensors[0][index], images.tensors[1][index]
-            loss = guided_loss(models[1], *batch, plan, generator=draws)
+            loss = guided_loss(models[1], *batch, plan, GUIDANCE, generator=draws)
             loss.total.backward()
             optimizers[1].step()
             schedules[1].step(loss.feedback)

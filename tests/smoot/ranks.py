@@ -294,6 +294,22 @@ def evaluated_on_one_rank(way: str) -> list[float]:
     return criterion.schedule.state_dict()["steps"].tolist()
 
 
+def gap_batches(rank: int) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+    """A rank's training images, which the network answers rightly, and its validation images: fewest on rank 0."""
+    trained, validation = (
+        [images_of(100 * rank + 10 * kind + step, size) for step, size in enumerate([2 + rank, 3 * rank])]
+        for kind in (0, 1)
+    )
+    return [(images, network().eval()(images).argmax(1)) for images, _ in trained], validation
+
+
+def measured_gap(batch_norm: bool) -> tuple[float, float]:
+    """What a rank is told when the gap is measured, and the share it masks from then on."""
+    criterion = SaliencyGuidedLoss()
+    gap = criterion.measure(wrapped(network(batch_norm=batch_norm), "plain"), *gap_batches(dist.get_rank()))
+    return gap, criterion.schedule.plan.image_fraction
+
+
 def side_by_side() -> Course:
     """Two trainings, of half of the ranks each."""
     half = dist.get_world_size() // 2
@@ -333,6 +349,8 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         cases[f"evaluated {way}"] = lambda w=way: evaluated_on_one_rank(w)
     for way in (*WAYS, "function"):
         cases[f"static {way}"] = lambda w=way: static_graph(w)
+    for norm in (False, True):
+        cases[f"gap {norm}"] = lambda n=norm: measured_gap(n)
     cases["in turn"] = lambda: whole_course("backward", "unused", batches, LayersInTurn)
     cases["side by side"] = side_by_side
     return cases

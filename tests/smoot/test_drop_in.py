@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smoot.criterion import SaliencyGuidedLoss
 from smoot.guidance import Guidance
 from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, mask_fraction=0.5)
 SGT_GUIDANCE = Guidance(
@@ -41,17 +41,74 @@ def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
         assert (ours.masked_share > 0) == (step > 0)  # feedback decides the next plan, not this one
 
 
+DEFAULT = Guidance(reduction="signed_mean", fill="mean")
+
+
 def test_its_default_is_smoot() -> None:
-    criterion, schedule = SaliencyGuidedLoss(), AdaptiveSchedule()
-    assert isinstance(criterion.schedule, AdaptiveSchedule) and criterion.guidance == Guidance()
-    assert (criterion.schedule.base, criterion.schedule.decay) == (schedule.base, schedule.decay) == (MaskPlan(), 0.95)
+    criterion, schedule = SaliencyGuidedLoss(), GapSchedule()
+    assert isinstance(criterion.schedule, GapSchedule) and criterion.guidance == DEFAULT
+    assert criterion.schedule.base == schedule.base == MaskPlan(mask_fraction=0.2)
 
 
 def test_another_schedule_comes_with_the_same_guidance() -> None:
     schedule = ConstantSchedule(SGT_PLAN)
     assert SaliencyGuidedLoss(schedule).schedule is schedule
-    assert SaliencyGuidedLoss(schedule).guidance == Guidance()
+    assert SaliencyGuidedLoss(schedule).guidance == DEFAULT
     assert SaliencyGuidedLoss(guidance=SGT_GUIDANCE).guidance is SGT_GUIDANCE
+
+
+# -- measuring the gap
+
+
+def batches(images: Tensor, labels: Tensor, *sizes: int) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(images.split(sizes), labels.split(sizes), strict=True))
+
+
+def test_the_gap_is_that_of_the_cross_entropies_in_eval_mode() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout(0.5), nn.Linear(12, 4))
+    images, labels = torch.rand(30, 3, 2, 2), torch.arange(30) % 4
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    criterion = SaliencyGuidedLoss()
+    answers = copy.deepcopy(model).eval()(images).detach()
+    labels[:18] = answers[:18].argmax(1)  # so that there is a gap
+    gap = criterion.measure(model, batches(images[:18], labels[:18], 10, 8), [(images[18:], labels[18:], "more")])
+    expected = 1 - float(F.cross_entropy(answers[:18], labels[:18]) / F.cross_entropy(answers[18:], labels[18:]))
+    assert 0 < gap == pytest.approx(expected, rel=1e-6)
+    assert criterion.schedule.plan.image_fraction == gap
+    assert model.training and all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_gap_decides_how_many_are_masked(small_net: Callable, batch: Callable) -> None:
+    criterion, model, (images, labels) = SaliencyGuidedLoss(), small_net(), batch(8)
+    assert criterion(model, images, labels).masked_share == 0
+    criterion.schedule.measure(0.25, 1.0)
+    masked = [float(criterion(model, images, labels).masked_share) for _ in range(4)]
+    assert sum(masked) / 4 == pytest.approx(0.75, abs=0.04)
+
+
+def test_what_no_gap_can_be_measured_from_is_refused(small_net: Callable, batch: Callable) -> None:
+    model, data = small_net(), [batch(4)]
+    with pytest.raises(TypeError, match="only a GapSchedule follows the gap"):
+        SaliencyGuidedLoss(AdaptiveSchedule()).measure(model, data, data)
+    with pytest.raises(ValueError, match="4 training and 0 validation images: expected some of each"):
+        SaliencyGuidedLoss().measure(model, data, [])
+
+
+def test_a_gap_that_is_never_measured_is_said(
+    small_net: Callable, batch: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smoot.criterion.UNMEASURED", 2)
+    criterion, model, (images, labels) = SaliencyGuidedLoss(), small_net(), batch(4)
+    criterion(model, images, labels)
+    with pytest.warns(UserWarning, match="nothing was masked in 2 steps.*criterion.measure"):
+        criterion(model, images, labels)
+    criterion.measure(model, [(images, labels)], [(images, labels)])
+    assert criterion.schedule.unmeasured_steps == 0
+    resumed = SaliencyGuidedLoss()
+    resumed.load_state_dict(criterion.state_dict())
+    assert resumed.schedule.unmeasured_steps == 0
 
 
 @pytest.mark.parametrize("how", ["eval", "no_grad", "inference_mode"])

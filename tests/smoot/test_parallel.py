@@ -11,6 +11,7 @@ from ranks import (
     WRAPPERS,
     Course,
     LayersInTurn,
+    gap_batches,
     images_of,
     network,
     one_hot,
@@ -146,6 +147,18 @@ def test_feedback_is_averaged_over_images(brought: Brought) -> None:
     numbers = range(len(brought))
     accuracy, loss = sum(numbers) / sum(numbers), sum(number**2 for number in numbers) / sum(numbers)
     assert all(rank["pooled"] == Feedback(accuracy, pytest.approx(loss), 4, sum(numbers)) for rank in brought)
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["no norm", "batch norm"])
+def test_the_gap_is_that_of_the_images_of_all_ranks(brought: Brought, norm: bool) -> None:
+    model, losses = network(batch_norm=norm).eval(), []
+    for parts in zip(*(gap_batches(rank) for rank in range(len(brought))), strict=True):
+        batches = [batch for part in parts for batch in part]
+        images, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+        losses.append(nn.functional.cross_entropy(model(images), labels).item())
+    expected = 1 - losses[0] / losses[1]
+    assert expected > 0.05
+    assert [rank[f"gap {norm}"] for rank in brought] == [pytest.approx((expected, expected), rel=1e-12)] * len(brought)
 
 
 @pytest.mark.parametrize("way", WAYS)

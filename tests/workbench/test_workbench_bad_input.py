@@ -71,7 +71,7 @@ DATA = [
     Row(
         "more images than there are",
         lambda: split(run(dataset={"train_images": 1400})),
-        ("1400 training, 40 validation, 0 development and 0 steering images", "no more than the 1437"),
+        ("1400 training, 40 validation, 0 development and 40 steering images", "no more than the 1437"),
     ),
     Row("labels", shallow(train_labels=torch.full((72,), 10)), ("labels go from 10 to 10", "expected 0 to 9")),
     Row("one class", shallow(num_classes=1), ("num_classes is 1", "expected at least 2")),

@@ -22,7 +22,7 @@ from workbench.training.guided import TrainState
 torch.set_num_threads(1)  # on networks as small as these, several threads only wait for each other
 
 METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
-SMALL = {"train_images": 72, "validation_images": 40}
+SMALL = {"train_images": 72, "validation_images": 40, "steering_images": 40}
 QUICK: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 16,

@@ -28,13 +28,13 @@ CURVES = {  # curve: title, x axis, direction that is better
     "deletion": ("Deletion", "Most salient pixels removed (%)", "lower is better"),
     "insertion": ("Insertion", "Most salient pixels shown (%)", "higher is better"),
 }
-TRAINING = {  # history column: title, y axis, factor
+TRAINING = {  # history column, or the gap: title, y axis, factor
     "masked_share": ("Masked images", "Share of images (%)", 100),
     "masked_pixels": ("Masked pixels", "Fraction of pixels (%)", 100),
     "information_loss": ("Information lost", "KL divergence (nats)", 1),
     "flip_share": ("Answers changed", "Masked images (%)", 100),
     "cross_entropy_rise": ("Cross-entropy rise", "Rise by masking (nats)", 1),
-    "competence": ("Competence", "Competence (0 to 1)", 1),
+    "gap": ("Generalisation gap", "1 − training / validation loss (%)", 100),
     "accuracy": ("Accuracy", "Accuracy (%)", 100),
     "classification": ("Loss", "Cross-entropy (nats)", 1),
 }
@@ -159,6 +159,8 @@ def _by_seed(curve: pd.DataFrame) -> pd.DataFrame:
 @styled
 def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
     """What was masked, and how training went, epoch by epoch; undefined values have no line."""
+    gap = (1 - histories["trained_loss"] / histories["validation_loss"]).clip(lower=0)
+    histories = histories.assign(gap=gap)
     figure, grid = panels(2, 4, 4.6, sharex=True)
     for axes, (column, (title, ylabel, factor)) in zip(chain(*grid), TRAINING.items(), strict=True):
         lines = {VALIDATION[column]: "-", column: ":"} if column in VALIDATION else {column: "-"}

@@ -19,16 +19,17 @@ from workbench.results.samples import Samples, relative_saliency
 FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
 SLANTED = 0.8  # inches for names above narrower columns
 ROWS = 6  # sample images in the figure
+OVERLAID = 3  # the same, of overlays
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
 DIMMED = 0.55  # how bright the images below overlays are
 VISIBLE = 0.001  # share of the pixels at either end of the distribution that is left out
 WRONG = "#b3001b"
 
 
-def _rows(samples: Samples) -> list[int]:
-    """Which samples are shown: all, or `ROWS` (fewer if they are tall) evenly spaced from first to last."""
+def _rows(samples: Samples, rows: int = ROWS) -> list[int]:
+    """Which samples are shown: all, or ``rows`` (fewer if they are tall) evenly spaced from first to last."""
     count, _, height, width = samples.images.shape
-    most = max(1, round(ROWS * min(1.0, width / height)))
+    most = max(1, round(rows * min(1.0, width / height)))
     return sorted({round(place) for place in np.linspace(0, count - 1, min(most, count))})
 
 
@@ -55,7 +56,7 @@ def overlays(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     Pixels show the image where saliency is low, and glow where it is high; all maps have one scale.
     """
     first = next(iter(samples.values()))
-    rows = _rows(first)
+    rows = _rows(first, OVERLAID)
     maps = {looks[method].title: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
     draws = np.random.default_rng(0).random(first.saliency[rows].shape, dtype=np.float32)
     maps["Random map"] = relative_saliency(draws)

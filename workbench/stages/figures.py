@@ -128,7 +128,9 @@ def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Set
     yield Chart(
         f"schedule_{place}",
         f"What was masked during training, what masking cost in information, and how training went, {setting.name}; "
-        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. {setting.facts}.",
+        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. Generalisation gap: "
+        "1 − cross-entropy of training images / that of validation images, in eval mode, at least 0; schedules that "
+        f"follow it measure it on other held-out images. {setting.facts}.",
         charts.training_schedule(histories, looks),
     )
     judged = judged_fill(fills)

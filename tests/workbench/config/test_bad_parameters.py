@@ -165,7 +165,7 @@ BACKBONES = [
     Wrong("backbones.two_conv_small.depth", 2, ("unknown key 'depth'", "architecture, stem, pretrained")),
     Wrong("backbones.two_conv_small.architecture", MISSING, ("two_conv_small: key 'architecture' is missing",)),
 ]
-PLAN, GUIDANCE, ADAPTIVE = (f"smoot.{part}" for part in ("plan", "guidance", "adaptive"))
+PLAN, GUIDANCE, ADAPTIVE = "smoot.plan", "smoot.guidance", "competence_k50.adaptive"
 OVERFULL = {"ranking": "protected", "mask_fraction": 0.7, "protected": 0.4}
 REGIME = [  # of a profile
     Wrong("regime", None, ("smoke.yaml: regime is None", "a mapping of keys of training")),
@@ -179,7 +179,8 @@ METHOD = [  # of methods.yaml
     Wrong("plain.kl", 1.0, ("methods.yaml: plain: unknown key 'kl'", "schedule, plan, guidance, adaptive")),
     Wrong("plain.name", "ours", ("methods.yaml: plain: unknown key 'name'", "its name is 'plain'")),
     Wrong("sgt.adaptive", {"decay": 0.9}, ("methods.yaml: sgt:", "schedule is 'constant'", "the block 'adaptive'")),
-    Wrong(ADAPTIVE, MISSING, ("methods.yaml: smoot: schedule is 'adaptive'", "the block 'adaptive' belongs to")),
+    Wrong("smoot.gap", MISSING, ("methods.yaml: smoot: schedule is 'gap'", "the block 'gap' belongs to")),
+    Wrong(ADAPTIVE, MISSING, ("yaml: competence_k50: schedule is 'adaptive'", "the block 'adaptive' belongs to")),
     Wrong(f"{GUIDANCE}.of", "logit", ("smoot.guidance: unknown key 'of'", "score, reduction, saliency_pass")),
     *(outside(f"{PLAN}.{name}", 1.5, 0, 1) for name in ("image_fraction", "mask_fraction")),
     *(outside(f"{PLAN}.{name}", -0.1, 0, 1) for name in ("image_fraction", "mask_fraction", "protected")),
@@ -194,7 +195,7 @@ METHOD = [  # of methods.yaml
     among(f"{GUIDANCE}.consistency", "mse", "kl", "cross_entropy"),
     among(f"{ADAPTIVE}.feedback", "test", "training", "validation"),
     outside(f"{ADAPTIVE}.decay", 1.5, 0, 1),
-    Wrong(f"{ADAPTIVE}.decay", 1.0, ("methods.yaml: smoot.adaptive: decay is 1.0", "expected a number below 1")),
+    Wrong(f"{ADAPTIVE}.decay", 1.0, ("yaml: competence_k50.adaptive: decay is 1.0", "expected a number below 1")),
     Wrong("plain.sequence", {"image_fractions": [0.5]}, ("schedule is 'constant'", "the block 'sequence'")),
     Wrong("plain.sequence", {"image_fractions": []}, ("image_fractions is empty", "at least one share")),
     Wrong("plain.sequence", {"image_fractions": [0.5, 1.5]}, ("image_fractions is 1.5", "[0, 1]")),
@@ -208,7 +209,7 @@ METHOD = [  # of methods.yaml
         "plain.per_image", {"rule": "staircase", "settings": {"tau": 1.0}}, ("unknown key 'tau' of rule", "up, down")
     ),
     Wrong("plain.per_image", {"rule": "staircase", "settings": {"up": -1.0}}, ("up is -1.0", "[0, 1]")),
-    Wrong(f"{PLAN}.image_fraction", 0.5, ("smoot: plan sets image_fraction", "the schedule 'adaptive' sets it")),
+    Wrong(f"{PLAN}.image_fraction", 0.5, ("smoot: plan sets image_fraction", "the schedule 'gap' sets it")),
     Wrong("plain.title", MISSING, ("methods.yaml: plain: key 'title' is missing",)),
     *(mistyped(f"smoot.{look}", 3, "a text") for look in ("title", "colour")),
     Wrong("sgt.like", "sgd", ("methods.yaml: sgt.like is 'sgd'", "expected one of plain, random_mask, sgt")),
@@ -267,6 +268,7 @@ def put(params: dict[str, Any], key: str, value: Any) -> None:
 def load_everything() -> None:
     for dataset, backbone in load_grid("smoke").settings:
         load_runs(dataset, backbone, None, "smoke", [0])
+    load_run("digits", "two_conv_small", "competence_k50", 0, "smoke")  # a schedule of no method of the grid
     for load in (method_entries, load_judge, load_retraining, load_claims):
         load("smoke")
 

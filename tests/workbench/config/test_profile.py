@@ -27,7 +27,7 @@ from workbench.config.profile import (
     read_profile,
     resolved_methods,
 )
-from workbench.config.schedules import AdaptiveConfig
+from workbench.config.schedules import AdaptiveConfig, GapConfig
 from workbench.reporting.questions import load_claims
 
 STUDIES = tuple(sorted(folder.parent.name for folder in (paths.ROOT / "studies").glob("*/params.yaml")))
@@ -108,31 +108,34 @@ def test_the_methods_are_what_they_are_called() -> None:
     ours = replace(ours, consistency="kl", kl_weight=1.0, detach_target=True, label_smoothing=0.0)
     published = replace(ours, score="log_prob", reduction="signed_mean", saliency_pass="eval", detach_target=False)
     published = replace(published, masked_statistics="update")
+    recipe = replace(half, mask_fraction=0.2), replace(ours, reduction="signed_mean", fill="mean")
     intended: dict[str, tuple[str, MaskPlan, Guidance]] = {
         "plain": ("constant", replace(half, image_fraction=0.0), ours),
         "random_mask": ("constant", replace(half, ranking="random"), ours),
         "sgt": ("constant", half, published),
         "sgt_improved": ("constant", half, ours),
-        RECIPE: ("constant", replace(half, mask_fraction=0.2), replace(ours, reduction="signed_mean", fill="mean")),
-        "smoot": ("adaptive", half, ours),
+        RECIPE: ("constant", *recipe),
+        "smoot": ("gap", *recipe),
     }
     assert tuple(intended) == load_grid("laptop").methods == load_grid("paper").methods
     assert tuple(name for name in intended if name != RECIPE) == METHODS == load_grid("smoke").methods
     for name, (schedule, plan, guidance) in intended.items():
         method = load_method(name, "laptop")
         assert (method.schedule, method.plan, method.guidance) == (schedule, plan, guidance), name
-        assert method.adaptive == (AdaptiveConfig(decay=0.95) if name == "smoot" else None)
+        assert method.gap == (GapConfig("steering") if name == "smoot" else None)
         assert not method.training and not method.dataset
+    competence = load_method("competence_k50", "laptop")
+    assert (competence.plan, competence.guidance, competence.adaptive) == (half, ours, AdaptiveConfig(decay=0.95))
 
 
-def test_no_fill_that_measures_is_used_in_training_but_by_the_recipe_that_is_not_judged_by_it() -> None:
+def test_no_method_is_judged_by_its_own_answers_to_images_filled_as_in_its_training() -> None:
     runs = [load_run("fashion_mnist", "two_conv_small", name, 0, "laptop") for name in load_grid("laptop").methods]
     assert {run.evaluation.fills for run in runs} == {("mean", "black")}
     trained = {run.method.name: run.method.guidance.fill for run in runs}
-    assert trained == dict.fromkeys(METHODS, "uniform") | {RECIPE: "mean"}
+    assert trained == dict.fromkeys(METHODS, "uniform") | {RECIPE: "mean", "smoot": "mean"}
     for profile in ("laptop", "paper"):
-        claimed = [claim.metric for claim in load_claims(profile) if RECIPE in (claim.method, claim.reference)]
-        assert not [metric for metric in claimed if metric.endswith("_mean")]
+        claimed = {claim.metric for claim in load_claims(profile)}
+        assert claimed and not claimed & {"gap_mean", "deletion_auc_mean", "insertion_auc_mean"}
 
 
 def test_a_variant_takes_over_what_it_does_not_say(root: Path) -> None:

@@ -81,7 +81,7 @@ def test_the_committed_derived_entries_belong_to_their_source(source: str) -> No
 
 
 def test_the_committed_entries_are_consistent() -> None:
-    stored = ["cifar10", "cifar100", "cifar10_jpeg", "digits", "fashion_mnist", "image_folder", "mnist"]
+    stored = ["caltech101", "cifar10", "cifar100", "cifar10_jpeg", "digits", "fashion_mnist", "image_folder", "mnist"]
     derived = ["block_digits", "block_mnist", "shortcut_digits", "shortcut_mnist"]
     assert catalogue.known() == sorted(stored + derived)
     assert [name for name in catalogue.known() if catalogue.describe(name).derived] == derived

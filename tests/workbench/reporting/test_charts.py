@@ -76,11 +76,13 @@ def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
         "Information lost": ("information_loss", 1, "sgt", 2),
         "Answers changed": ("flip_share", 100, "sgt", 2),
         "Cross-entropy rise": ("cross_entropy_rise", 1, "sgt", 2),
-        "Competence": ("competence", 1, "smoot", 1),
+        "Generalisation gap": ("gap", 100, "plain", 3),
         "Accuracy": ("validation_accuracy", 100, "sgt", 6),
         "Loss": ("validation_loss", 1, "sgt", 6),
     }
     assert list(by_title) == list(shown)
+    gap = np.maximum(1 - histories["trained_loss"] / histories["validation_loss"], 0)
+    histories = histories.assign(gap=gap)
     for title, (column, factor, method, lines) in shown.items():
         mean = histories[histories["method"] == method].groupby("epoch")[column].mean()
         assert solid(by_title[title], method) == pytest.approx(factor * mean.to_numpy()), title

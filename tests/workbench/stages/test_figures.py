@@ -56,7 +56,7 @@ def test_captions_say_what_was_run(plots: Path) -> None:
         assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
         assert "Fashion-MNIST" in caption, name
         assert "ResNet-10 (narrow)" in caption, name
-    assert "(seed 4)" in drawn[NAMES[0]]
+    assert "the network of seed 4" in drawn[NAMES[0]]
     assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
     assert "500 test images" in drawn[f"curves_{PLACE}"] and "the judge" in drawn[f"judge_curves_{PLACE}"]
     assert "Accuracy under PGD" in drawn["robustness_differences"]

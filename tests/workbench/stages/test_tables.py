@@ -40,6 +40,7 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
 
     names = [
+        "headline",
         "summary",
         "claims_overview",
         "claims",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from smoot.feedback import Feedback
 from smoot.per_image import PerImageSchedule
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, SequenceSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.run import RunConfig
 from workbench.config.schedules import GapConfig, PerImageConfig, SequenceConfig
@@ -167,8 +167,8 @@ def test_the_learning_rate_warms_up_and_follows_half_a_cosine(warmup: int, share
 # -- the schedule
 
 
-def test_smoots_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    spy, config = Spy(monkeypatch), run("smoot", "resnet10_narrow", training={"epochs": 8})
+def test_an_adaptive_plan_is_the_competence_of_the_steps_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    spy, config = Spy(monkeypatch), run("competence_k50", "resnet10_narrow", training={"epochs": 8})
     state, rows = fresh(config), []
     for epoch in range(1, 9):
         rows.append(epoch_of(config, state, epoch))
@@ -212,11 +212,13 @@ def test_each_method_gets_its_schedule() -> None:
     for method in METHODS[:-1]:
         constant = create_schedule(run(method), 10, 72)
         assert isinstance(constant, ConstantSchedule) and constant.base == run(method).method.plan
-    method = run("smoot").method
+    schedule = create_schedule(run("smoot"), 10, 72)
+    assert isinstance(schedule, GapSchedule) and schedule.base == run("smoot").method.plan
+    method = run("competence_k50").method
     assert method.adaptive is not None
     for decay in (0.95, 0.5):
         changed = replace(method, adaptive=replace(method.adaptive, decay=decay))
-        schedule = create_schedule(replace(run("smoot"), method=changed), 10, 72)
+        schedule = create_schedule(replace(run("competence_k50"), method=changed), 10, 72)
         assert isinstance(schedule, AdaptiveSchedule)
         assert (schedule.base, schedule.decay) == (method.plan, decay)
 
@@ -274,11 +276,12 @@ def test_means_of_an_epoch_by_hand() -> None:
 
 
 def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
-    rows = {method: fitted(run(method), tmp_path / method).history[0] for method in METHODS}
+    methods = (*METHODS, "competence_k50")
+    rows = {method: fitted(run(method), tmp_path / method).history[0] for method in methods}
     did = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
     assert all(math.isnan(rows["plain"][name]) for name in did)
     assert (rows["plain"]["masked_share"], rows["plain"]["image_fraction"]) == (0.0, 0.0)
-    assert [method for method in METHODS if not math.isnan(rows[method]["competence"])] == ["smoot"]
+    assert [method for method in methods if not math.isnan(rows[method]["competence"])] == ["competence_k50"]
     for method in ("random_mask", "sgt", "sgt_improved"):
         row = rows[method]
         assert (row["masked_share"], row["image_fraction"], row["masked_pixels"]) == (1.0, 1.0, 0.5)
@@ -296,6 +299,7 @@ def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
     ("method", "name", "settings"),
     [
         ("smoot", "resnet10_narrow", {}),
+        ("competence_k50", "resnet10_narrow", {}),
         ("sgt_improved", "two_conv_small", {}),
         ("sgt", "resnet10_narrow", {"channels_last": True, "warmup_epochs": 1}),
         ("random_mask", "resnet10_narrow", {"precision": "bf16", "clip_norm": 0.5}),
@@ -548,7 +552,7 @@ def test_other_errors_of_a_step_stay_what_they_are(error: Exception, monkeypatch
 
 
 def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -> None:
-    config = run("smoot")
+    config = run("competence_k50")
     assert config.method.adaptive is not None
     adaptive = replace(config.method.adaptive, feedback="validation", decay=0.0)
     state = fitted(replace(config, method=replace(config.method, adaptive=adaptive)), tmp_path / "checkpoint")

@@ -123,7 +123,7 @@ def test_finished_seeds_are_found_again_and_one_more_trains_alone(whole: Checkou
             lines = content.splitlines()
             assert [line for line in after.splitlines() if not line.startswith(b"smoot,1,")] == lines
             assert len(after.splitlines()) in (len(lines), 2 * len(lines) - 1)
-        else:
+        elif not name.endswith("samples.npz"):  # its maps: mean of the seeds asked for
             assert after == content
     added = set(finished.outputs) - set(whole.outputs)
     assert [Path(name).name for name in added] == ["1.safetensors"]
