@@ -13,7 +13,7 @@ STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
+NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=1200 --nbval-kernel-startup-timeout=600
 
 .PHONY: help environment repro test faults verify notebooks bench studies gpu lock audit clean repository moved
 .DEFAULT_GOAL := help

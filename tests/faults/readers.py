@@ -43,17 +43,17 @@ def of_profile(tmp_path: Path, patch: pytest.MonkeyPatch) -> Reader:
     params["retraining"]["settings"] = names
     params["claims"] = [claim | {"settings": names} for claim in params["claims"] if claim["reference"] == "plain"][:3]
     params["study"] = {"title": "Which", "exhibits": ["comparison"], "reference": "plain", "compared": ["smoot"]}
-    own = {name: {"title": name, "like": "smoot", "schedule": name, "adaptive": None} for name in BLOCKS}
-    params["methods"] = {name: entry | {name: BLOCKS[name]} for name, entry in own.items()}
-    params["grid"]["methods"] += own
+    rest: dict[str, Any] = {"plan": {}, "guidance": {}}
+    params["methods"] = {name: {"title": name, "schedule": name, name: block} | rest for name, block in BLOCKS.items()}
+    params["grid"]["methods"] += BLOCKS
     write(file, params)
     write(registry, {name: methods[name] for name in ("plain", "sgt", "sgt_improved", "smoot")})
     return Reader(lambda: check_profile("smoke"), (file, registry))
 
 
-BLOCKS: dict[str, dict[str, Any]] = {
+BLOCKS: dict[str, dict[str, Any]] = {  # of the schedules beside plain's and SMOOT's
+    "adaptive": {"decay": 0.95},
     "sequence": {"image_fractions": [0.5, 1.0]},
-    "gap": {"held_out": "turns"},
     "per_image": {"rule": "staircase", "settings": {"up": 0.1}, "bounds": [[0.0, 0.9]]},
 }
 

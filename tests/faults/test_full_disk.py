@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import stopping
 import working
+from processes import PATIENCE
 from stopping import Checkout
 
-PATIENCE = 1200
 SCRIPT = """
 mount -t tmpfs -o size="$3" disk "$1" && cp -r "$2"/. "$1" || exit 99
 run() { "$PYTHON" "$STOPPING" evaluate 0 >> "$4/told" 2>&1; echo $? >> "$4/codes"; }

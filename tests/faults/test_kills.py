@@ -7,12 +7,11 @@ import subprocess
 
 import psutil
 import pytest
-from processes import crew, running, until
+from processes import PATIENCE, crew, running, until
 from stopping import Checkout
 
 KILLS, ROUNDS = 27, 9
 ENDINGS = ("kill all", "kill the parent", "kill a worker", "terminate", "Ctrl-C")
-PATIENCE = 1200  # seconds that a busy machine may take for anything
 
 
 def end(process: "subprocess.Popen[bytes]", how: str) -> None:
@@ -45,7 +44,7 @@ def test_killed_at_random_moments_a_run_gives_the_same(
             end(process, how)
             if process.wait(PATIENCE) == 0:  # it was just ready
                 continue
-            assert until(lambda members=members: not any(map(running, members)), PATIENCE), how
+            assert until(lambda members=members: not any(map(running, members))), how
             told.append(f"{how} after {checkout.ran[-1] if checkout.ran else 'nothing'}")
     assert checkout.start(0, last=last).wait(PATIENCE) == 0, checkout.told.read_text()
     assert checkout.outputs == outputs, told

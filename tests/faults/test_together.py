@@ -4,9 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processes import PATIENCE
 from test_rehearsal import METHODS, REPRO, SEEDS, Repository
-
-PATIENCE = 3600
 
 
 @pytest.mark.faults
@@ -14,7 +13,7 @@ def test_two_pipelines_at_once_do_not_disturb_each_other(tmp_path: Path) -> None
     repository = Repository.new(tmp_path / "repository")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     both = [subprocess.Popen(REPRO, cwd=repository.root, env=repository.environment, **pipes) for _ in range(2)]
-    told = [process.communicate(timeout=PATIENCE)[0] for process in both]
+    told = [process.communicate(timeout=3 * PATIENCE)[0] for process in both]
     codes = [process.returncode for process in both]
     assert 0 in codes, told
     for code, text in zip(codes, told, strict=True):

@@ -27,7 +27,7 @@ from smoot.parallel import averaged
 from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
-SECONDS = 300
+SECONDS = 1200
 """After which processes that have not ended are killed."""
 WAYS = ("call", "backward")
 WRAPPERS = ("plain", "unused", "accumulated", "sharded")
@@ -361,7 +361,7 @@ def run_rank(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=SECONDS)
     )
     results = {name: scenario() for name, scenario in scenarios().items()}
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
@@ -386,7 +386,7 @@ def run_ranks(world: int, folder: Path) -> tuple[list[dict[str, Any]], list[int 
     results = []
     processes[-1].join(SECONDS)
     for process in processes[:-1]:
-        process.join(60)
+        process.join(SECONDS)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

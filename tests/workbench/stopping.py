@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from processes import start, until
+from processes import PATIENCE, start, until
 
 from workbench.config import paths
 from workbench.config.run import RunConfig
@@ -31,7 +31,6 @@ from workbench.training import checkpoints
 SOURCES = Path(__file__).parents[2]
 RUNS = ("digits", "resnet10_narrow", "smoot", "smoke")
 EPOCHS, STEPS, BATCH = 5, 10, 32  # of one run; of one epoch; images of a step
-PATIENCE = 1200  # seconds that a busy machine may take for a run
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Checkout:
     def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
         """Start the runs and wait until one of its processes has come to the moment."""
         process = self.start(*seeds, last=last, stop=at)
-        assert until(lambda: self.stopped or process.poll() is not None, PATIENCE), f"never came to {at}"
+        assert until(lambda: self.stopped or process.poll() is not None), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
         return process
 
@@ -184,9 +183,9 @@ def note(config: RunConfig, what: str) -> None:
 
 
 def compute() -> None:
-    """Give a sign and be busy until this process is ended, or for minutes."""
+    """Give a sign and be busy until this process is ended."""
     (paths.ROOT / "stopped" / str(os.getpid())).touch()
-    matrix, end = torch.eye(300), time.monotonic() + 300
+    matrix, end = torch.eye(300), time.monotonic() + PATIENCE
     while time.monotonic() < end:
         matrix = matrix @ matrix
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from processes import crew, running, until
+from processes import PATIENCE, crew, running, until
 from stopping import EPOCHS, STEPS, Checkout, Moment
 
 OPTIMISE = "workbench.training.guided._optimise"
@@ -76,8 +76,8 @@ def test_ended_at_many_moments(whole: Checkout, checkout: Checkout) -> None:
         process = checkout.stop(0, at=moment)
         members = crew(process)
         os.killpg(process.pid, number)
-        assert process.wait(60) != 0, when
-        assert until(lambda members=members: not any(map(running, members)), 30), when
+        assert process.wait(PATIENCE) != 0, when
+        assert until(lambda members=members: not any(map(running, members))), when
         assert checkout.ran[before:] == begun, when
         assert not any(name.endswith("runs.csv") for name in checkout.outputs), when
     assert checkout.told.read_text().count("KeyboardInterrupt") == 1
@@ -99,14 +99,14 @@ def test_when_only_the_parent_is_killed_a_second_start_waits_for_what_is_left(
     process.wait()
     try:
         second = checkout.start(0, last="train")
-        assert until(lambda: "another process works on" in checkout.told.read_text(), 180)
+        assert until(lambda: "another process works on" in checkout.told.read_text())
         time.sleep(0.3)
         assert checkout.ran == EPOCH[1:4]
         assert checkout.epochs_kept == [2]
     finally:
         os.kill(worker, signal.SIGCONT)
-    assert until(lambda: not running(worker), 30)  # by itself, from the middle of its work
-    assert second.wait(120) == 0
+    assert until(lambda: not running(worker))  # by itself, from the middle of its work
+    assert second.wait(PATIENCE) == 0
     assert checkout.ran == [*EPOCH[1:4], *EPOCH[3:]]
     trained = {name: text for name, text in whole.outputs.items() if name.endswith((".safetensors", "epochs.csv"))}
     assert checkout.outputs == trained
