@@ -101,12 +101,18 @@ lock: environment ## pin what .venv holds, with hashes, for every platform and P
 	    --quiet --output-file .venv/requirements.lock
 	mv .venv/requirements.lock requirements.lock
 
-# In an environment that goes afterwards: the audit is of the lock, and pip-audit is not in it. Without --strict it
-# would call clean what it could not look up.
-audit: ## look for known vulnerabilities of what the lock pins (needs the network: a package index with advisories)
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+# pip-audit is not in the lock: it gets an environment that goes afterwards. Without --strict it would call clean what it
+# could not look up; where it writes no list, nothing was.
+audit: ## look for known vulnerabilities of what the lock pins (needs PyPI's advisories)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT; code=0; \
+	{ $(PYTHON) -m venv "$$folder" && \
 	    "$$folder/bin/python" -m pip install --disable-pip-version-check --quiet pip-audit && \
-	    "$$folder/bin/pip-audit" --strict --disable-pip --progress-spinner off --requirement requirements.lock
+	    "$$folder/bin/pip-audit" --strict --disable-pip --progress-spinner off --output "$$folder/found" \
+	        --requirement requirements.lock; } > "$$folder/told" 2>&1 || code=$$?; \
+	last=$$(tail -n 1 "$$folder/told" | sed 's/^ERROR:[^:]*://'); \
+	if [ $$code = 0 ]; then echo "$$last"; \
+	elif [ -s "$$folder/found" ]; then cat "$$folder/found"; \
+	else echo "No advisory was looked up ($$last): run make audit where PyPI can be reached" >&2; fi; exit $$code
 
 clean: ## delete weights, logs, checkpoints and finished seeds (not .venv, not data/raw)
 	rm -rf runs scratch logs

@@ -221,6 +221,37 @@ def test_an_unsupported_python_is_refused_with_the_way_out(tmp_path: Path, versi
     assert not (folder.path / ".venv").exists()
 
 
+# A Python whose environments have a pip-audit that says what this test wants.
+FAKE_AUDIT = """#!/bin/sh
+mkdir "$3/bin"
+printf '#!/bin/sh\\n' > "$3/bin/python"
+cat > "$3/bin/pip-audit" <<'END'
+#!/bin/sh
+{audit}
+END
+chmod +x "$3/bin/python" "$3/bin/pip-audit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("audit", "code", "out", "told"),
+    [
+        ("echo No known vulnerabilities found >&2", 0, "No known vulnerabilities found\n", ""),
+        ('echo Found 1 >&2; while [ "$1" != --output ]; do shift; done; echo a 1.0 > "$2"; exit 1', 2, "a 1.0\n", ""),
+        ("echo Trace >&2; echo no route >&2; exit 1", 2, "", "No advisory was looked up (no route): run make audit"),
+    ],
+    ids=["clean", "found", "unreachable"],
+)
+def test_an_audit_says_what_it_found_or_that_it_could_not_look(
+    audit: str, code: int, out: str, told: str, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    (folder.path / "fake").write_text(FAKE_AUDIT.format(audit=audit))
+    made = folder.make("audit")
+    assert (made.returncode, made.stdout) == (code, out)
+    assert made.stderr.startswith(told) and "Trace" not in made.stderr
+
+
 def test_a_folder_without_git_is_refused_with_the_way_out(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     refused = folder.make("repository")
