@@ -1,7 +1,7 @@
 """Damaged files: each is read, or refused in one sentence that names the file; nothing else comes out.
 
-``make test`` tries a few, ``make faults`` thousands: ``FUZZ_SECONDS`` says how long each reader is tried. The same inputs
-come in the same order every time.
+``make test`` tries a few, ``make faults`` thousands: ``FUZZ_SECONDS`` says how long each reader is tried. The same
+files come in the same order every time.
 """
 
 import itertools
