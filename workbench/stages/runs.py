@@ -110,11 +110,14 @@ def complete(job: Job, report: Report) -> Path:
             start = time.perf_counter()
             try:
                 job.compute(images, entry.folder, report)
-            except SafetensorError as error:  # which is neither an OSError nor a ValueError
+            except (SafetensorError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                if not isinstance(error, SafetensorError) and "loading state_dict" not in reason:
+                    raise
                 if job.inputs:
                     one = " or ".join(map(str, job.inputs))
-                    raise WeightsUnusable(f"{one} holds no weights ({error}): delete it and make it again") from None
-                raise WeightsUnusable(f"weights of {job.place}, seed {config.seed}, not written: {error}") from None
+                    raise WeightsUnusable(f"{one} holds no weights ({reason}): delete it and make it again") from None
+                raise WeightsUnusable(f"weights of {job.place}, seed {config.seed}, not written: {reason}") from None
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
     return entry.folder

@@ -292,10 +292,13 @@ def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
         assert judge_file(name).read_bytes() == content
 
 
-def test_weights_that_were_cut_off_are_named(trained: Path) -> None:
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-1], lambda content: content.replace(b"weight", b"weighu")]
+)
+def test_damaged_weights_are_named(trained: Path, damage: Callable[[bytes], bytes]) -> None:
     file = PLACES.weights("sgt", 0)
     content = file.read_bytes()
-    file.write_bytes(content[:-1])
+    file.write_bytes(damage(content))
     with pytest.raises(WeightsUnusable, match=r"sgt/0\.safetensors or .* holds no weights \(.*\): delete it and make"):
         evaluate(*SETTING, "sgt", "smoke", [0])
     train(*SETTING, "sgt", "smoke", [0])
