@@ -30,7 +30,7 @@ KERNEL = {
 }
 # A busy machine may start a kernel, and deliver a finished cell's output, late. Of a progress bar only its end is
 # stored. The kernel ends at once with whatever it started: a stage's results are on disk by then.
-TIMEOUTS = {"start_timeout": 300, "iopub_timeout": 60}
+TIMEOUTS = {"start_timeout": 600, "iopub_timeout": 300}
 DETERMINISTIC_OUTPUT = {"progress_bar": False, "coalesce_streams": True}
 SHUTDOWN = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
