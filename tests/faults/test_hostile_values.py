@@ -1,13 +1,22 @@
-"""Every value of the parameter files in turn is one that nobody means: it is refused by name, or does no harm."""
+"""Every value of the parameter files in turn is one that nobody means: it is refused by name, or does no harm.
 
+So is the value of a notebook's parameter, which papermill writes into a cell as code.
+"""
+
+import ast
 import math
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from mutations import mutated
+from papermill.translators import PythonTranslator
 from readers import READERS, Trial
+
+from workbench.stages.notebook import parse_parameters
 
 DEEP: Any = None
 for _ in range(100):
@@ -57,3 +66,31 @@ def test_a_hostile_value_is_refused_by_name_or_does_no_harm(
         print(f"\nhostile values, {name}: {trial}")
     assert not trial.found, "\n".join(trial.found.values())
     assert {file for file in tmp_path.rglob("*")} == before
+
+
+TEXTS = (
+    *(b"sgt", b"[0, 1, 2]", b"{a: 0.5, b: [x]}", b"1e-3", b"null", b"2024-01-02"),
+    *(rb'"\x41 \" b"', rb"a 'b'; import os # \\", b"- |\n  x\n"),
+)
+PLAIN = (ast.Constant, ast.List, ast.Dict, ast.UnaryOp, ast.USub, ast.Load, ast.Call, ast.Name)
+TRIES = 20_000
+
+
+@pytest.mark.faults
+def test_a_hostile_parameter_of_a_notebook_arrives_as_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    draws, refused = random.Random(0), 0
+    for _ in range(TRIES):
+        text = mutated(draws.choice(TEXTS), draws).decode(errors="surrogateescape")  # as the command line has it
+        try:
+            given = parse_parameters([("given", text)])
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith("parameter given is ") and len(str(error).splitlines()) == 1
+            continue
+        (line,) = ast.parse(PythonTranslator.codify(given)).body
+        assert isinstance(line, ast.Assign)
+        parts = list(ast.walk(line.value))
+        assert all(isinstance(part, PLAIN) for part in parts), text
+        assert {part.id for part in parts if isinstance(part, ast.Name)} <= {"float"}, text  # of "nan" and "inf"
+    with capsys.disabled():
+        print(f"\nparameters of a notebook: {TRIES} texts, {refused} refused")

@@ -7,6 +7,7 @@ what the kernel prints, and puts TARGET in place only when every cell succeeded.
 """
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -47,7 +48,7 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Parameters from ``NAME VALUE`` texts, the values as YAML (``1e-3`` is a number here too).
 
     Raises:
-        ValueError: if a value is no YAML or a name comes twice.
+        ValueError: if a value is no YAML of numbers, texts, lists and mappings, or a name comes twice.
     """
     parameters: dict[str, Any] = {}
     for name, text in pairs:
@@ -55,8 +56,10 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
             raise ValueError(f"parameter {name} is given twice, the second time as {text}")
         try:
             parameters[name] = float(text) if NUMBER.fullmatch(text) else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"parameter {name} is {text!r}, which is not YAML: quote it") from error
+            json.dumps(parameters[name])  # refuses a date, and a list that holds itself
+        # PyYAML raises all of these.
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise ValueError(f"parameter {name} is {text!r}, which is not plain YAML: quote it") from None
     return parameters
 
 

@@ -251,7 +251,7 @@ def pack(tmp_path: Path) -> str:
     """The shell command that leaves the package as `npm pack` does."""
     with tarfile.open(tmp_path / "made.tgz", "w:gz") as archive:
         archive.add(write_files(tmp_path / "npm"), "package/data")
-    return f"/bin/cp {tmp_path}/made.tgz tiny-data-1.2.6.tgz"
+    return f"/bin/cp '{tmp_path}/made.tgz' tiny-data-1.2.6.tgz"
 
 
 def test_npm_package(no_local: Checkout, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_debian_package_with_package_lists_of_its_own(no_local: Checkout, tmp_pa
         'case "$*" in *Dir::State::lists=*) ;; *) echo "E: Unable to locate" >&2; exit 100 ;; esac\n'
         'case "$*" in *" update") : > updated ;; *) [ -e updated ] && : > dataset-tiny_1_all.deb ;; esac',
     )
-    client(tmp_path, "dpkg-deb", f'[ -e "$2" ] && /bin/cp -r {tmp_path}/unpacked/. "$3"')
+    client(tmp_path, "dpkg-deb", f'[ -e "$2" ] && /bin/cp -r "{tmp_path}/unpacked/." "$3"')
     no_local.describe(packages=[DEBIAN])
     assert "served by Debian package dataset-tiny (apt-get download)" in get()
     no_local.assert_whole()
@@ -314,7 +314,7 @@ def start_fetch(checkout: Checkout, before: str = "") -> subprocess.Popen[str]:
 
 
 def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path) -> None:
-    client(tmp_path, "npm", f"echo asked >> {tmp_path}/asked; /bin/sleep 0.5; {pack(tmp_path)}")
+    client(tmp_path, "npm", f"echo asked >> '{tmp_path}/asked'; /bin/sleep 0.5; {pack(tmp_path)}")
     no_local.describe(packages=[NPM])
     running = [start_fetch(no_local) for _ in range(2)]
     said = [process.communicate(timeout=PATIENCE)[0] for process in running]
@@ -325,8 +325,8 @@ def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path) -> N
 
 
 def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
-    wait = f"while [ ! -e {tmp_path}/told ]; do /bin/sleep 0.1; done"
-    client(tmp_path, "npm", f": > {tmp_path}/asked; {wait}; {pack(tmp_path)}")
+    wait = f"while [ ! -e '{tmp_path}/told' ]; do /bin/sleep 0.1; done"
+    client(tmp_path, "npm", f": > '{tmp_path}/asked'; {wait}; {pack(tmp_path)}")
     no_local.describe(packages=[NPM])
     first = start_fetch(no_local)
     assert until((tmp_path / "asked").exists)
@@ -342,7 +342,7 @@ def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
 def test_a_client_that_takes_too_long_ends_with_all_that_it_started(
     no_local: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client(tmp_path, "npm", f"/bin/sleep {FOREVER} & echo $! > {tmp_path}/pid; wait")
+    client(tmp_path, "npm", f"/bin/sleep {FOREVER} & echo $! > '{tmp_path}/pid'; wait")
     no_local.describe(packages=[NPM])
     for seconds in (0.5, 5, 50, 500):  # a busy machine may take long to come to the `echo`
         monkeypatch.setattr(download, "PACKAGE_TIMEOUT", seconds)

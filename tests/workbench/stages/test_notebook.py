@@ -80,7 +80,9 @@ def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_fol
     ("source", "target", "given", "message"),
     [
         ("n", "t", ["-p", "metod", "sgt"], "n.ipynb has no parameter metod: expected one of method, seeds"),
-        ("n", "t", ["-p", "seeds", "[1"], "parameter seeds is '[1', which is not YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "[1"], "parameter seeds is '[1', which is not plain YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "&a [*a]"], "parameter seeds is '&a [*a]', which is not plain YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "2024-13-45"], "parameter seeds is '2024-13-45', which is not plain YAML: quote it"),
         ("n", "t", ["-p", "a", "1", "-p", "a", "2"], "parameter a is given twice, the second time as 2"),
         ("missing", "t", [], "missing.ipynb: expected the path of an .ipynb file"),
         ("n", "n", [], "n.ipynb is the source itself: name another target, or use `refresh`"),
