@@ -15,6 +15,12 @@ ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=1200 --nbval-kernel-startup-timeout=600
 
+# Where HOME cannot be written, matplotlib and IPython would say so in every process, notebooks' cells among them.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export MPLCONFIGDIR := $(CURDIR)/scratch/home
+export IPYTHONDIR := $(CURDIR)/scratch/home
+endif
+
 .PHONY: help environment repro test faults verify notebooks bench studies gpu lock audit clean repository moved
 .DEFAULT_GOAL := help
 

@@ -1,12 +1,22 @@
 """Small models and a forward counter that several test files share."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+if not os.access(Path.home(), os.W_OK):  # matplotlib and IPython would say so on standard error in every process
+    _folder = tempfile.mkdtemp()
+    os.environ |= {"MPLCONFIGDIR": _folder, "IPYTHONDIR": _folder}
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -329,7 +329,8 @@ def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
     client(tmp_path, "npm", f": > '{tmp_path}/asked'; {wait}; {pack(tmp_path)}")
     no_local.describe(packages=[NPM])
     first = start_fetch(no_local)
-    assert until((tmp_path / "asked").exists)
+    assert until(lambda: (tmp_path / "asked").exists() or first.poll() is not None)
+    assert (tmp_path / "asked").exists()
     second = start_fetch(no_local)
     assert second.stdout is not None
     told = second.stdout.readline()
