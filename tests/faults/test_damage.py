@@ -39,6 +39,8 @@ def test_every_flipped_bit_in_a_checkpoint_is_seen(
         seen += checkpoints.load(file, torch.device("cpu")) is None
     assert seen == FLIPS
     assert capsys.readouterr().err.count("is damaged") == FLIPS
+    with capsys.disabled():
+        print(f"\nflipped bits, checkpoint: {seen} of {FLIPS} seen")
     begun = len(checkout.ran)
     checkout.run(0)  # with the last of them
     assert checkout.ran[begun] == "0 epoch 1"
@@ -48,7 +50,11 @@ def test_every_flipped_bit_in_a_checkpoint_is_seen(
 @pytest.mark.faults
 @pytest.mark.parametrize("stage", ["train", "evaluate", "judge"])
 def test_every_flipped_bit_in_a_finished_entry_is_seen(
-    stage: str, whole: tuple[Checkout, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str,
+    whole: tuple[Checkout, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     copied = whole[0].copy(tmp_path / "root")
     monkeypatch.setattr(paths, "LEDGER", copied.root / "scratch" / "ledger")
@@ -65,6 +71,8 @@ def test_every_flipped_bit_in_a_finished_entry_is_seen(
         with ledger.claim(stage, place, int(seed), key) as entry:
             seen += not entry.finished and not any(folder.iterdir())
     assert seen == FLIPS
+    with capsys.disabled():
+        print(f"\nflipped bits, finished entry of {stage}: {seen} of {FLIPS} seen")
 
 
 @pytest.mark.faults

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -100,6 +101,21 @@ def test_wrong_bytes_are_named_and_the_next_source_is_asked(checkout: Checkout, 
 def test_broken_compression_is_a_reason_and_leaves_nothing(checkout: Checkout, bad: bytes, told: str) -> None:
     (checkout.local / f"{LABELS}.gz").write_bytes(bad)
     assert f"{LOCAL_FOLDER}: {LABELS}.gz: {told}" in reasons()[0]
+    assert {file.name for file in checkout.raw.iterdir()} == set(content()) - {LABELS}
+
+
+def test_what_unpacks_to_very_much_takes_little_memory_and_leaves_nothing(checkout: Checkout) -> None:
+    with gzip.open(checkout.local / f"{LABELS}.gz", "wb") as bomb:
+        for _ in range(64):
+            bomb.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        told = reasons()[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert f"in {64 << 20:,} bytes" in told
+    assert peak < 16 << 20
     assert {file.name for file in checkout.raw.iterdir()} == set(content()) - {LABELS}
 
 
