@@ -13,6 +13,9 @@ STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Tests in two processes (another number: make test WORKERS=8); a file's tests stay in one, the longest files come first.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
 
 .PHONY: help environment repro test verify notebooks bench studies gpu lock clean repository moved
@@ -65,8 +68,8 @@ test: environment ## lint, types, tests, notebooks
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(FIXED) $(RUN) -m pytest --cov
-	$(NBVAL) --nbval $(REPORTS)
+	$(FIXED) $(RUN) -m pytest --cov $(PARALLEL)
+	$(NBVAL) --nbval $(PARALLEL) $(REPORTS)
 	$(NBVAL) --nbval-lax $(STAGES)
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones

@@ -73,10 +73,6 @@ def test_numbers_and_captions_are_those_of_the_settings_own_runs(grid: Grid) -> 
     [
         ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
         ("data/manifest/laptop/mnist.json", r"`python -m workbench data manifest mnist --profile laptop`"),
-        ("results/laptop/mnist-two_conv_small/runs.csv", "`dvc repro evaluate@mnist-two_conv_small` makes it"),
-        ("results/laptop/mnist-two_conv_small/epochs.csv", "`dvc repro train@mnist-two_conv_small` makes it"),
-        ("results/laptop/mnist-two_conv_small/retraining.csv", "`dvc repro retrain@mnist-two_conv_small` makes it"),
-        ("results/laptop/judges.csv", "`dvc repro judge` makes it"),
     ],
 )
 def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
