@@ -13,6 +13,9 @@ STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Tests in two processes (another number: make test WORKERS=8); a file's tests stay in one, the longest files come first.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=1200 --nbval-kernel-startup-timeout=600
 
 # Where HOME cannot be written, matplotlib and IPython would say so in every process, notebooks' cells among them.
@@ -71,8 +74,8 @@ test: environment ## lint, types, tests, notebooks
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(FIXED) $(RUN) -m pytest --cov
-	$(NBVAL) --nbval $(REPORTS)
+	$(FIXED) $(RUN) -m pytest --cov $(PARALLEL)
+	$(NBVAL) --nbval $(PARALLEL) $(REPORTS)
 	$(NBVAL) --nbval-lax $(STAGES)
 
 # FUZZ_SECONDS: of each of five readers.

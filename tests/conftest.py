@@ -18,6 +18,13 @@ if not os.access(Path.home(), os.W_OK):  # matplotlib and IPython would say so o
     os.environ |= {"MPLCONFIGDIR": _folder, "IPYTHONDIR": _folder}
     atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
+# Files that take minutes: begun first, so that of several processes none is left with them at the end.
+LONGEST = ("test_rehearsal", "test_resume", "test_parallel", "test_pipeline", "test_interrupted", "test_notebook")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 @dataclass(frozen=True)
 class Call:

@@ -39,12 +39,10 @@ def pinned(name: str, **environment: str) -> list[Version]:
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("requirement", [*STATED, *PROJECT["build-system"]["requires"]])
-def test_the_lock_pins_one_version_that_the_range_admits(requirement: str, python: str) -> None:
-    stated = Requirement(requirement)
-    versions = pinned(stated.name, python_full_version=python, python_version=python.rpartition(".")[0])
-    assert len(versions) == 1
-    assert versions[0] in stated.specifier
+def test_the_lock_pins_one_version_that_each_range_admits(python: str) -> None:
+    for stated in map(Requirement, [*STATED, *PROJECT["build-system"]["requires"]]):
+        versions = pinned(stated.name, python_full_version=python, python_version=python.rpartition(".")[0])
+        assert len(versions) == 1 and versions[0] in stated.specifier, stated
 
 
 def test_every_pin_is_exact_and_has_hashes() -> None:
@@ -79,10 +77,6 @@ def test_the_lock_is_installed_without_resolving_and_checked() -> None:
     assert {"--no-deps", "--require-hashes"} <= set(flags.split())
     assert "\t$(RUN) -m pip check\n" in makefile
     assert "--no-strip-extras" in makefile
-
-
-def test_the_core_needs_torch_only() -> None:
-    assert names(PROJECT["project"]["dependencies"]) == {"torch"}
 
 
 def imported(files: list[Path]) -> set[str]:

@@ -181,11 +181,12 @@ def test_the_command_of_an_accelerator_finds_every_run_finished(rehearsal: Rehea
 
 
 def test_afresh_the_same_results_come_out_to_the_last_byte(rehearsal: Rehearsal) -> None:
-    repository = rehearsal.repository
-    before = {file: file.stat().st_mtime_ns for file in repository.files("scratch/ledger", "done")}
-    printed = repository.run(*REPRO, "--force", SMOOT_LEDGER="off")
-    assert printed.count("Running stage 'paper/dvc.yaml:") == len(STAGES)
-    after = {file: file.stat().st_mtime_ns for file in repository.files("scratch/ledger", "done")}
-    assert set(after) == set(before)
-    assert all(after[file] > before[file] for file in before)
+    repository, stages = rehearsal.repository, ("train", "evaluate")
+    kept = [file for stage in stages for file in repository.files(f"scratch/ledger/{stage}", "done")]
+    before = {file: file.stat().st_mtime_ns for file in kept}
+    targets = [f"paper/dvc.yaml:{stage}@{SETTING}" for stage in stages]
+    printed = repository.run("dvc", "repro", "--force", "--single-item", *targets, SMOOT_LEDGER="off")
+    assert printed.count("Running stage 'paper/dvc.yaml:") == len(stages)
+    assert len(before) == len(stages) * len(METHODS) * len(SEEDS)
+    assert all(file.stat().st_mtime_ns > time for file, time in before.items())
     assert repository.status() == []

@@ -27,6 +27,7 @@ from smoot.parallel import averaged
 from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
+RANKS = 3  # a group of two and one of its own, batches of unequal parts
 SECONDS = 1200
 """After which processes that have not ended are killed."""
 WAYS = ("call", "backward")
@@ -311,10 +312,9 @@ def measured_gap(batch_norm: bool) -> tuple[float, float]:
 
 
 def side_by_side() -> Course:
-    """Two trainings, of half of the ranks each."""
-    half = dist.get_world_size() // 2
-    groups = [dist.new_group(list(range(start, start + half))) for start in (0, half)]
-    return adaptive_course("call", "plain", False, groups[dist.get_rank() // half])
+    """Two trainings: of two ranks, and of the third."""
+    groups = [dist.new_group(ranks) for ranks in ([0, 1], [2])]
+    return adaptive_course("call", "plain", False, groups[dist.get_rank() // 2])
 
 
 def static_graph(way: str) -> str:
@@ -332,7 +332,7 @@ def static_graph(way: str) -> str:
 def scenarios() -> dict[str, Callable[[], Any]]:
     """All scenarios by name."""
     cases: dict[str, Callable[[], Any]] = {"pooled": pooled_feedback}
-    batches = [images_of(step, 8) for step in range(20)]
+    batches = [images_of(step, 12) for step in range(20)]
     for way in WAYS:
         for wrapper in WRAPPERS:
             for norm in (False, True):

@@ -319,13 +319,8 @@ def evaluate(
     with _finished(jobs, grid, _described("evaluate", setting, method), 1) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        shown: dict[str, list[samples.Samples]] = {}
-        for folder in folders:
-            for name, sample in samples.samples_in(folder).items():
-                shown.setdefault(name, []).append(sample)
-        means = {name: samples.averaged(own) for name, own in shown.items()}
-        samples.write_samples(means, setting.folder, grid.methods)
         _keep_provenance(jobs, folders, setting.folder, grid)
+        samples.write_samples(_mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
 
@@ -422,6 +417,22 @@ def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order:
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
     table.update(found, target, order)
     return found
+
+
+def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:
+    """The samples of each method of the jobs, averaged over its seeds whether they were measured now or before.
+
+    A seed measured before is found in the ledger by the key in the setting's provenance, and left out if it is gone.
+    """
+    known = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'").set_index(["method", "seed"])["key"]
+    seeds = dict.fromkeys([*grid.seeds, *(job.config.seed for job in jobs)])
+    means = {}
+    places = {job.config.method.name: folder.parent for job, folder in zip(jobs, folders, strict=True)}
+    for method, place in places.items():
+        entries = [place / f"{seed}-{known[method, seed]}" for seed in seeds if (method, seed) in known.index]
+        found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
+        means[method] = samples.averaged(found)
+    return means
 
 
 def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:

@@ -62,14 +62,6 @@ def checkout(tmp_path: Path) -> Iterator[Checkout]:
     fresh.close()
 
 
-@pytest.fixture
-def finished(whole: Checkout, tmp_path: Path) -> Iterator[Checkout]:
-    """One where the seed is finished."""
-    copied = whole.copy(tmp_path / "root")
-    yield copied
-    copied.close()
-
-
 def test_ended_at_many_moments(whole: Checkout, checkout: Checkout) -> None:
     for when, (moment, number, begun) in ENDS.items():
         before = len(checkout.ran)
@@ -110,29 +102,3 @@ def test_when_only_the_parent_is_killed_a_second_start_waits_for_what_is_left(
     assert checkout.ran == [*EPOCH[1:4], *EPOCH[3:]]
     trained = {name: text for name, text in whole.outputs.items() if name.endswith((".safetensors", "epochs.csv"))}
     assert checkout.outputs == trained
-
-
-def test_finished_seeds_are_found_again_and_one_more_trains_alone(whole: Checkout, finished: Checkout) -> None:
-    for name in finished.outputs:
-        (finished.root / "runs" / "smoke" / name).unlink()
-    finished.run(0, 1)
-    assert finished.ran == [*WHOLE, *(line.replace("0", "1", 1) for line in WHOLE)]
-    for name, content in whole.outputs.items():
-        after = finished.outputs[name]
-        if name.endswith(".csv"):
-            lines = content.splitlines()
-            assert [line for line in after.splitlines() if not line.startswith(b"smoot,1,")] == lines
-            assert len(after.splitlines()) in (len(lines), 2 * len(lines) - 1)
-        elif not name.endswith("samples.npz"):  # its maps: mean of the seeds asked for
-            assert after == content
-    added = set(finished.outputs) - set(whole.outputs)
-    assert [Path(name).name for name in added] == ["1.safetensors"]
-
-
-def test_without_the_ledger_the_same_comes_out_again(
-    whole: Checkout, finished: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SMOOT_LEDGER", "off")
-    finished.run(0)
-    assert finished.ran == [*WHOLE, *WHOLE]
-    assert finished.outputs == whole.outputs
