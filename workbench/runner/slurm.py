@@ -39,6 +39,7 @@ NEVER = (
 )
 ARRAY = 1000  # jobs in one array; Slurm's own default is 1001
 SETTLE = 3.0  # seconds in which a shared file system shows what another machine wrote
+PAUSE = 30.0  # most seconds between two questions to Slurm; fewer with less than 3,000 jobs
 SILENCE = 600.0  # seconds without an answer after which Slurm is given up
 TIMEOUTS = 100  # how often a job may start again because its time was over
 OWN = (
@@ -168,7 +169,7 @@ class Slurm:
             self.live[name] = _Job(name, submitit.SlurmJob(self.folder / "%A", job), time.monotonic())
 
     def look(self, seconds: float) -> tuple[set[str], list[Ended]]:
-        time.sleep(seconds)
+        time.sleep(max(seconds, min(PAUSE, len(self.live) / 100)))
         states = self._states()
         if states is None:
             return set(), []

@@ -172,7 +172,10 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
                 "it alone, start it under nohup or tmux"
             )
         gpus = _gpus() if device != "cpu" else []
-        shares = {"per_gpu": given.per_gpu or grid.workers, "cores": given.cores or grid.workers}
+        shares = {
+            "per_gpu": grid.workers if given.per_gpu is None else given.per_gpu,
+            "cores": grid.workers if given.cores is None else given.cores,
+        }
         return Queue(tasks, Local(finish, folder / "logs", gpus=gpus, **shares), describe, folder)
     from workbench.runner.slurm import Slurm, Wishes
 
