@@ -5,6 +5,8 @@ DONE := .venv/.complete
 # The lock is installed as it stands: nothing is resolved and no build tool fetched, so no later release can break it.
 PIP := $(RUN) -m pip install --disable-pip-version-check
 DATASETS := mnist fashion_mnist
+PROFILE := paper
+ENGINE := local
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
 STUDIES := number number_few number_resnet number_noise number_many recipe confirmation
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
@@ -24,7 +26,7 @@ export MPLCONFIGDIR := $(CURDIR)/scratch/home
 export IPYTHONDIR := $(CURDIR)/scratch/home
 endif
 
-.PHONY: help environment repro test faults verify notebooks bench studies gpu lock audit clean repository moved
+.PHONY: help environment repro test faults verify notebooks bench studies gpu grid lock audit clean repository moved
 .DEFAULT_GOAL := help
 
 help:
@@ -102,6 +104,10 @@ studies: environment repository ## run the studies of the number and of the reci
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m workbench grid --profile paper
+
+# make grid PROFILE=paper ENGINE=slurm GRID="--partition gpu --minutes 240"
+grid: environment ## train and measure a whole profile (PROFILE) on this machine or on Slurm (ENGINE): docs/scale.md
+	$(ACTIVE) $(RUN) -m workbench grid --profile $(PROFILE) --engine $(ENGINE) $(GRID)
 
 lock: environment ## pin what .venv holds, with hashes, for every platform and Python
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | grep == > .venv/requirements.lock

@@ -8,7 +8,7 @@ decides a number: what a job computes is a function of the rooms `training` and 
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -40,12 +40,14 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
+from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
 MEASURING = (*TRAINING, "measuring")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
-WEIGHTS, FACTS = "weights.safetensors", "provenance.json"
+WEIGHTS = "weights.safetensors"
+Work = Callable[[Sequence["Job"]], list[Path]]  # the folders of jobs, each finished
 
 
 class WeightsUnusable(RuntimeError):
@@ -68,6 +70,11 @@ class Job(ABC):
     def place(self) -> str:
         """The folder of the job in the ledger, below the stage's."""
         return f"{self.config.profile}/{self.config.network}"
+
+    @property
+    def name(self) -> str:
+        """``STAGE/PROFILE/SETTING/METHOD/SEED``; a judge has no method."""
+        return f"{self.stage}/{self.place}/{self.config.seed}"
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -141,7 +148,7 @@ class Train(Job):
         part = split(images, **self.config.split_arguments())
         state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
-        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**_run(self.config)), folder)
+        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**identity(self.config)), folder)
 
 
 @dataclass(frozen=True)
@@ -209,7 +216,7 @@ class Evaluate(Job):
             profile=config.profile,
             dataset=config.dataset.name,
             backbone=config.backbone.name,
-            **_run(config),
+            **identity(config),
             config=config.as_dict(),
             metrics=measured.metrics,
             curves=measured.curves,
@@ -254,11 +261,16 @@ class Retrain(Job):
         device = pick_device(config.training.device)
         network = load_network(config.backbone, config.dataset, images, self.weights, device)
         found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
-        tables.RETRAINING_TABLE.update(found.assign(**_run(config)), folder)
+        tables.RETRAINING_TABLE.update(found.assign(**identity(config)), folder)
 
 
 def train(
-    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
+    dataset: str,
+    backbone: str,
+    method: str | None,
+    profile: str,
+    seeds: Sequence[int] | None = None,
+    work: Work | None = None,
 ) -> pd.DataFrame:
     """Train runs of a setting.
 
@@ -266,6 +278,7 @@ def train(
         dataset, backbone, profile: the setting.
         method: every method of the grid if None.
         seeds: the profile's own seeds if None.
+        work: gives the folders of finished jobs; if None they are done in worker processes.
 
     Returns:
         The histories: method, seed, and one row per epoch, see `tables.EPOCH_TABLE`.
@@ -279,21 +292,26 @@ def train(
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     jobs = [Train(run) for run in load_runs(dataset, backbone, method, profile, seeds)]
     steps = max(job.config.training.epochs for job in jobs)
-    with _finished(jobs, grid, _described("train", setting, method), steps) as folders:
+    with _finished(jobs, grid, _described("train", setting, method), steps, work) as folders:
         for job, folder in zip(jobs, folders, strict=True):
             files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
-        histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+        histories = gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
+        keep_provenance(jobs, folders, setting.folder, grid)
     return histories
 
 
 def evaluate(
-    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
+    dataset: str,
+    backbone: str,
+    method: str | None,
+    profile: str,
+    seeds: Sequence[int] | None = None,
+    work: Work | None = None,
 ) -> pd.DataFrame:
     """Measure trained runs of a setting; the judges of its data set are trained first if one is not there.
 
     Args:
-        dataset, backbone, method, profile, seeds: as for :func:`train`.
+        dataset, backbone, method, profile, seeds, work: as for :func:`train`.
 
     Returns:
         One row per run: dataset, backbone, method, seed, and every metric.
@@ -316,15 +334,15 @@ def evaluate(
     ]
     if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
-    with _finished(jobs, grid, _described("evaluate", setting, method), 1) as folders:
+    with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(jobs, folders, setting.folder, grid)
         samples.write_samples(_mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
 
-def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.DataFrame:
+def train_judges(profile: str, datasets: Sequence[str] | None = None, work: Work | None = None) -> pd.DataFrame:
     """Train the judges of a profile as its block ``judge`` says: of these data sets, or of all in the grid.
 
     Returns:
@@ -335,11 +353,11 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     """
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
     names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
-    jobs = [Judge(_judge_run(dataset, backbone, grid, judge), judge) for dataset, backbone in names]
-    with _finished(jobs, grid, f"judges of {profile}", judge.epochs) as sources:
+    jobs = [judge_job(dataset, backbone, grid, judge) for dataset, backbone in names]
+    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as sources:
         for name, source in zip(names, sources, strict=True):
             files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
-        judges = _gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
+        judges = gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
         facts = [
             {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
             for (dataset, backbone), source in zip(names, sources, strict=True)
@@ -348,7 +366,7 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     return judges
 
 
-def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
+def retrain(dataset: str, backbone: str, profile: str, work: Work | None = None) -> pd.DataFrame:
     """Measure every run of a setting by DiffROAR, if the profile's block ``retraining`` lists the setting.
 
     Returns:
@@ -361,23 +379,26 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
     fresh = load_backbone(config.backbone, profile)
     runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
-    with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels)) as folders:
-        found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+    with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels), work) as folders:
+        found = gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
+        keep_provenance(jobs, folders, setting.folder, grid)
     return found
 
 
 @contextmanager
-def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> Iterator[list[Path]]:
+def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int, work: Work | None) -> Iterator[list[Path]]:
     """The folders of the jobs, each finished; the block puts them in place, unless there is a later request."""
-    request = Request(grid.profile, {f"{job.stage}/{job.place}/{job.config.seed}": _asked(job) for job in jobs})
+    request = Request(grid.profile, {job.name: asked(job) for job in jobs})
     request.register()
-    folders = pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
+    if work is not None:
+        folders = work(jobs)
+    else:
+        folders = pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
     with request.in_turn():
         yield folders
 
 
-def _asked(job: Job) -> str:
+def asked(job: Job) -> str:
     """A digest of all that decides a job, as far as it is known before the data are loaded."""
     manifest = ProfilePaths(job.config.profile).manifest / f"{job.config.dataset.name}.json"
     data = manifest.read_text("utf-8", errors="replace") if manifest.is_file() else ""
@@ -388,15 +409,10 @@ def _described(stage: str, setting: SettingPaths, method: str | None = None) -> 
     return f"{stage} {setting.name}" + (f"/{method}" if method else "")
 
 
-def _run(config: RunConfig) -> dict[str, Any]:
-    """What identifies a run in the tables of its setting."""
-    return {"method": config.method.name, "seed": config.seed}
-
-
-def _judge_run(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> RunConfig:
-    """The run that says what a judge's training takes from the profile: anything but a method."""
+def judge_job(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> Judge:
+    """The training of a judge; of the run that it holds, it takes anything but the method."""
     run = load_run(dataset, backbone, grid.methods[0], judge.seed, grid.profile)
-    return replace(run, dataset=load_dataset(dataset, grid.profile))
+    return Judge(replace(run, dataset=load_dataset(dataset, grid.profile)), judge)
 
 
 def _weights(run: RunConfig, setting: SettingPaths) -> Path:
@@ -409,14 +425,6 @@ def _history(run: RunConfig, histories: pd.DataFrame, setting: SettingPaths) -> 
         made_by = setting.made_by("train")
         raise FileNotFoundError(f"{setting.epochs} lacks {run.method.name}, seed {run.seed}: {made_by} makes it")
     return own
-
-
-def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
-    """The rows of the same table of several folders, which it also puts into the table of the target folder."""
-    parts = [table.read(folder) for folder in folders]
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
-    table.update(found, target, order)
-    return found
 
 
 def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:
@@ -433,11 +441,3 @@ def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, gr
         found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
         means[method] = samples.averaged(found)
     return means
-
-
-def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:
-    facts = [
-        _run(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
-        for job, folder in zip(jobs, folders, strict=True)
-    ]
-    tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)
