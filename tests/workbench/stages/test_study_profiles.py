@@ -10,7 +10,7 @@ from synthetic_studies import MASKS, PLANS, write_study
 
 from workbench.config import paths
 from workbench.config.profile import Grid
-from workbench.stages import figures, pages, tables
+from workbench.stages import figures, report, tables
 
 PLACE = "fashion_mnist_resnet10_narrow"
 OF_MASKS = ["comparison_mnist_two_conv_small", "comparison_fashion_mnist_two_conv_small"]
@@ -88,7 +88,6 @@ def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> N
 
 def test_the_report_of_a_study(of_plans: Grid) -> None:
     figures.write_all("plans")
-    said = pages.report("plans")
-    assert said.startswith("# Saliency-guided training: results of profile plans\n\n## Verdict\n\n**Which plan.** ")
-    assert said.count("\n![") == said.count("| --- |") == len(OF_PLANS)
-    assert (paths.ROOT / "figures/plans/report.html").read_text(encoding="utf-8").count("<img") == len(OF_PLANS)
+    said = report.write_report("plans").read_text(encoding="utf-8")
+    assert "results of profile plans" in said and "<strong>Which plan.</strong>" in said
+    assert said.count("<img") == len(OF_PLANS)
