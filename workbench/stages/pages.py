@@ -92,16 +92,12 @@ def index() -> str:
             continue
         named = captions(folders.plots)
         links = [f"[{_title(file)}]({_from_index(file)})" for file in sorted(folders.tables.glob("*.md"))]
-        parts += [
-            f"## {profile}",
-            "| figure | what it shows |\n|---|---|\n"
-            + "\n".join(
-                f'| <a href="{profile}/plots/{name}.png"><img src="{profile}/plots/{name}.png" width="380" '
-                f'alt="{heading(caption)}"></a> | {caption} |'
-                for name, caption in named.items()
-            ),
-            "Tables: " + " · ".join(links) + ".",
-        ]
+        parts.append(f"## {profile}")
+        for name, caption in named.items():
+            picture = f"{profile}/plots/{name}.png"
+            image = f'<a href="{picture}"><img src="{picture}" width="600" alt="{heading(caption)}"></a>'
+            parts += [f"### {heading(caption)}", image, caption]
+        parts.append(f"Tables of {profile}: {' · '.join(links)}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -48,10 +48,8 @@ def test_a_figure_becomes_an_image_with_its_caption_found_from_the_documents_fol
 def test_the_index_shows_every_figure_with_its_caption_and_names_every_table(root: Path) -> None:
     (root / "figures/laptop/tables/accuracy.md").write_text("**Accuracy, A.** Facts.\n\n| a |\n")
     index = pages.index()
-    assert (
-        '<img src="laptop/plots/curves_x.png" width="380" alt="Curves of x, A"></a> | Curves of x, A: what. More. |'
-        in index
-    )
+    picture = '<img src="laptop/plots/curves_x.png" width="600" alt="Curves of x, A"></a>'
+    assert f"{picture}\n\nCurves of x, A: what. More.\n" in index
     assert "[Accuracy, A](laptop/tables/accuracy.md)" in index
 
 
