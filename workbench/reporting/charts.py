@@ -17,12 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from workbench.reporting.metrics import ARROWS, Metrics
 from workbench.reporting.style import INK, Look, Looks, attribution_looks, finish, legend, panels, styled, tiles
 from workbench.reporting.words import in_order
 from workbench.results.records import Sanity
 from workbench.results.statistics import mean_interval
 
 LEVEL = 0.05
+MANY = 12  # from so many methods on, rows with intervals take the place of lines and points
 FILLED = f"filled mark: p < {LEVEL:g} (paired t-test, Holm-adjusted over the methods of a panel)"
 BANDS = "bands: 95 % confidence interval over seeds"
 CURVES = {  # curve: title, x axis, direction that is better
@@ -224,6 +226,32 @@ def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, 
             axes.axhline(100 * frame[f"random_{gap}"].mean(), **CHANCE)
         finish(axes, title, "Accuracy (%)", "Insertion − deletion gap (points)" if axes is grid[0][0] else "")
     legend(figure, [*(look.handle() for look in looks.values()), Line2D([], [], **CHANCE, label="random map")])
+    return figure
+
+
+@styled
+def means(frame: pd.DataFrame, looks: Looks, measures: Metrics) -> Figure:
+    """One row per method, one panel per measure: means with their intervals; a line shows what a random map reaches.
+
+    Args:
+        frame: the measures, and ``random_MEASURE`` of random maps where there are any, for each method and seed.
+        looks: of the methods, from top to bottom.
+        measures: the panels.
+    """
+    figure, (panel,) = panels(1, len(measures), 0.28 * len(looks) + 0.9, sharey=True)
+    for axes, (name, metric) in zip(panel, measures.items(), strict=True):
+        if f"random_{name}" in frame:
+            axes.axvline(metric.factor * frame[f"random_{name}"].mean(), **CHANCE)
+        for row, (method, look) in enumerate(looks.items()):
+            own = metric.factor * frame.loc[frame["method"] == method, [name]].to_numpy(dtype=float)
+            (mean,), (low,), (high,) = mean_interval(own)
+            bars = [[mean - low], [high - mean]]
+            axes.errorbar(mean, row, xerr=bars, color=look.colour, marker=look.marker, elinewidth=1.5, capsize=2.5)
+        label = f"{metric.unit or 'correlation'}{ARROWS[metric.better]}"
+        finish(axes, textwrap.fill(metric.label, 84 // len(measures)), label, "Method" if axes is panel[0] else "")
+    panel[0].set_yticks(range(len(looks)), [look.title for look in looks.values()])
+    panel[0].set_ylim(len(looks) - 0.5, -0.5)
+    legend(figure, [Line2D([], [], **CHANCE, label="random map")])
     return figure
 
 

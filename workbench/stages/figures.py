@@ -13,7 +13,7 @@ from workbench.config import files, paths
 from workbench.config.profile import load_grid, method_entries
 from workbench.reporting import captions, charts, cost, saliency_maps
 from workbench.reporting.captions import Setting, all_facts
-from workbench.reporting.charts import BANDS, FILLED, Chart, Differences
+from workbench.reporting.charts import BANDS, FILLED, MANY, Chart, Differences
 from workbench.reporting.metrics import ACCURACY, judged_fill
 from workbench.reporting.questions import load_study
 from workbench.reporting.style import Looks, method_looks, save
@@ -112,6 +112,15 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
 def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks) -> Iterator[Chart]:
     place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
+    judged = judged_fill(fills)
+    if len(looks) >= MANY:
+        names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged}"]
+        caption = (
+            f"Accuracy and insertion − deletion gaps, {setting.name}: means over seeds with 95 % confidence intervals. "
+            f"{setting.facts}."
+        )
+        yield Chart(f"means_{place}", caption, charts.means(frame, looks, {n: setting.metrics[n] for n in names}))
+        return
     images = f"on {setting.evaluation.curve_images:,} test images; dotted: deletion by a random map; {BANDS}"
     yield Chart(
         f"curves_{place}",
@@ -131,7 +140,6 @@ def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Set
         f"{setting.facts}.",
         charts.training_schedule(histories, looks),
     )
-    judged = judged_fill(fills)
     gaps = {f"gap_{fill}": f"{fill.capitalize()} fill" for fill in fills}
     yield Chart(
         f"accuracy_faithfulness_{place}",
