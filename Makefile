@@ -26,7 +26,7 @@ export MPLCONFIGDIR := $(CURDIR)/scratch/home
 export IPYTHONDIR := $(CURDIR)/scratch/home
 endif
 
-.PHONY: help environment repro test faults verify notebooks bench studies gpu grid lock audit clean repository moved
+.PHONY: help environment repro test faults verify notebooks bench studies docs gpu grid lock audit clean repository moved
 .DEFAULT_GOAL := help
 
 help:
@@ -101,6 +101,11 @@ studies: environment repository ## run the studies of the number and of the reci
 	$(RUN) -m workbench data fetch $(DATASETS)
 	$(FIXED) sh -c 'for study in $(STUDIES) $(foreach pair,$(OF_FOLDERS),$(if $(wildcard data/raw/$(notdir $(pair))),$(patsubst %/,%,$(dir $(pair))))); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
 	$(RUN) -m workbench readme
+
+docs: environment ## the documents and the reference as a web site, runs/site/index.html
+	$(RUN) -m workbench site
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "Open runs/site/index.html (with its search: $(RUN) -m http.server -d runs/site)"
 
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m workbench grid --profile paper

@@ -82,10 +82,10 @@ def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid])
     candidates, controls = choice.build()
     first, second = (f"Regime {name}, Fashion-MNIST, Two-conv (small) (2,000 of 60,000" for name in ("one", "two"))
     for table in (candidates, controls):
-        assert table.caption.index(first) < table.caption.index(second)
-        assert "Measured on development images" in table.caption and "nan" not in table.markdown
-    assert "limit: a loss of 0.3 points. " in candidates.caption
-    assert "Left out, because a regime lacks them: " in candidates.caption
+        assert table.note.index(first) < table.note.index(second)
+        assert "Measured on development images" in table.note and "nan" not in table.markdown
+    assert "limit: a loss of 0.3 points. " in candidates.note
+    assert "Left out, because a regime lacks them: " in candidates.note
     assert candidates.display["Chosen"].tolist().count("✓") == 1
     assert candidates.display["Behind the first ↓"].tolist()[0] == "0.00 ± 0.00"
     assert list(controls.display)[-1].endswith(": score ahead")
@@ -98,8 +98,7 @@ def test_where_all_lose_more_the_caption_says_which_limit_was_taken(grids: list[
 
     rewrite(grids[1], less_accurate)
     assert (
-        "limit: the smallest loss plus 0.1 points, as every candidate loses more than 0.3. "
-        in choice.build()[0].caption
+        "limit: the smallest loss plus 0.1 points, as every candidate loses more than 0.3. " in choice.build()[0].note
     )
 
 

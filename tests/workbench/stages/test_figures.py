@@ -65,13 +65,14 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     grown = drawn.pop("growth")
     assert "ResNet-10 (narrow) on one CPU core" in grown and "batch size 0.90 and 0.80; image size 0.90" in grown
     for name, caption in drawn.items():
+        assert len(caption.split()) < 60, name
         seeds = "n = 1 seed" if name == "sanity" else "n = 2 seeds"
         assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
         assert "Fashion-MNIST" in caption, name
         assert "ResNet-10 (narrow)" in caption, name
     assert "the network of seed 4" in drawn[NAMES[0]]
     assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
-    assert "500 test images" in drawn[f"curves_{PLACE}"] and "the judge" in drawn[f"judge_curves_{PLACE}"]
+    assert "500 test images" in drawn[f"curves_{PLACE}"] and "the judge, " in drawn[f"judge_curves_{PLACE}"]
     assert "Accuracy under PGD" in drawn["robustness_differences"]
     assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
 
