@@ -28,10 +28,11 @@ COMMANDS = {
     "methods": Command("write the parameters of a profile's methods (pipeline)", "workbench.__main__:methods"),
     "judge": Command("train the judges of a profile (pipeline)", "workbench.__main__:judge"),
     "retrain": Command("measure DiffROAR of a setting (pipeline)", "workbench.__main__:retrain"),
-    "grid": Command("train and measure a whole profile without the pipeline", "workbench.__main__:grid"),
+    "grid": Command("train and measure a whole profile without the pipeline", "workbench.stages.grid:main"),
     "choice": Command("choose the default over all regimes of a study (pipeline)", "workbench.stages.choice:main"),
     "verify": Command("compare this machine's results with the committed ones", "workbench.stages.verify:main"),
     "notebook": Command("run a notebook with parameters, or refresh it in place", "workbench.stages.notebook:main"),
+    "site": Command("collect the documents for the web site", "workbench.stages.site:main"),
     "readme": Command("write or check the generated parts of the documents", "workbench.stages.pages:main"),
 }
 
@@ -73,15 +74,6 @@ def retrain(arguments: Arguments = None) -> int:
 
     found = runs.retrain(given.dataset, given.backbone, given.profile)
     print(f"{len(found.groupby(['method', 'seed']))} runs measured by retraining")
-    return 0
-
-
-def grid(arguments: Arguments = None) -> int:
-    """``grid``: train and measure every setting of a profile."""
-    profile = _parse("grid", arguments).profile
-    from workbench.stages.grid import run_grid
-
-    run_grid(profile)
     return 0
 
 

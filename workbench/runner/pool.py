@@ -64,7 +64,7 @@ def run_tasks(
         return []
     names = [f"{describe}, task {n} of {len(tasks)} ({textwrap.shorten(repr(t), 120)})" for n, t in enumerate(tasks, 1)]
     progress = Progress(describe, len(tasks), steps)
-    pool = _Workers(min(workers, len(tasks)))
+    pool = Workers(min(workers, len(tasks)))
     try:
         futures = pool.submit(function, tasks)
         for index in _finished(futures, pool, progress):
@@ -79,7 +79,7 @@ def run_tasks(
         progress.close()
 
 
-def _finished(futures: Sequence["Future[Any]"], workers: "_Workers", progress: "Progress") -> Iterator[int]:
+def _finished(futures: Sequence["Future[Any]"], workers: "Workers", progress: "Progress") -> Iterator[int]:
     """The numbers of the tasks as they end, while progress is shown."""
     numbers = {future: index for index, future in enumerate(futures)}
     waiting = set(futures)
@@ -92,10 +92,16 @@ def _finished(futures: Sequence["Future[Any]"], workers: "_Workers", progress: "
             progress.finish(numbers[future])
 
 
-class _Workers:
-    """The standard library's pool of processes, with a way for their progress and one to end them all at once."""
+class Workers:
+    """The standard library's pool of processes, with a way for their progress and one to end them all at once.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        count: how many.
+        environment: variables of the processes, beside those that give them one thread.
+    """
+
+    def __init__(self, count: int, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = ONE_THREAD | dict(environment or {})
         self.messages = SPAWN.SimpleQueue()
         self.child_end, self.parent_end = SPAWN.Pipe(duplex=False)  # a worker ends when `parent_end` is closed
         self.pool = ProcessPoolExecutor(count, SPAWN, _start_worker, (self.messages, self.child_end))
@@ -105,9 +111,9 @@ class _Workers:
     def submit(self, function: Callable[[Task, Report], Result], tasks: Sequence[Task]) -> list["Future[Result]"]:
         """Start the processes and hand out the tasks."""
         others = multiprocessing.active_children()
-        with _environment(ONE_THREAD), _ctrl_c_later():
+        with _environment(self.environment), _ctrl_c_later():
             futures = [self.pool.submit(_call, function, index, task) for index, task in enumerate(tasks)]
-        self.processes = [process for process in multiprocessing.active_children() if process not in others]
+        self.processes += [process for process in multiprocessing.active_children() if process not in others]
         return futures
 
     def reports(self) -> Iterator[tuple[int, int, dict[str, float]]]:

@@ -8,7 +8,7 @@ decides a number: what a job computes is a function of the rooms `training` and 
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths, required
@@ -39,12 +40,18 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
+from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
 MEASURING = (*TRAINING, "measuring")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
-WEIGHTS, FACTS = "weights.safetensors", "provenance.json"
+WEIGHTS = "weights.safetensors"
+Work = Callable[[Sequence["Job"]], list[Path]]  # the folders of jobs, each finished
+
+
+class WeightsUnusable(RuntimeError):
+    """Weights could not be read or written: the file is damaged, or the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class Job(ABC):
     def place(self) -> str:
         """The folder of the job in the ledger, below the stage's."""
         return f"{self.config.profile}/{self.config.network}"
+
+    @property
+    def name(self) -> str:
+        """``STAGE/PROFILE/SETTING/METHOD/SEED``; a judge has no method."""
+        return f"{self.stage}/{self.place}/{self.config.seed}"
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -87,6 +99,7 @@ def complete(job: Job, report: Report) -> Path:
     Raises:
         FileNotFoundError: if a file that the job starts from is missing.
         ValueError: for a profile that asks for more images than there are.
+        WeightsUnusable: if weights are damaged, or cannot be written.
     """
     config, images = job.config, load_once(job.config.dataset.name)
     config.check_images(len(images.test_labels))
@@ -102,7 +115,16 @@ def complete(job: Job, report: Report) -> Path:
     with ledger.claim(job.stage, job.place, config.seed, key) as entry:
         if not entry.finished:
             start = time.perf_counter()
-            job.compute(images, entry.folder, report)
+            try:
+                job.compute(images, entry.folder, report)
+            except (SafetensorError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                if not isinstance(error, SafetensorError) and "loading state_dict" not in reason:
+                    raise
+                if job.inputs:
+                    one = " or ".join(map(str, job.inputs))
+                    raise WeightsUnusable(f"{one} holds no weights ({reason}): delete it and make it again") from None
+                raise WeightsUnusable(f"weights of {job.place}, seed {config.seed}, not written: {reason}") from None
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
     return entry.folder
@@ -126,7 +148,7 @@ class Train(Job):
         part = split(images, **self.config.split_arguments())
         state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
-        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**_run(self.config)), folder)
+        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**identity(self.config)), folder)
 
 
 @dataclass(frozen=True)
@@ -194,7 +216,7 @@ class Evaluate(Job):
             profile=config.profile,
             dataset=config.dataset.name,
             backbone=config.backbone.name,
-            **_run(config),
+            **identity(config),
             config=config.as_dict(),
             metrics=measured.metrics,
             curves=measured.curves,
@@ -239,11 +261,16 @@ class Retrain(Job):
         device = pick_device(config.training.device)
         network = load_network(config.backbone, config.dataset, images, self.weights, device)
         found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
-        tables.RETRAINING_TABLE.update(found.assign(**_run(config)), folder)
+        tables.RETRAINING_TABLE.update(found.assign(**identity(config)), folder)
 
 
 def train(
-    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
+    dataset: str,
+    backbone: str,
+    method: str | None,
+    profile: str,
+    seeds: Sequence[int] | None = None,
+    work: Work | None = None,
 ) -> pd.DataFrame:
     """Train runs of a setting.
 
@@ -251,6 +278,7 @@ def train(
         dataset, backbone, profile: the setting.
         method: every method of the grid if None.
         seeds: the profile's own seeds if None.
+        work: gives the folders of finished jobs; if None they are done in worker processes.
 
     Returns:
         The histories: method, seed, and one row per epoch, see `tables.EPOCH_TABLE`.
@@ -264,21 +292,26 @@ def train(
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     jobs = [Train(run) for run in load_runs(dataset, backbone, method, profile, seeds)]
     steps = max(job.config.training.epochs for job in jobs)
-    with _finished(jobs, grid, _described("train", setting, method), steps) as folders:
+    with _finished(jobs, grid, _described("train", setting, method), steps, work) as folders:
         for job, folder in zip(jobs, folders, strict=True):
             files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
-        histories = _gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+        histories = gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
+        keep_provenance(jobs, folders, setting.folder, grid)
     return histories
 
 
 def evaluate(
-    dataset: str, backbone: str, method: str | None, profile: str, seeds: Sequence[int] | None = None
+    dataset: str,
+    backbone: str,
+    method: str | None,
+    profile: str,
+    seeds: Sequence[int] | None = None,
+    work: Work | None = None,
 ) -> pd.DataFrame:
     """Measure trained runs of a setting; the judges of its data set are trained first if one is not there.
 
     Args:
-        dataset, backbone, method, profile, seeds: as for :func:`train`.
+        dataset, backbone, method, profile, seeds, work: as for :func:`train`.
 
     Returns:
         One row per run: dataset, backbone, method, seed, and every metric.
@@ -301,20 +334,15 @@ def evaluate(
     ]
     if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
-    with _finished(jobs, grid, _described("evaluate", setting, method), 1) as folders:
+    with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        shown: dict[str, list[samples.Samples]] = {}
-        for folder in folders:
-            for name, sample in samples.samples_in(folder).items():
-                shown.setdefault(name, []).append(sample)
-        means = {name: samples.averaged(own) for name, own in shown.items()}
-        samples.write_samples(means, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(jobs, folders, setting.folder, grid)
+        samples.write_samples(_mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
 
-def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.DataFrame:
+def train_judges(profile: str, datasets: Sequence[str] | None = None, work: Work | None = None) -> pd.DataFrame:
     """Train the judges of a profile as its block ``judge`` says: of these data sets, or of all in the grid.
 
     Returns:
@@ -325,11 +353,11 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     """
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
     names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
-    jobs = [Judge(_judge_run(dataset, backbone, grid, judge), judge) for dataset, backbone in names]
-    with _finished(jobs, grid, f"judges of {profile}", judge.epochs) as sources:
+    jobs = [judge_job(dataset, backbone, grid, judge) for dataset, backbone in names]
+    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as sources:
         for name, source in zip(names, sources, strict=True):
             files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
-        judges = _gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
+        judges = gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
         facts = [
             {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
             for (dataset, backbone), source in zip(names, sources, strict=True)
@@ -338,7 +366,7 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None) -> pd.Data
     return judges
 
 
-def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
+def retrain(dataset: str, backbone: str, profile: str, work: Work | None = None) -> pd.DataFrame:
     """Measure every run of a setting by DiffROAR, if the profile's block ``retraining`` lists the setting.
 
     Returns:
@@ -351,23 +379,26 @@ def retrain(dataset: str, backbone: str, profile: str) -> pd.DataFrame:
     fresh = load_backbone(config.backbone, profile)
     runs = load_runs(dataset, backbone, None, profile) if setting.name in config.settings else []
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
-    with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels)) as folders:
-        found = _gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
-        _keep_provenance(jobs, folders, setting.folder, grid)
+    with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels), work) as folders:
+        found = gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
+        keep_provenance(jobs, folders, setting.folder, grid)
     return found
 
 
 @contextmanager
-def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int) -> Iterator[list[Path]]:
+def _finished(jobs: Sequence[Job], grid: Grid, described: str, steps: int, work: Work | None) -> Iterator[list[Path]]:
     """The folders of the jobs, each finished; the block puts them in place, unless there is a later request."""
-    request = Request(grid.profile, {f"{job.stage}/{job.place}/{job.config.seed}": _asked(job) for job in jobs})
+    request = Request(grid.profile, {job.name: asked(job) for job in jobs})
     request.register()
-    folders = pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
+    if work is not None:
+        folders = work(jobs)
+    else:
+        folders = pool.run_tasks(complete, jobs, workers=grid.workers, describe=described, steps=steps)
     with request.in_turn():
         yield folders
 
 
-def _asked(job: Job) -> str:
+def asked(job: Job) -> str:
     """A digest of all that decides a job, as far as it is known before the data are loaded."""
     manifest = ProfilePaths(job.config.profile).manifest / f"{job.config.dataset.name}.json"
     data = manifest.read_text("utf-8", errors="replace") if manifest.is_file() else ""
@@ -378,15 +409,10 @@ def _described(stage: str, setting: SettingPaths, method: str | None = None) -> 
     return f"{stage} {setting.name}" + (f"/{method}" if method else "")
 
 
-def _run(config: RunConfig) -> dict[str, Any]:
-    """What identifies a run in the tables of its setting."""
-    return {"method": config.method.name, "seed": config.seed}
-
-
-def _judge_run(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> RunConfig:
-    """The run that says what a judge's training takes from the profile: anything but a method."""
+def judge_job(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> Judge:
+    """The training of a judge; of the run that it holds, it takes anything but the method."""
     run = load_run(dataset, backbone, grid.methods[0], judge.seed, grid.profile)
-    return replace(run, dataset=load_dataset(dataset, grid.profile))
+    return Judge(replace(run, dataset=load_dataset(dataset, grid.profile)), judge)
 
 
 def _weights(run: RunConfig, setting: SettingPaths) -> Path:
@@ -401,17 +427,17 @@ def _history(run: RunConfig, histories: pd.DataFrame, setting: SettingPaths) -> 
     return own
 
 
-def _gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
-    """The rows of the same table of several folders, which it also puts into the table of the target folder."""
-    parts = [table.read(folder) for folder in folders]
-    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
-    table.update(found, target, order)
-    return found
+def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:
+    """The samples of each method of the jobs, averaged over its seeds whether they were measured now or before.
 
-
-def _keep_provenance(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> None:
-    facts = [
-        _run(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
-        for job, folder in zip(jobs, folders, strict=True)
-    ]
-    tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)
+    A seed measured before is found in the ledger by the key in the setting's provenance, and left out if it is gone.
+    """
+    known = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'").set_index(["method", "seed"])["key"]
+    seeds = dict.fromkeys([*grid.seeds, *(job.config.seed for job in jobs)])
+    means = {}
+    places = {job.config.method.name: folder.parent for job, folder in zip(jobs, folders, strict=True)}
+    for method, place in places.items():
+        entries = [place / f"{seed}-{known[method, seed]}" for seed in seeds if (method, seed) in known.index]
+        found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
+        means[method] = samples.averaged(found)
+    return means

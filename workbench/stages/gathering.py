@@ -1,0 +1,36 @@
+"""Where the rows of finished jobs go: into the tables of their setting."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workbench.config import files
+from workbench.config.profile import Grid
+from workbench.config.run import RunConfig
+from workbench.results import tables
+
+FACTS = "provenance.json"
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """What identifies a run in the tables of its setting."""
+    return {"method": config.method.name, "seed": config.seed}
+
+
+def gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
+    """The rows of the same table of several folders, which it also puts into the table of the target folder."""
+    parts = [table.read(folder) for folder in folders]
+    found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(table.columns))
+    table.update(found, target, order)
+    return found
+
+
+def keep_provenance(jobs: Sequence[Any], folders: Sequence[Path], target: Path, grid: Grid) -> None:
+    """The facts of finished jobs, which have a stage and a config, into the target folder's table of them."""
+    facts = [
+        identity(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
+        for job, folder in zip(jobs, folders, strict=True)
+    ]
+    tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)
