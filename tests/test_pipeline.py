@@ -39,7 +39,7 @@ def dvc(clone: Path, *arguments: str, fails: bool = False) -> str:
     ours = {"PYTHONPATH": str(clone), "SMOOT_ROOT": str(clone), "DVC_SITE_CACHE_DIR": str(clone.parent / "site")}
     environment = os.environ | ours | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert fails or done.returncode == 0, done.stdout + done.stderr
     return done.stdout + (done.stderr if fails else "")
 
