@@ -432,12 +432,13 @@ def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, gr
 
     A seed measured before is found in the ledger by the key in the setting's provenance, and left out if it is gone.
     """
-    known = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'").set_index(["method", "seed"])["key"]
+    measured = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'")
+    keys = measured.set_index(["method", "seed"])["key"].to_dict()
     seeds = dict.fromkeys([*grid.seeds, *(job.config.seed for job in jobs)])
-    means = {}
     places = {job.config.method.name: folder.parent for job, folder in zip(jobs, folders, strict=True)}
+    means = {}
     for method, place in places.items():
-        entries = [place / f"{seed}-{known[method, seed]}" for seed in seeds if (method, seed) in known.index]
+        entries = [place / f"{seed}-{keys[method, seed]}" for seed in seeds if (method, seed) in keys]
         found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
         means[method] = samples.averaged(found)
     return means
