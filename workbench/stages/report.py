@@ -53,6 +53,7 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1.05rem; margin: 2rem 0 0.3rem; }
 h3 a { color: #888; text-decoration: none; }
 summary { cursor: pointer; }
+section { scroll-margin-top: 5rem; }
 form { position: sticky; top: 0; padding: 0.5rem 0; background: #fff; }
 form[hidden] { display: none; }
 label { margin-right: 1rem; white-space: nowrap; }
@@ -66,7 +67,7 @@ table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th { max-width: 9rem; }
 td { white-space: nowrap; }
-.word { text-align: left; white-space: normal; }
+.word { text-align: left; white-space: normal; min-width: 6rem; }
 """
 SCRIPT = """
 const form = document.getElementById("filter"), place = document.getElementById("place");
