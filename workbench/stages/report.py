@@ -18,6 +18,11 @@ from workbench.reporting.table import WORDS, Table
 from workbench.reporting.words import display_name
 from workbench.stages import tables
 
+KINDS = (  # of figures, in reading order
+    *("overlays", "comparison", "oracle", "log", "accuracy_faithfulness", "means", "accuracy_differences"),
+    *("robustness_differences", "saliency_maps", "judge_curves", "curves", "schedule", "attribution_maps", "sanity"),
+    *("gradient_magnitudes", "run_cost", "growth"),
+)
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -133,7 +138,14 @@ def captions(plots: Path) -> dict[str, str]:
     path = plots / "captions.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
-    return files.read_json(path)
+    found = files.read_json(path)
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a figure stands: by its kind, then by its setting; unknown kinds come last."""
+    kinds = [place for place, kind in enumerate(KINDS) if name.startswith(kind)]
+    return (kinds[0] if kinds else len(KINDS), name)
 
 
 def heading(caption: str) -> str:
