@@ -6,6 +6,7 @@ DONE := .venv/.complete
 PIP := $(RUN) -m pip install --disable-pip-version-check
 DATASETS := mnist fashion_mnist
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
+INTERACTIVE := notebooks/05_explore.ipynb
 STUDIES := number number_few number_resnet number_noise number_many recipe confirmation
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
 OF_FOLDERS := public_code/cifar10_jpeg photographs/caltech101
@@ -67,7 +68,7 @@ test: environment ## lint, types, tests, notebooks
 	$(RUN) -m mypy
 	$(FIXED) $(RUN) -m pytest --cov
 	$(NBVAL) --nbval $(REPORTS)
-	$(NBVAL) --nbval-lax $(STAGES)
+	$(NBVAL) --nbval-lax $(STAGES) $(INTERACTIVE)
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(RUN) -m workbench check

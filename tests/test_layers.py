@@ -23,7 +23,7 @@ FLOORS = (
     ("training",),
     ("measuring",),
     ("reporting",),
-    ("studies",),
+    ("studies", "exploring"),
     ("stages",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -15,7 +15,7 @@ from smoot.cli.maps import random_maps
 
 SIDE = 2.2  # of one picture, in inches
 BRIGHTEST = 5.0  # multiple of a map's mean that has the last colour
-OPACITY = 0.6
+DIMMED = 0.55  # how bright the image below a map is
 FORMATS = (".png", ".jpg", ".pdf", ".svg")
 
 
@@ -36,11 +36,12 @@ def draw(explained: Sequence[Explained], target: Path) -> None:
 
 
 def _overlay(place: Axes, image: Tensor, saliency: Tensor, title: str) -> None:
-    """The grey image under a map in multiples of its mean; a map of another size is laid over the same extent."""
+    """The dimmed grey image, which glows where a map is high, in multiples of its mean; over the same extent."""
     grey, (height, width) = image.mean(0), image.shape[1:]
-    _show(place, grey.unsqueeze(2).expand(-1, -1, 3), title)
+    _show(place, DIMMED * grey.unsqueeze(2).expand(-1, -1, 3), title)
     relative = saliency / saliency.mean().clamp(min=torch.finfo(saliency.dtype).tiny)
-    place.imshow(relative.numpy(), cmap="inferno", vmin=0, vmax=BRIGHTEST, alpha=OPACITY, extent=(0, width, height, 0))
+    strength = (relative / BRIGHTEST).clamp(0, 1).numpy()
+    place.imshow(strength, cmap="inferno", vmin=0, vmax=1, alpha=strength, extent=(0, width, height, 0))
 
 
 def _show(place: Axes, image: Tensor, title: str) -> None:

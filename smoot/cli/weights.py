@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from smoot.cli.files import replacing, shown
@@ -70,7 +70,7 @@ def save(network: nn.Module, card: Card, target: Path) -> None:
     """Write a network's weights with its card, whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replacing(target) as temporary:
-        save_file(state, temporary, {KEY: json.dumps(asdict(card)), "format": "pt"})
+        temporary.write_bytes(serialised(state, {KEY: json.dumps(asdict(card)), "format": "pt"}))
 
 
 def read(source: Path) -> tuple[Card, dict[str, Tensor]]:
@@ -93,7 +93,7 @@ def read(source: Path) -> tuple[Card, dict[str, Tensor]]:
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Load tensors into a network whose names, shapes and types must be theirs.
+    """Load tensors into a network whose names and shapes must be theirs.
 
     Raises:
         ValueError: if one of them does not fit; names the file.

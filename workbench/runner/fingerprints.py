@@ -1,9 +1,9 @@
 """Fingerprints of code: SHA-256 over syntax trees, so that only a change of meaning changes them.
 
 A result depends on the code that computed it, yet not on its comments, docstrings and line breaks. A *room* is
-``smoot`` or a folder of ``workbench``; the runner, which decides when work is done and not what comes out, has no
-fingerprint, and ``smoot.cli``, which nothing imports, is in none. Those of rooms and notebooks are committed in
-``fingerprints/``, one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same
+``smoot`` or a folder of ``workbench``. No fingerprint have the runner, which decides when work is done and not what
+comes out, what is only looked at, and ``smoot.cli``, which nothing imports. Those of rooms and notebooks are committed
+in ``fingerprints/``, one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same
 text.
 """
 
@@ -19,6 +19,7 @@ from workbench.config import files, paths
 
 SOURCES = Path(__file__).parents[2]
 NOTEBOOKS = ("01_train", "02_evaluate", "03_tables", "04_figures")
+UNSEEN = ("runner", "exploring")  # rooms that decide no result
 # Where files come from and where they lie decides no number: their content is checked by its own hash.
 LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py", "smoot/cli/")
 
@@ -26,7 +27,7 @@ LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py", "smoot/cl
 def rooms() -> dict[str, Path]:
     """The folder of each room that has a fingerprint, by its name."""
     folders = sorted(file.parent for file in (SOURCES / "workbench").glob("*/__init__.py"))
-    return {folder.name: folder for folder in (SOURCES / "smoot", *folders) if folder.name != "runner"}
+    return {folder.name: folder for folder in (SOURCES / "smoot", *folders) if folder.name not in UNSEEN}
 
 
 @cache
