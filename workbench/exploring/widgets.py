@@ -65,7 +65,7 @@ def _controls(view: Callable[..., Image], **controls: Widget) -> Widget:
 
 def _setting() -> Dropdown:
     named = {" on ".join(display_name(part) for part in reversed(name.split("-"))): name for name in settings()}
-    return Dropdown(options=named, value="fashion_mnist-two_conv_small")
+    return Dropdown(options=named, value="fashion_mnist-two_conv_small", layout={"width": "30em"})
 
 
 def _methods() -> dict[str, Dropdown]:
