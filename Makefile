@@ -8,6 +8,7 @@ DATASETS := mnist fashion_mnist
 PROFILE := paper
 ENGINE := local
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
+INTERACTIVE := notebooks/05_explore.ipynb
 STUDIES := number number_few number_resnet number_noise number_many recipe confirmation
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
 OF_FOLDERS := public_code/cifar10_jpeg photographs/caltech101
@@ -78,7 +79,7 @@ test: environment ## lint, types, tests, notebooks
 	$(RUN) -m mypy
 	$(FIXED) $(RUN) -m pytest --cov $(PARALLEL)
 	$(NBVAL) --nbval $(PARALLEL) $(REPORTS)
-	$(NBVAL) --nbval-lax $(STAGES)
+	$(NBVAL) --nbval-lax $(STAGES) $(INTERACTIVE)
 
 # FUZZ_SECONDS: of each of five readers.
 faults: export FUZZ_SECONDS ?= 120

@@ -30,9 +30,9 @@ def _heeded(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, action)
 
 
-def until(condition: Callable[[], Any]) -> bool:
-    """Whether the condition comes true before patience ends."""
-    end = time.monotonic() + PATIENCE
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
+    """Whether the condition comes true in that time."""
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             return False

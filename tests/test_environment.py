@@ -98,6 +98,7 @@ def imported(files: list[Path]) -> set[str]:
     ("pattern", "allowed"),
     [
         ("smoot/*.py", PROJECT["project"]["dependencies"]),
+        ("smoot/cli/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["images"]]),
         ("workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
         ("examples/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["examples"]]),
         ("benchmarks/**/*.py", STATED),

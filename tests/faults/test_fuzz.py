@@ -4,11 +4,10 @@
 files come in the same order every time.
 """
 
-import itertools
 import os
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,13 @@ from readers import READERS, Trial
 
 FEW = 12
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "5"))
+
+
+def while_there_is_time() -> Iterator[int]:
+    """Numbers for so many seconds after the first."""
+    number, end = 0, time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        yield (number := number + 1)
 
 
 def tried(name: str, numbers: Iterable[int], tmp_path: Path, patch: pytest.MonkeyPatch) -> Trial:
@@ -46,8 +52,7 @@ def test_a_few_damaged_files_are_read_or_refused_by_name(
 def test_damaged_files_by_the_thousand_are_read_or_refused_by_name(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    end = time.monotonic() + SECONDS
-    trial = tried(name, itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()), tmp_path, monkeypatch)
+    trial = tried(name, while_there_is_time(), tmp_path, monkeypatch)
     with capsys.disabled():
         print(f"\n{name}: {trial}")
     assert trial.counts["refused"]

@@ -18,6 +18,11 @@ from workbench.reporting.table import WORDS, Table
 from workbench.reporting.words import display_name
 from workbench.stages import tables
 
+KINDS = (  # of figures, in reading order
+    *("overlays", "comparison", "oracle", "log", "accuracy_faithfulness", "means", "accuracy_differences"),
+    *("robustness_differences", "saliency_maps", "judge_curves", "curves", "schedule", "attribution_maps", "sanity"),
+    *("gradient_magnitudes", "run_cost", "growth"),
+)
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -53,6 +58,7 @@ h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 h3 { font-size: 1.05rem; margin: 2rem 0 0.3rem; }
 h3 a { color: #888; text-decoration: none; }
 summary { cursor: pointer; }
+section { scroll-margin-top: 5rem; }
 form { position: sticky; top: 0; padding: 0.5rem 0; background: #fff; }
 form[hidden] { display: none; }
 label { margin-right: 1rem; white-space: nowrap; }
@@ -66,7 +72,7 @@ table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
 th { max-width: 9rem; }
 td { white-space: nowrap; }
-.word { text-align: left; white-space: normal; }
+.word { text-align: left; white-space: normal; min-width: 6rem; }
 """
 SCRIPT = """
 const form = document.getElementById("filter"), place = document.getElementById("place");
@@ -132,7 +138,14 @@ def captions(plots: Path) -> dict[str, str]:
     path = plots / "captions.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
-    return files.read_json(path)
+    found = files.read_json(path)
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a figure stands: by its kind, then by its setting; unknown kinds come last."""
+    kinds = [place for place, kind in enumerate(KINDS) if name.startswith(kind)]
+    return (kinds[0] if kinds else len(KINDS), name)
 
 
 def heading(caption: str) -> str:

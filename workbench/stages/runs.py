@@ -40,7 +40,7 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
-from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance
+from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance, mean_samples
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
@@ -338,7 +338,7 @@ def evaluate(
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
         keep_provenance(jobs, folders, setting.folder, grid)
-        samples.write_samples(_mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
+        samples.write_samples(mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
 
@@ -425,19 +425,3 @@ def _history(run: RunConfig, histories: pd.DataFrame, setting: SettingPaths) -> 
         made_by = setting.made_by("train")
         raise FileNotFoundError(f"{setting.epochs} lacks {run.method.name}, seed {run.seed}: {made_by} makes it")
     return own
-
-
-def _mean_samples(jobs: Sequence[Job], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:
-    """The samples of each method of the jobs, averaged over its seeds whether they were measured now or before.
-
-    A seed measured before is found in the ledger by the key in the setting's provenance, and left out if it is gone.
-    """
-    known = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'").set_index(["method", "seed"])["key"]
-    seeds = dict.fromkeys([*grid.seeds, *(job.config.seed for job in jobs)])
-    means = {}
-    places = {job.config.method.name: folder.parent for job, folder in zip(jobs, folders, strict=True)}
-    for method, place in places.items():
-        entries = [place / f"{seed}-{known[method, seed]}" for seed in seeds if (method, seed) in known.index]
-        found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
-        means[method] = samples.averaged(found)
-    return means

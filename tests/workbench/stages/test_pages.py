@@ -167,6 +167,12 @@ def test_the_report_holds_figures_first_then_verdict_and_tables_and_links_to_all
     assert report.write_report("laptop").read_bytes() == first
 
 
+def test_figures_come_in_reading_order_kind_by_kind(plots: Path) -> None:
+    names = ["curves_b", "overlays_z", "unknown", "curves_a", "growth"]
+    files.write_json(dict.fromkeys(names, "What."), plots / "captions.json")
+    assert list(report.captions(plots)) == ["overlays_z", "curves_a", "curves_b", "growth", "unknown"]
+
+
 @pytest.mark.parametrize("name", ["captions.json", "curves_x.png"])
 def test_figures_that_the_report_lacks_are_named(plots: Path, name: str) -> None:
     (plots / name).unlink()
