@@ -67,7 +67,10 @@ class Card:
 
 
 def save(network: nn.Module, card: Card, target: Path) -> None:
-    """Write a network's weights with its card, whole or not at all; one entry of metadata, as several come in any order."""
+    """Write a network's weights with its card, whole or not at all.
+
+    The metadata has one entry: safetensors writes several in no fixed order.
+    """
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replacing(target) as temporary:
         temporary.write_bytes(serialised(state, {KEY: json.dumps(asdict(card))}))
