@@ -67,10 +67,13 @@ class Card:
 
 
 def save(network: nn.Module, card: Card, target: Path) -> None:
-    """Write a network's weights with its card, whole or not at all."""
+    """Write a network's weights with its card, whole or not at all.
+
+    The metadata has one entry: safetensors writes several in no fixed order.
+    """
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with replacing(target) as temporary:
-        temporary.write_bytes(serialised(state, {KEY: json.dumps(asdict(card)), "format": "pt"}))
+        temporary.write_bytes(serialised(state, {KEY: json.dumps(asdict(card))}))
 
 
 def read(source: Path) -> tuple[Card, dict[str, Tensor]]:
