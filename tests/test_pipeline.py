@@ -17,7 +17,7 @@ from workbench.config import paths
 from workbench.config.profile import load_grid
 from workbench.runner.fingerprints import NOTEBOOKS, notebook_text, room_text, rooms
 from workbench.stages import runs
-from workbench.studies.choice import PROFILES
+from workbench.studies.choice import LATER, PROFILES
 
 ROOT = Path(workbench.__file__).parents[1]
 TEXT = (ROOT / "dvc.yaml").read_text()
@@ -90,7 +90,7 @@ def test_a_stage_depends_on_the_code_that_its_results_are_keyed_to(job: type[run
 
 
 def test_the_choice_depends_on_every_regime_and_trains_none() -> None:
-    regimes = [setting for name in PROFILES for setting in load_grid(name).setting_paths]
+    regimes = [setting for name in (*PROFILES, *LATER) for setting in load_grid(name).setting_paths]
     results = [dep for dep in STAGES["choice"]["deps"] if dep.startswith("results/")]
     assert results == [(one.folder / "provenance.csv").relative_to(paths.ROOT).as_posix() for one in regimes]
 

@@ -1,7 +1,8 @@
 """Choose the default: the selection rule of ``studies/number``, over the results of all its regimes.
 
-``python -m workbench choice`` writes two tables, as Markdown and CSV, to ``figures/choice``: ``choice``, the candidates
-in the order of the rule, and ``controls``, the chosen one beside its controls.
+``python -m workbench choice`` writes three tables, as Markdown and CSV, to ``figures/choice``: ``choice``, the
+candidates in the order of the rule; ``controls``, the chosen one beside its controls; and ``regimes``, the chosen one
+in each regime, also in those that were trained after the choice.
 """
 
 import argparse
@@ -13,12 +14,14 @@ from workbench.config.profile import method_entries
 from workbench.reporting import captions
 from workbench.reporting.cost import run_costs
 from workbench.reporting.questions import load_study
-from workbench.reporting.table import Row, Table
+from workbench.reporting.table import Row, Table, paired
 from workbench.reporting.words import Titles, fixed, plus_minus
+from workbench.results.statistics import compared_frame
 from workbench.studies.choice import (
     BASELINE,
     CANDIDATES,
     CONTROLS,
+    LATER,
     LIMIT,
     MEASURES,
     PROFILES,
@@ -32,6 +35,8 @@ from workbench.studies.runs import StudyRuns, load_runs
 
 NAME = "choice"  # of the folder, and of its blocks in documents
 WORST = "Accuracy in the worst regime (points) ↑"
+CONSTANT = "share_25"  # stands beside the chosen rule in every regime
+COMPARED = ("accuracy", "judge_gap_right_mean", "relevance_mass")
 
 
 def folder() -> Path:
@@ -39,18 +44,18 @@ def folder() -> Path:
     return paths.ROOT / "figures" / NAME
 
 
-def load_all() -> list[StudyRuns]:
-    """The runs of every regime: of each profile of the rule, one data set and backbone after the other.
+def load_all(profiles: Sequence[str]) -> list[StudyRuns]:
+    """The runs of every regime: of each profile, one data set and backbone after the other.
 
     Raises:
         FileNotFoundError: for a missing result; names it and the command that makes it.
         ValueError: if a profile is no study, or a run lacks a metric of the rule.
     """
     found: list[StudyRuns] = []
-    for profile in PROFILES:
+    for profile in profiles:
         study = load_study(profile)
         if study is None:
-            raise ValueError(f"{profile} has no block study: expected one of {', '.join(PROFILES)}")
+            raise ValueError(f"{profile} has no block study: expected one of {', '.join(profiles)}")
         found += load_runs(study, profile)
     for runs in found:
         runs.metrics("accuracy", *MEASURES)
@@ -64,13 +69,13 @@ def regime(runs: StudyRuns) -> Regime:
     return Regime(name, runs.frame, {str(method): float(cost) for method, cost in paid.items()})
 
 
-def build() -> tuple[Table, Table]:
-    """The candidates in the order of the rule, and the chosen one beside its controls.
+def build() -> tuple[Table, Table, Table]:
+    """The candidates in the order of the rule, the chosen one beside its controls, and in each regime.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`load_all`; ValueError also if no candidate is in all regimes.
     """
-    runs = load_all()
+    runs = load_all(PROFILES)
     regimes = [regime(one) for one in runs]
     titles = {name: entry.title for name, entry in method_entries(PROFILES[0]).items()}
     found = choose(regimes)
@@ -107,7 +112,11 @@ def build() -> tuple[Table, Table]:
         f"{_ending(runs, regimes, CANDIDATES, titles)}"
     )
     title = "The default, by the selection rule of studies/number"
-    return Table.of_rows(NAME, title, caption, rows, note), _controls(runs, regimes, chosen, titles)
+    return (
+        Table.of_rows(NAME, title, caption, rows, note),
+        _controls(runs, regimes, chosen, titles),
+        _regimes([*runs, *load_all(LATER)], chosen, titles),
+    )
 
 
 def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str, titles: Titles) -> Table:
@@ -134,6 +143,36 @@ def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str,
     return Table.of_rows("controls", "Whether deciding adds anything", caption, rows, note)
 
 
+def _regimes(regimes: Sequence[StudyRuns], chosen: str, titles: Titles) -> Table:
+    """The chosen rule and a constant share in each regime, minus plain training."""
+    rows: list[Row] = []
+    for runs in regimes:
+        metrics = runs.metrics(*COMPARED)
+        shares = (
+            run_costs(runs.records, runs.histories, BASELINE, runs.setting).groupby("method")["masked_share"].mean()
+        )
+        for method in (name for name in (chosen, CONSTANT) if name in runs.methods):
+            share = 100 * float(shares[method])
+            numbers: dict[str, object] = {"regime": runs.study.title, "method": method, "masked": share}
+            texts = {"Regime": runs.study.title, "Method": titles[method], "Images masked (%)": fixed(share, 1)}
+            for name, metric in metrics.items():
+                pairs = compared_frame(runs.frame, name, [method, BASELINE], [BASELINE])
+                found, text = paired(method, BASELINE, pairs, metric)
+                numbers |= {f"{name}_{field}": value for field, value in found.items()}
+                texts[metric.header] = text
+            rows.append((numbers, texts))
+    caption = (
+        f"{titles[chosen]} and {titles[CONSTANT]}, each minus {titles[BASELINE]}: mean difference, 95 % confidence "
+        "interval, p. Images masked: mean over training."
+    )
+    later = "; ".join(runs.study.title for runs in regimes if runs.records[0].profile in LATER)
+    note = (
+        f"p: paired t-test, not adjusted. Trained after the choice: {later}. "
+        f"Regimes: {'; '.join(f'{runs.study.title} ({runs.setting.facts})' for runs in regimes)}."
+    )
+    return Table.of_rows("regimes", "The default in every regime", caption, rows, note)
+
+
 def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequence[str], titles: Titles) -> str:
     """How a caption ends: which methods some regime lacks, what the regimes are, what was measured."""
     lacking = [titles.get(name, name) for name in asked if not all(name in one.costs for one in regimes)]
@@ -145,11 +184,11 @@ def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequenc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: writes both tables and prints what was chosen."""
+    """The command line: writes the tables and prints what was chosen."""
     parser = argparse.ArgumentParser(prog="python -m workbench choice", description=__doc__)
     parser.parse_args(arguments)
-    candidates, controls = build()
-    for table in (candidates, controls):
+    candidates, *others = build()
+    for table in (candidates, *others):
         table.write(folder())
     names = candidates.data.loc[candidates.data["chosen"], "method"]
     print(f"{', '.join(names)} of {len(candidates.data)} candidates: {folder().relative_to(paths.ROOT)}/{NAME}.md")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 PROFILES = ("number", "number_few", "number_resnet")
+LATER = ("number_noise", "number_many")  # trained after the choice, which they do not change
 CANDIDATES = (
     "competence_signed",
     "gap",

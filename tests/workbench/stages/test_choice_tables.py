@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic import Network, rewrite, run_record
 from synthetic_studies import masks, write_study
 
@@ -44,7 +45,12 @@ def study(profile: str, methods: list[str]) -> dict[str, Any]:
 @pytest.fixture
 def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
     monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
-    asked = {"one": [*EVERYWHERE, *LACKING], "two": list(EVERYWHERE)}
+    monkeypatch.setattr(choice, "LATER", ("three",))
+    asked = {
+        "one": [*EVERYWHERE, *LACKING],
+        "two": list(EVERYWHERE),
+        "three": ["plain", "gap", "first_order", "share_25"],
+    }
     return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
 
 
@@ -54,7 +60,7 @@ def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
     assert main(["choice"]) == 0
     folder = paths.ROOT / "figures" / "choice"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert set(first) == {"choice.md", "choice.csv", "controls.md", "controls.csv"}
+    assert set(first) == {f"{name}.{kind}" for name in ("choice", "controls", "regimes") for kind in ("md", "csv")}
     candidates = pd.read_csv(folder / "choice.csv").set_index("method")
     controls = pd.read_csv(folder / "controls.csv").set_index("method")
     assert set(candidates.index) == {"gap", "first_order"}
@@ -62,7 +68,7 @@ def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
     chosen = candidates.index[candidates["chosen"]].tolist()
     assert capsys.readouterr().out == f"{chosen[0]} of 2 candidates: figures/choice/choice.md\n" and len(chosen) == 1
 
-    regimes = [choice.regime(runs) for runs in choice.load_all()]
+    regimes = [choice.regime(runs) for runs in choice.load_all(("one", "two"))]
     scores = dict(zip(EVERYWHERE[1:], standard_scores(regimes, EVERYWHERE[1:]), strict=True)) | {"plain": 0.0}
     assert candidates["score"].to_dict() == pytest.approx({name: scores[name] for name in candidates.index}, abs=1e-6)
     assert controls["score"].to_dict() == pytest.approx({name: scores[name] for name in controls.index}, abs=1e-6)
@@ -79,7 +85,7 @@ def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
 
 
 def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid]) -> None:
-    candidates, controls = choice.build()
+    candidates, controls, regimes = choice.build()
     first, second = (f"Regime {name}, Fashion-MNIST, Two-conv (small) (2,000 of 60,000" for name in ("one", "two"))
     for table in (candidates, controls):
         assert table.note.index(first) < table.note.index(second)
@@ -89,6 +95,30 @@ def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid])
     assert candidates.display["Chosen"].tolist().count("✓") == 1
     assert candidates.display["Behind the first ↓"].tolist()[0] == "0.00 ± 0.00"
     assert list(controls.display)[-1].endswith(": score ahead")
+    assert "Trained after the choice: Regime three. " in regimes.note and "nan" not in regimes.markdown
+
+
+def test_the_chosen_rule_stands_beside_a_constant_in_every_regime(grids: list[Grid]) -> None:
+    candidates, _, regimes = choice.build()
+    chosen = candidates.data.loc[candidates.data["chosen"], "method"].item()
+    found = regimes.data.set_index(["regime", "method"])
+    assert list(found.index) == [
+        ("Regime one", chosen),
+        ("Regime one", "share_25"),
+        ("Regime two", chosen),
+        ("Regime three", chosen),
+        ("Regime three", "share_25"),
+    ]
+    for (title, method), row in found.iterrows():
+        network = Network(str(title).split()[-1], *SETTING, str(method))
+        own, plain = (
+            [run_record(one, seed).metrics["relevance_mass"] for seed in SEEDS]
+            for one in (network, replace(network, method="plain"))
+        )
+        difference = 100 * (np.array(own) - plain)
+        low, high = stats.ttest_1samp(difference, 0).confidence_interval()
+        numbers = [row[f"relevance_mass_{name}"] for name in ("difference", "low", "high")]
+        assert numbers == pytest.approx([difference.mean(), low, high], abs=1e-3)
 
 
 def test_where_all_lose_more_the_caption_says_which_limit_was_taken(grids: list[Grid]) -> None:
@@ -106,7 +136,7 @@ def test_documents_can_show_the_tables(grids: list[Grid]) -> None:
     with pytest.raises(ValueError, match=r"unknown block 'choice/choice': neither .*figures/choice/choice\.md nor"):
         pages.block("choice/choice")
     assert main(["choice"]) == 0
-    for name in ("choice", "controls"):
+    for name in ("choice", "controls", "regimes"):
         text = (paths.ROOT / "figures" / "choice" / f"{name}.md").read_text(encoding="utf-8")
         assert pages.block(f"choice/{name}") == text.strip()
 
