@@ -139,6 +139,8 @@ class TrainingConfig:
         erase_probability: share of the training images of which something is erased (Zhong et al. 2020), in [0, 1].
         optimizer: AdamW whose learning rate falls to zero along half a cosine, or Adadelta at a constant rate.
         shuffled: whether every epoch has an order of its own.
+        devices: processes that train one network together, each on its share of every batch.
+        sync_batch_norm: whether BatchNorm takes its statistics over the batches of all devices, not of each one.
     """
 
     epochs: int
@@ -154,10 +156,17 @@ class TrainingConfig:
     erase_probability: float = 0.0
     optimizer: Literal["adamw", "adadelta"] = "adamw"
     shuffled: bool = True
+    devices: int = 1
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         _check_least(self, 0, "learning_rate", "weight_decay", "clip_norm")
-        _check_least(self, 1, "epochs")
+        _check_least(self, 1, "epochs", "devices")
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size is {self.batch_size}: expected a multiple of devices, which is {self.devices}, so that "
+                "every one has as many images"
+            )
         _check_least(self, 2, "batch_size")
         check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
         check_between("erase_probability", self.erase_probability)
@@ -307,8 +316,11 @@ class RunConfig:
         return {name: getattr(self.dataset, name) for name in names} | {"seed": self.seed_for("subset")}
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as plain numbers, strings, lists and dicts."""
-        return asdict(self)
+        """Everything, as plain numbers, strings, lists and dicts; of the devices only if there are several."""
+        everything = asdict(self)
+        if self.training.devices == 1:
+            del everything["training"]["devices"], everything["training"]["sync_batch_norm"]
+        return everything
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""One run in several processes on the CPU: the history of one process, one writer, and an end for all together."""
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from processes import until
+from tiny_runs import digits, run, silent, split
+
+from workbench.config.run import ModelConfig, RunConfig
+from workbench.training import checkpoints, guided, parallel, ranks
+from workbench.training.ranks import RankFailed, fit
+
+# Without dropout and batch statistics, so that a batch in shares is the batch as a whole.
+STILL = ModelConfig(
+    "vit_still",
+    "vit_tiny_patch16_224",
+    options={"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
+)
+EXACT = ("total", "classification", "consistency", "accuracy", "masked_share", "masked_pixels", "information_loss")
+
+
+def still(method: str = "plain", **training: Any) -> RunConfig:
+    """A run whose steps draw nothing: every image is masked, with its mean."""
+    config = replace(
+        run(method, training={"epochs": 2, "batch_size": 24, "learning_rate": 0.003} | training), backbone=STILL
+    )
+    if method == "plain":
+        return config
+    plan = replace(config.method.plan, image_fraction=1.0, mask_fraction=0.25)
+    guidance = replace(config.method.guidance, fill="mean", saliency_pass="reuse", detach_target=True)
+    return replace(config, method=replace(config.method, plan=plan, guidance=guidance))
+
+
+def on(devices: int, config: RunConfig) -> RunConfig:
+    return replace(config, training=replace(config.training, devices=devices))
+
+
+def trained(config: RunConfig, checkpoint: Path, report: Any = silent) -> guided.TrainState:
+    return fit(config, split(config), digits().num_classes, checkpoint, report)
+
+
+def same(one: Mapping[str, float], other: Mapping[str, float]) -> None:
+    for name in EXACT:
+        assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-4, nan_ok=True), name
+
+
+@pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("sgt_improved", 2)])
+def test_the_history_is_that_of_one_process(method: str, devices: int, tmp_path: Path) -> None:
+    config = still(method, epochs=1)
+    alone = trained(config, tmp_path / "alone")
+    steps: list[int] = []
+    together = trained(on(devices, config), tmp_path / "together", lambda step, **_: steps.append(step))
+    (one,), (other,) = alone.history, together.history
+    assert one.keys() == other.keys() and steps == [1]
+    same(one, other)
+    for name, weight in alone.best.items():
+        torch.testing.assert_close(together.best[name], weight, rtol=1e-2, atol=1e-3)
+
+
+def test_one_process_goes_the_way_of_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_run", lambda *_: pytest.fail("processes were started"))
+    config = run("sgt_improved", training={"epochs": 1})
+    assert (
+        trained(config, tmp_path / "a").history
+        == guided.fit(config, split(config), digits().num_classes, tmp_path / "b", silent).history
+    )
+    assert "devices" not in config.as_dict()["training"]
+    assert on(2, config).as_dict()["training"]["devices"] == 2
+
+
+def test_a_run_goes_on_with_another_number_of_processes_and_one_writes(tmp_path: Path) -> None:
+    config, checkpoint = still(), tmp_path / "checkpoint"
+    trained(on(2, replace(config, training=replace(config.training, epochs=1))), checkpoint)
+    assert [file.name for file in tmp_path.iterdir() if "checkpoint" in file.name] == ["checkpoint"]
+    content = checkpoints.load(checkpoint, torch.device("cpu"))
+    assert content is not None and len(content["history"]) == 1
+    found = trained(on(4, config), checkpoint)
+    assert [row["epoch"] for row in found.history] == [1, 2]
+    assert found.history[0] == content["history"][0]
+
+
+def test_a_killed_rank_ends_the_others_in_one_sentence(tmp_path: Path) -> None:
+    config = on(2, still(epochs=500))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    victims: list[psutil.Process] = []
+
+    def kill() -> None:
+        assert until((tmp_path / "checkpoint").exists, 240)
+        children = [child for child in psutil.Process().children() if child.pid not in before]
+        victims.extend(child for child in children if "spawn_main" in " ".join(child.cmdline()))
+        os.kill(victims[-1].pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(RankFailed, match=r"rank \d of 2 ended by signal SIGKILL, so all are ended: the same command"):
+        trained(config, tmp_path / "checkpoint")
+    thread.join()
+    assert not any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims)
+
+
+def test_an_error_of_a_rank_is_passed_on(tmp_path: Path) -> None:
+    config = on(2, still(learning_rate=1e30))
+    with pytest.raises(RankFailed, match=r"rank \d of 2: .*TrainingDiverged: .*all are ended"):
+        trained(config, tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (lambda: on(2, run("smoot", training={"batch_size": 80})), "batch_size is 80: expected at most the 72"),
+        (lambda: on(2, still(sync_batch_norm=True)), "training.sync_batch_norm is true on cpu"),
+        (lambda: on(5, still()), "batch_size is 24: expected a multiple of devices, which is 5"),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(config: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        trained(config(), tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_process_that_is_alone_changes_nothing() -> None:
+    rows, numbers = torch.arange(5), torch.tensor(2.0)
+    assert parallel.rank() == 0 and parallel.wrapped(torch.nn.Identity()) is None
+    assert parallel.own_share(rows) is rows and parallel.of_all_ranks(numbers) is numbers
