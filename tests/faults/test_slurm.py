@@ -58,7 +58,7 @@ def resumed(cluster: Cluster, root: Path, patch: pytest.MonkeyPatch, interrupt: 
     found = Queue([task], slurm, "grid x", root, Journal(root / "journal"))
     found.run()
     assert slurm.interrupted
-    assert Path(found.done["work/0"].folder, "state").read_text() == "abcdefgh"
+    assert Path(found.done["work/0"].folder, "state").read_text() == "x" * STEPS
     return errand
 
 

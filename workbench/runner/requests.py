@@ -39,15 +39,25 @@ class Request:
     runs: Mapping[str, str]
 
     @property
-    def file(self) -> Path:
-        """The latest digest of each run of the profile."""
-        return paths.ROOT / "scratch" / "requests" / self.profile / "latest.json"
+    def folder(self) -> Path:
+        """Where the latest digest of each run of the profile is."""
+        return paths.ROOT / "scratch" / "requests" / self.profile
+
+    @property
+    def files(self) -> dict[Path, dict[str, str]]:
+        """The runs by the file of their stage and setting: one that all settings share would grow with each."""
+        found: dict[Path, dict[str, str]] = {}
+        for run, wanted in self.runs.items():
+            group = "-".join(run.split("/")[:3])
+            found.setdefault(self.folder / f"{group}.json", {})[run] = wanted
+        return found
 
     def register(self) -> None:
         """Make this the latest request of its runs."""
         if self.runs:
             with self._locked():
-                files.write_json({**self._latest(), **self.runs}, self.file)
+                for file, runs in self.files.items():
+                    files.write_json({**_latest(file), **runs}, file)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -57,23 +67,25 @@ class Request:
             Superseded: if there is a later request of one of the runs.
         """
         with self._locked():
-            latest = self._latest()
-            for run, wanted in self.runs.items():
-                if latest.get(run, wanted) != wanted:
-                    raise Superseded(
-                        f"{run} was asked for again with other parameters, code or data while this stage worked: "
-                        "nothing is written, and what it finished stays in the ledger"
-                    )
+            for file, runs in self.files.items():
+                latest = _latest(file)
+                for run, wanted in runs.items():
+                    if latest.get(run, wanted) != wanted:
+                        raise Superseded(
+                            f"{run} was asked for again with other parameters, code or data while this stage worked: "
+                            "nothing is written, and what it finished stays in the ledger"
+                        )
             yield
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with waiting_for(self.file.with_name("lock"), f"writes results of {self.profile}"):
+        with waiting_for(self.folder / "lock", f"writes results of {self.profile}"):
             yield
 
-    def _latest(self) -> dict[str, str]:
-        """What is written down; nothing if the file is missing or damaged, for it only tells stages apart."""
-        try:
-            return files.read_json(self.file)
-        except (OSError, ValueError):
-            return {}
+
+def _latest(file: Path) -> dict[str, str]:
+    """What is written down; nothing if the file is missing or damaged, for it only tells stages apart."""
+    try:
+        return files.read_json(file)
+    except (OSError, ValueError):
+        return {}

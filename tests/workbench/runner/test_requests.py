@@ -51,10 +51,16 @@ def test_back_to_what_was_asked_before() -> None:
         pass
 
 
+def test_a_file_does_not_grow_with_the_settings() -> None:
+    names = ("train/p/a/m/0", "train/p/a/m/1", "train/p/b/m/0", "evaluate/p/a/m/0", "judge/p/a/0")
+    assert [len(runs) for runs in asked(**dict.fromkeys(names, "1")).files.values()] == [2, 1, 1, 1]
+
+
 @pytest.mark.parametrize("damage", [lambda file: file.write_text("{half"), lambda file: file.unlink()])
 def test_a_damaged_or_missing_file_holds_nobody_up(damage: Callable[[Path], object]) -> None:
     request = asked(a="1")
-    damage(request.file)
+    (file,) = request.files
+    damage(file)
     with request.in_turn():
         pass
     with asked(a="3").in_turn():

@@ -108,7 +108,7 @@ def test_records_are_those_of_the_pipeline_to_the_byte(
     on(Here(), monkeypatch)
     run_grid("smoke")
     shown = capsys.readouterr().out
-    assert "smoke, setting 1 of 2: digits, two_conv_small\n  plain: accuracy " in shown
+    assert "smoke, setting 1 of 2: digits, resnet10_narrow\n  plain: accuracy " in shown
     found = contents(root)
     with pytest.MonkeyPatch.context() as patch:
         other = one_setting(own_checkout(tmp_path / "other", patch))
