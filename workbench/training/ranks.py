@@ -3,6 +3,7 @@
 The first rank writes the checkpoint, the others nothing; the finished run is read from it.
 """
 
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,19 +72,24 @@ def _run(given: tuple[Any, ...], count: int, meanwhile: Callable[[], None]) -> N
         while not context.join(timeout=0.2):
             meanwhile()
         meanwhile()
-    except multiprocessing.ProcessRaisedException as error:
-        said = str(error).strip().splitlines()[-1]
-        raise RankFailed(f"rank {error.error_index} of {count}: {said}; all are ended") from None
-    except multiprocessing.ProcessExitedException as error:
-        how = f"by signal {error.signal_name}" if error.signal_name else f"with exit code {error.exit_code}"
-        raise RankFailed(
-            f"rank {error.error_index} of {count} ended {how}, so all are ended: the same command goes on after the "
-            "last finished epoch"
-        ) from None
+    except multiprocessing.ProcessException as error:
+        raise RankFailed(_why(error, [process.exitcode for process in context.processes])) from None
     finally:
         for process in context.processes:
             process.kill()
             process.join()
+
+
+def _why(error: Exception, codes: list[int | None]) -> str:
+    """Which rank ended the run; one that was killed explains the errors of those that waited for it."""
+    killed = {number: -code for number, code in enumerate(codes) if code and code < 0 and code != -signal.SIGTERM}
+    for number, by in killed.items():
+        return (
+            f"rank {number} of {len(codes)} ended by signal {signal.Signals(by).name}, so all are ended: the same "
+            "command goes on after the last finished epoch"
+        )
+    number = getattr(error, "error_index", 0)
+    return f"rank {number} of {len(codes)}: {str(error).strip().splitlines()[-1]}; all are ended"
 
 
 def _rank(

@@ -68,10 +68,8 @@ def test_the_history_is_that_of_one_process(method: str, devices: int, tmp_path:
 def test_one_process_goes_the_way_of_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "_run", lambda *_: pytest.fail("processes were started"))
     config = run("sgt_improved", training={"epochs": 1})
-    assert (
-        trained(config, tmp_path / "a").history
-        == guided.fit(config, split(config), digits().num_classes, tmp_path / "b", silent).history
-    )
+    other = guided.fit(config, split(config), digits().num_classes, tmp_path / "b", silent)
+    assert repr(trained(config, tmp_path / "a").history) == repr(other.history)  # NaN included
     assert "devices" not in config.as_dict()["training"]
     assert on(2, config).as_dict()["training"]["devices"] == 2
 
