@@ -216,3 +216,15 @@ def test_exponents(load: Load) -> None:
     assert module.exponent(sizes, [99.0, 99.0, 16.0, 64.0, 256.0]) == pytest.approx(2.0)  # the three largest
     assert module.exponent([8, 2, 4], [8.0, 2.0, 4.0]) == pytest.approx(1.0)
     assert math.isnan(module.exponent([8], [1.0]))
+
+
+def test_the_bookkeeping_of_a_few_runs_is_measured_and_nothing_stays(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ROOT", "LEDGER"):
+        monkeypatch.setattr(paths, name, tmp_path)
+    (tmp_path / "here").mkdir()
+    found = load("bookkeeping").main(["--runs", "20", "40", "--folder", str(tmp_path / "here")])
+    assert found.index.tolist() == [20, 40] and (found > 0).all(axis=None)
+    assert list(found) == ["ledger", "found", "queue", "taken_up", "requests"]
+    assert list((tmp_path / "here").iterdir()) == []
