@@ -72,7 +72,7 @@ def _run(given: tuple[Any, ...], count: int, meanwhile: Callable[[], None]) -> N
         while not context.join(timeout=0.2):
             meanwhile()
         meanwhile()
-    except multiprocessing.ProcessException as error:
+    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
         raise RankFailed(_why(error, [process.exitcode for process in context.processes])) from None
     finally:
         for process in context.processes:
