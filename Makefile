@@ -8,6 +8,7 @@ DATASETS := mnist fashion_mnist
 PROFILE := paper
 ENGINE := local
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
+INTERACTIVE := notebooks/05_explore.ipynb
 STUDIES := number number_few number_resnet number_noise number_many recipe confirmation
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
 OF_FOLDERS := public_code/cifar10_jpeg photographs/caltech101
@@ -15,9 +16,18 @@ STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=600
+# Tests in two processes (another number: make test WORKERS=8); a file's tests stay in one, the longest files come first.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+NBVAL := $(FIXED) $(RUN) -m pytest -p no:cacheprovider --nbval-current-env --nbval-cell-timeout=1200 --nbval-kernel-startup-timeout=600
 
-.PHONY: help environment repro test verify notebooks bench studies gpu grid lock clean repository moved
+# Where HOME cannot be written, matplotlib and IPython would say so in every process, notebooks' cells among them.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export MPLCONFIGDIR := $(CURDIR)/scratch/home
+export IPYTHONDIR := $(CURDIR)/scratch/home
+endif
+
+.PHONY: help environment repro test faults verify notebooks bench studies docs gpu grid lock audit clean repository moved
 .DEFAULT_GOAL := help
 
 help:
@@ -67,9 +77,14 @@ test: environment ## lint, types, tests, notebooks
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(FIXED) $(RUN) -m pytest --cov
-	$(NBVAL) --nbval $(REPORTS)
-	$(NBVAL) --nbval-lax $(STAGES)
+	$(FIXED) $(RUN) -m pytest --cov $(PARALLEL)
+	$(NBVAL) --nbval $(PARALLEL) $(REPORTS)
+	$(NBVAL) --nbval-lax $(STAGES) $(INTERACTIVE)
+
+# FUZZ_SECONDS: of each of five readers.
+faults: export FUZZ_SECONDS ?= 120
+faults: environment ## try damage, kills, full disks and hostile input at length (an hour)
+	$(FIXED) $(RUN) -m pytest -m faults tests/faults
 
 verify: environment repository ## run the pipeline and compare its results with the committed ones
 	$(RUN) -m workbench check
@@ -88,6 +103,11 @@ studies: environment repository ## run the studies of the number and of the reci
 	$(FIXED) sh -c 'for study in $(STUDIES) $(foreach pair,$(OF_FOLDERS),$(if $(wildcard data/raw/$(notdir $(pair))),$(patsubst %/,%,$(dir $(pair))))); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
 	$(RUN) -m workbench readme
 
+docs: environment ## the documents and the reference as a web site, runs/site/index.html
+	$(RUN) -m workbench site
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo "Open runs/site/index.html (with its search: $(RUN) -m http.server -d runs/site)"
+
 gpu: environment ## train and evaluate the paper profile on this machine's accelerator
 	$(ACTIVE) $(RUN) -m workbench grid --profile paper
 
@@ -101,6 +121,19 @@ lock: environment ## pin what .venv holds, with hashes, for every platform and P
 	    --no-strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    --quiet --output-file .venv/requirements.lock
 	mv .venv/requirements.lock requirements.lock
+
+# pip-audit is not in the lock: it gets an environment that goes afterwards. Without --strict it would call clean what it
+# could not look up; where it writes no list, nothing was.
+audit: ## look for known vulnerabilities of what the lock pins (needs PyPI's advisories)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT; code=0; \
+	{ $(PYTHON) -m venv "$$folder" && \
+	    "$$folder/bin/python" -m pip install --disable-pip-version-check --quiet pip-audit && \
+	    "$$folder/bin/pip-audit" --strict --disable-pip --progress-spinner off --output "$$folder/found" \
+	        --requirement requirements.lock; } > "$$folder/told" 2>&1 || code=$$?; \
+	last=$$(tail -n 1 "$$folder/told" | sed 's/^ERROR:[^:]*://'); \
+	if [ $$code = 0 ]; then echo "$$last"; \
+	elif [ -s "$$folder/found" ]; then cat "$$folder/found"; \
+	else echo "No advisory was looked up ($$last): run make audit where PyPI can be reached" >&2; fi; exit $$code
 
 clean: ## delete weights, logs, checkpoints and finished seeds (not .venv, not data/raw)
 	rm -rf runs scratch logs

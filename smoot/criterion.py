@@ -83,7 +83,9 @@ class SaliencyGuidedLoss(nn.Module):
         """The guided loss of one batch; see :func:`smoot.objective.guided_loss` for shapes and errors.
 
         Args:
-            model, inputs, targets: as there.
+            model: the classifier, as there.
+            inputs: the images, as there.
+            targets: the labels, as there.
             index: ``(N,)`` int64, the images' numbers in the training set, which a
                 :class:`smoot.per_image.PerImageSchedule` needs; other schedules do not use it.
         """
@@ -111,7 +113,10 @@ class SaliencyGuidedLoss(nn.Module):
         and gives the schedule the same feedback.
 
         Args:
-            model, inputs, targets, index: as for the call.
+            model: the classifier, as for the call.
+            inputs: the images.
+            targets: the labels.
+            index: the images' numbers in the training set.
             backward: as for :func:`smoot.step.guided_backward`.
             scale: factor on the gradients, above 0, such as 1 / n where n batches are accumulated.
         """

@@ -36,7 +36,8 @@ Consistency = Literal["kl", "cross_entropy"]
 class Guidance:
     """How images are masked and compared: the settings that stay the same during training.
 
-    The defaults are SMOOT's; docs/method.md lists those of SGT as published.
+    SMOOT, the default of :class:`smoot.SaliencyGuidedLoss`, is ``Guidance(reduction="signed_mean", fill="mean")``; the
+    defaults here are those of SGT improved. docs/method.md lists those of SGT as published.
 
     Attributes:
         score: whose input gradient ranks the pixels, see :func:`smoot.task.target_score`.

@@ -147,8 +147,13 @@ def consistency(
     """The consistency term alone, to be added to any loss: ``1 / N * sum over masked images of KL``.
 
     Args:
-        model, inputs, targets, plan, guidance, task, generator: as for :func:`guided_loss`. The weight
-            ``guidance.kl_weight`` is the caller's to apply.
+        model: the classifier, as for :func:`guided_loss`, and so are the others but the logits.
+        inputs: the images.
+        targets: the labels.
+        plan: what is masked.
+        guidance: how images are masked and compared. The weight ``guidance.kl_weight`` is the caller's to apply.
+        task: how answers are scored.
+        generator: source of the random draws.
         logits: the model's answers to the inputs. If the inputs required a gradient before that forward pass, it
             gives the saliency; otherwise saliency takes an additional pass in eval mode.
 

@@ -61,7 +61,10 @@ def smooth_gradient(
     """SmoothGrad: the mean input gradient over noisy copies of each image (Smilkov et al. 2017, eq. 1).
 
     Args:
-        model, inputs, targets, score: as in :func:`input_gradient`.
+        model: the classifier, as in :func:`input_gradient`, and so are the next three.
+        inputs: the images.
+        targets: the classes.
+        score: whose gradient is taken.
         noise_std: standard deviation of the noise as a fraction of each image's own range (max - min), at least 0.
         num_samples: number of noisy copies, at least 1.
         generator: source of the noise, on the inputs' device.

@@ -4,10 +4,10 @@ A :class:`MaskPlan` says what is masked in the next batch. A schedule gives one 
 feedback of the step. Which schedule it is makes the training method:
 
 - :class:`ConstantSchedule`, the same plan at every step: plain training (nothing masked), SGT, random masks.
-- :class:`AdaptiveSchedule`, SMOOT as this project defines it. The abstract of Karkehabadi et al. (2023,
-  arXiv:2310.00772) says that the number of masked images is chosen during training, from the input, the accuracy
-  and the loss. The formula is our own.
-- :class:`GapSchedule`, which follows the generalisation gap in place of the model's competence.
+- :class:`GapSchedule`, SMOOT as this project defines it: as many images are masked as the generalisation gap is wide.
+  The abstract of Karkehabadi et al. (2023, arXiv:2310.00772) says that the number of masked images is chosen during
+  training, from the input, the accuracy and the loss. The formula is our own.
+- :class:`AdaptiveSchedule`, which follows the model's competence in training and needs no held-out images.
 - :class:`SequenceSchedule`, plans written down beforehand: the control for anything adaptive.
 """
 
@@ -217,7 +217,7 @@ class _RunningMeans:
 
 
 class AdaptiveSchedule:
-    """SMOOT: as many images are masked as the model's competence allows.
+    """The competence: as many images are masked as the model's answers in training allow.
 
     With running accuracy a and running cross-entropy l over C classes (exponential means with ``decay``, weighted by
     batch size, bias-corrected), the competence is ``c = a * max(0, 1 - l / ln C)``: 0 at chance and before any

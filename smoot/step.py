@@ -63,7 +63,13 @@ def guided_backward(
     host never waits for the device. A DistributedDataParallel synchronises once.
 
     Args:
-        model, inputs, targets, plan, guidance, task, generator: as for :func:`smoot.objective.guided_loss`.
+        model: the classifier, as for :func:`smoot.objective.guided_loss`, and so are the next six.
+        inputs: the images.
+        targets: the labels.
+        plan: what is masked.
+        guidance: how images are masked and compared.
+        task: how answers are scored.
+        generator: source of the random draws.
         backward: called once or twice, with losses whose gradients add up to the total's, in place of
             ``loss.backward()``: a framework's own, such as ``accelerator.backward``, or
             ``lambda loss: scaler.scale(loss).backward()`` for float16. It must only compute gradients (DeepSpeed's

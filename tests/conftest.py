@@ -1,12 +1,29 @@
 """Small models and a forward counter that several test files share."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+if not os.access(Path.home(), os.W_OK):  # matplotlib and IPython would say so on standard error in every process
+    _folder = tempfile.mkdtemp()
+    os.environ |= {"MPLCONFIGDIR": _folder, "IPYTHONDIR": _folder}
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+
+# Files that take minutes: begun first, so that of several processes none is left with them at the end.
+LONGEST = ("test_rehearsal", "test_resume", "test_parallel", "test_pipeline", "test_interrupted", "test_notebook")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @dataclass(frozen=True)

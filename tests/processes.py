@@ -9,6 +9,9 @@ from typing import Any
 
 import psutil
 
+PATIENCE = 1200  # seconds that a busy machine may take for anything: only a hang takes longer
+FOREVER = 3 * PATIENCE  # seconds that a process stays which a test ends
+
 
 def start(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
     """A process in a session of its own, which heeds Ctrl-C and its like even if the tests run under ``nohup``."""
@@ -27,7 +30,7 @@ def _heeded(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, action)
 
 
-def until(condition: Callable[[], Any], seconds: float) -> bool:
+def until(condition: Callable[[], Any], seconds: float = PATIENCE) -> bool:
     """Whether the condition comes true in that time."""
     end = time.monotonic() + seconds
     while not condition():

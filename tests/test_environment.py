@@ -39,12 +39,10 @@ def pinned(name: str, **environment: str) -> list[Version]:
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.11.9", "3.12.0", "3.13.0"])
-@pytest.mark.parametrize("requirement", [*STATED, *PROJECT["build-system"]["requires"]])
-def test_the_lock_pins_one_version_that_the_range_admits(requirement: str, python: str) -> None:
-    stated = Requirement(requirement)
-    versions = pinned(stated.name, python_full_version=python, python_version=python.rpartition(".")[0])
-    assert len(versions) == 1
-    assert versions[0] in stated.specifier
+def test_the_lock_pins_one_version_that_each_range_admits(python: str) -> None:
+    for stated in map(Requirement, [*STATED, *PROJECT["build-system"]["requires"]]):
+        versions = pinned(stated.name, python_full_version=python, python_version=python.rpartition(".")[0])
+        assert len(versions) == 1 and versions[0] in stated.specifier, stated
 
 
 def test_every_pin_is_exact_and_has_hashes() -> None:
@@ -81,10 +79,6 @@ def test_the_lock_is_installed_without_resolving_and_checked() -> None:
     assert "--no-strip-extras" in makefile
 
 
-def test_the_core_needs_torch_only() -> None:
-    assert names(PROJECT["project"]["dependencies"]) == {"torch"}
-
-
 def imported(files: list[Path]) -> set[str]:
     """The distributions behind the files' imports, the standard library and this project left out."""
     modules = set()
@@ -104,6 +98,7 @@ def imported(files: list[Path]) -> set[str]:
     ("pattern", "allowed"),
     [
         ("smoot/*.py", PROJECT["project"]["dependencies"]),
+        ("smoot/cli/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["images"]]),
         ("workbench/**/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["workbench"]]),
         ("examples/*.py", [*PROJECT["project"]["dependencies"], *EXTRAS["examples"]]),
         ("benchmarks/**/*.py", STATED),
@@ -219,6 +214,37 @@ def test_an_unsupported_python_is_refused_with_the_way_out(tmp_path: Path, versi
     assert f"./fake is {version}.0" in made.stderr
     assert "make PYTHON=python3.12 environment" in made.stderr
     assert not (folder.path / ".venv").exists()
+
+
+# A Python whose environments have a pip-audit that says what this test wants.
+FAKE_AUDIT = """#!/bin/sh
+mkdir "$3/bin"
+printf '#!/bin/sh\\n' > "$3/bin/python"
+cat > "$3/bin/pip-audit" <<'END'
+#!/bin/sh
+{audit}
+END
+chmod +x "$3/bin/python" "$3/bin/pip-audit"
+"""
+
+
+@pytest.mark.parametrize(
+    ("audit", "code", "out", "told"),
+    [
+        ("echo No known vulnerabilities found >&2", 0, "No known vulnerabilities found\n", ""),
+        ('echo Found 1 >&2; while [ "$1" != --output ]; do shift; done; echo a 1.0 > "$2"; exit 1', 2, "a 1.0\n", ""),
+        ("echo Trace >&2; echo no route >&2; exit 1", 2, "", "No advisory was looked up (no route): run make audit"),
+    ],
+    ids=["clean", "found", "unreachable"],
+)
+def test_an_audit_says_what_it_found_or_that_it_could_not_look(
+    audit: str, code: int, out: str, told: str, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    (folder.path / "fake").write_text(FAKE_AUDIT.format(audit=audit))
+    made = folder.make("audit")
+    assert (made.returncode, made.stdout) == (code, out)
+    assert made.stderr.startswith(told) and "Trace" not in made.stderr
 
 
 def test_a_folder_without_git_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -2,24 +2,28 @@
 
 import ast
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import workbench
+from smoot.cli import NEEDED
 
 SOURCES = Path(workbench.__file__).parents[1]
-# A room imports from lower floors and from itself; the core stands below all of them.
+# A room imports from lower floors and from itself; the core stands below all of them. `cli` is smoot/cli.
 FLOORS = (
     ("smoot",),
+    ("cli",),
     ("config",),
     ("data", "results", "runner"),
     ("training",),
     ("measuring",),
     ("reporting",),
-    ("studies",),
+    ("studies", "exploring"),
     ("stages",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -35,8 +39,10 @@ FILES = {module_of(file): file for room in ("smoot", "workbench") for file in so
 
 
 def room_of(module: str) -> str:
-    """``smoot``, the folder in ``workbench``, or empty for the command line above the rooms."""
+    """``smoot``, ``cli``, the folder in ``workbench``, or empty for the command line above the rooms."""
     first, *rest = module.split(".")
+    if module.startswith("smoot.cli."):
+        return "cli"
     return first if first == "smoot" else rest[0] if len(rest) > 1 else ""
 
 
@@ -80,7 +86,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 def test_every_folder_of_the_workbench_is_a_room_with_its_job_in_one_line() -> None:
     found = {file.parent.name: file for file in (SOURCES / "workbench").glob("*/__init__.py")}
-    assert set(found) == set(FLOOR) - {"smoot"}
+    assert set(found) == set(FLOOR) - {"smoot", "cli"}
     for file in found.values():
         (only,) = ast.parse(file.read_text()).body
         assert isinstance(only, ast.Expr) and "\n" not in ast.get_docstring(ast.parse(file.read_text()), clean=False)
@@ -100,6 +106,18 @@ def test_no_circle_inside_a_room(room: str) -> None:
 def test_the_core_needs_torch_and_nothing_else() -> None:
     allowed = {"smoot", "torch", *sys.stdlib_module_names}
     assert {name: found - allowed for name, found in packages("smoot").items() if found - allowed} == {}
+
+
+def test_nothing_imports_the_command_for_own_images() -> None:
+    others = {name: own(file.read_text()) for name, file in FILES.items() if room_of(name) != "cli"}
+    assert {name for name, found in others.items() if any(full.startswith("smoot.cli") for full in found)} == set()
+
+
+def test_the_command_for_own_images_imports_what_its_extra_installs() -> None:
+    extra = tomllib.loads((SOURCES / "pyproject.toml").read_text())["project"]["optional-dependencies"]["images"]
+    installed = {"PIL" if name == "pillow" else name for name in (Requirement(line).name for line in extra)}
+    found = set().union(*packages("cli").values()) - {"smoot", "torch", *sys.stdlib_module_names}
+    assert found == installed == set(NEEDED)
 
 
 def test_reporting_and_studies_compute_nothing() -> None:

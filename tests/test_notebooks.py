@@ -15,8 +15,13 @@ import workbench
 ROOT = Path(workbench.__file__).parents[1]
 STAGES = ("01_train", "02_evaluate")  # stripped: their results are files
 REPORTS = ("00_method", "03_tables", "04_figures")  # committed with their outputs
-EVERY = sorted(STAGES + REPORTS)
-PROFILES = dict.fromkeys(STAGES, "smoke") | {"00_method": None, "03_tables": "laptop", "04_figures": "laptop"}
+INTERACTIVE = ("05_explore",)  # stripped: its outputs are controls
+EVERY = sorted(STAGES + REPORTS + INTERACTIVE)
+PROFILES = (
+    dict.fromkeys(STAGES, "smoke")
+    | dict.fromkeys(("00_method", *INTERACTIVE))
+    | {"03_tables": "laptop", "04_figures": "laptop"}
+)
 MAX_LINES, MAX_CELL_LINES = 45, 8
 UNTIDY = {
     "magic": r"^\s*[%!]",
@@ -100,12 +105,16 @@ def test_a_notebook_runs_anywhere_and_is_explained(stem: str) -> None:
     assert all({*cell.metadata} <= {"tags"} for cell in book.cells)
 
 
-@pytest.mark.parametrize("stem", STAGES)
-def test_a_stage_notebook_is_stripped_and_ends_with_its_invariants(stem: str) -> None:
+@pytest.mark.parametrize("stem", STAGES + INTERACTIVE)
+def test_a_notebook_whose_outputs_are_no_results_is_stripped(stem: str) -> None:
     book = book_of(stem)
     assert outputs(book) == []
     assert {cell.execution_count for cell in code_cells(book)} == {None}
-    last = ast.parse(book.cells[-1].source)
+
+
+@pytest.mark.parametrize("stem", STAGES)
+def test_a_stage_notebook_ends_with_its_invariants(stem: str) -> None:
+    last = ast.parse(book_of(stem).cells[-1].source)
     assert any(isinstance(node, ast.Assert) for node in last.body)
 
 

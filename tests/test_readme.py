@@ -10,6 +10,15 @@ from torch import nn
 from workbench.stages import pages
 
 ROOT = Path(__file__).parents[1]
+LINKED = [*pages.DOCUMENTS, *(f"docs/{name}.md" for name in ("errors", "faq", "metrics", "reproducing"))]
+LINKED += [
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "data/README.md",
+    "figures/README.md",
+]
 BLOCK = re.compile(r"^<!-- begin ([\w/]+) -->$.*?^<!-- end \1 -->$", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -23,15 +32,19 @@ def test_generated_blocks_are_up_to_date(document: str) -> None:
     assert pages.filled(text, document) == text, "run: python -m workbench readme"
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/deviations.md", "docs/replication.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md"])
 def test_results_are_generated(document: str) -> None:
     assert BLOCK.search(read(document)), f"{document} has no generated block"
 
 
-@pytest.mark.parametrize("document", [*pages.DOCUMENTS, "CONTRIBUTING.md", "docs/errors.md"])
+@pytest.mark.parametrize("document", LINKED)
 def test_links_to_files_of_the_repository_lead_somewhere(document: str) -> None:
     for address in re.findall(r"\]\(([^)#:\s]+)(?:#[^)\s]*)?\)", read(document)):
         assert ((ROOT / document).parent / address).exists(), address
+
+
+def test_index_and_diagram_are_up_to_date() -> None:
+    assert not {pages.INDEX, pages.DIAGRAM} & {*pages.stale()}, "run: python -m workbench readme"
 
 
 def test_the_first_example_trains() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "choice": Command("choose the default over all regimes of a study (pipeline)", "workbench.stages.choice:main"),
     "verify": Command("compare this machine's results with the committed ones", "workbench.stages.verify:main"),
     "notebook": Command("run a notebook with parameters, or refresh it in place", "workbench.stages.notebook:main"),
+    "site": Command("collect the documents for the web site", "workbench.stages.site:main"),
     "readme": Command("write or check the generated parts of the documents", "workbench.stages.pages:main"),
 }
 

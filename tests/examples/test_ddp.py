@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import PATIENCE
 from reference_loop import GUIDANCE, assert_same_state, few_digits, few_others, fitted_network, measure
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -27,7 +28,7 @@ def launched(checkpoint: Path, epochs: int) -> Any:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
     command += [str(here / "ddp_ranks.py"), "--epochs", str(epochs), "--accumulate", str(ACCUMULATE)]
     command += ["--checkpoint", str(checkpoint)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return torch.load(checkpoint)
 

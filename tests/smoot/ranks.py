@@ -27,7 +27,8 @@ from smoot.parallel import averaged
 from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
-SECONDS = 300
+RANKS = 3  # a group of two and one of its own, batches of unequal parts
+SECONDS = 1200
 """After which processes that have not ended are killed."""
 WAYS = ("call", "backward")
 WRAPPERS = ("plain", "unused", "accumulated", "sharded")
@@ -311,10 +312,9 @@ def measured_gap(batch_norm: bool) -> tuple[float, float]:
 
 
 def side_by_side() -> Course:
-    """Two trainings, of half of the ranks each."""
-    half = dist.get_world_size() // 2
-    groups = [dist.new_group(list(range(start, start + half))) for start in (0, half)]
-    return adaptive_course("call", "plain", False, groups[dist.get_rank() // half])
+    """Two trainings: of two ranks, and of the third."""
+    groups = [dist.new_group(ranks) for ranks in ([0, 1], [2])]
+    return adaptive_course("call", "plain", False, groups[dist.get_rank() // 2])
 
 
 def static_graph(way: str) -> str:
@@ -332,7 +332,7 @@ def static_graph(way: str) -> str:
 def scenarios() -> dict[str, Callable[[], Any]]:
     """All scenarios by name."""
     cases: dict[str, Callable[[], Any]] = {"pooled": pooled_feedback}
-    batches = [images_of(step, 8) for step in range(20)]
+    batches = [images_of(step, 12) for step in range(20)]
     for way in WAYS:
         for wrapper in WRAPPERS:
             for norm in (False, True):
@@ -361,7 +361,7 @@ def run_rank(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world, timeout=timedelta(seconds=SECONDS)
     )
     results = {name: scenario() for name, scenario in scenarios().items()}
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
@@ -386,7 +386,7 @@ def run_ranks(world: int, folder: Path) -> tuple[list[dict[str, Any]], list[int 
     results = []
     processes[-1].join(SECONDS)
     for process in processes[:-1]:
-        process.join(60)
+        process.join(SECONDS)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

@@ -48,17 +48,6 @@ def test_counts(value: Any) -> None:
         check_count("batch_size", value)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (1, 1, 4), (2, 3, 4, 5), (1, 1)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
-def test_floating_point_batches_pass(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    check_inputs(torch.zeros(shape, dtype=dtype))
-
-
-def test_logits_are_handed_back() -> None:
-    logits = torch.zeros(3, 2)
-    assert check_logits(logits, torch.tensor([0, 1, 1])) is logits
-
-
 def test_saliency_may_be_negative_unless_told_otherwise() -> None:
     signed = torch.tensor([[1.0, -1.0]])
     check_saliency(signed)

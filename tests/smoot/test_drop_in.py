@@ -1,7 +1,6 @@
 """The drop-in criterion: feeding back, evaluation, saving and loading, and training with it."""
 
 import copy
-import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from smoot.criterion import SaliencyGuidedLoss
 from smoot.guidance import Guidance
 from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, mask_fraction=0.5)
 SGT_GUIDANCE = Guidance(
@@ -42,12 +41,6 @@ def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
 
 
 DEFAULT = Guidance(reduction="signed_mean", fill="mean")
-
-
-def test_its_default_is_smoot() -> None:
-    criterion, schedule = SaliencyGuidedLoss(), GapSchedule()
-    assert isinstance(criterion.schedule, GapSchedule) and criterion.guidance == DEFAULT
-    assert criterion.schedule.base == schedule.base == MaskPlan(mask_fraction=0.2)
 
 
 def test_another_schedule_comes_with_the_same_guidance() -> None:
@@ -129,36 +122,6 @@ def test_outside_training_it_is_cross_entropy_and_learns_nothing(
     criterion.train()
     model.train()
     assert criterion(model, images, labels).masked_share == 1
-
-
-def test_a_saved_drop_in_goes_on_as_if_it_had_never_stopped(
-    small_net: Callable, batch: Callable, generator: Callable
-) -> None:
-    model, (images, labels) = small_net(), batch()
-    labels = small_net()(images).argmax(1).detach()
-    criterion = SaliencyGuidedLoss(AdaptiveSchedule(), generator=generator(1))
-    for _ in range(2):
-        criterion(model, images, labels)
-    file = io.BytesIO()
-    torch.save({"model": model.state_dict(), "criterion": criterion.state_dict()}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    other, twin = SaliencyGuidedLoss(AdaptiveSchedule(), generator=generator(7)), small_net(seed=9)
-    twin.load_state_dict(saved["model"])
-    other.load_state_dict(saved["criterion"])
-    assert other.schedule.plan == criterion.schedule.plan != AdaptiveSchedule().plan
-    criterion.generator, other.generator = generator(3), generator(3)
-    assert torch.equal(criterion(model, images, labels).total, other(twin, images, labels).total)
-
-
-def test_a_drop_in_with_a_constant_schedule_saves_and_loads() -> None:
-    criterion = SaliencyGuidedLoss(ConstantSchedule())
-    SaliencyGuidedLoss(ConstantSchedule()).load_state_dict(criterion.state_dict())
-    adaptive = SaliencyGuidedLoss(AdaptiveSchedule())
-    with pytest.raises(ValueError, match="another schedule"):
-        criterion.load_state_dict(adaptive.state_dict())
-    with pytest.raises(ValueError, match="another schedule"):
-        adaptive.load_state_dict(criterion.state_dict())
 
 
 def bright_corner(size: int, seed: int) -> tuple[Tensor, Tensor]:

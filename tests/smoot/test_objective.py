@@ -231,16 +231,3 @@ def test_a_generator_fixes_the_loss_and_spares_the_global_state(
     state = torch.get_rng_state()
     guided_loss(before, *batch(), plan, generator=generator(0))
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_the_default_guidance_is_that_of_smoot() -> None:
-    assert Guidance() == Guidance(
-        score="log_odds",
-        reduction="mean_abs",
-        saliency_pass="reuse",
-        fill="uniform",
-        fill_value=0.0,
-        kl_weight=1.0,
-        detach_target=True,
-        label_smoothing=0.0,
-    )

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import yaml
-from processes import start, until
+from processes import PATIENCE, start, until
 
 from workbench.config import paths
 from workbench.config.run import RunConfig
@@ -64,10 +64,6 @@ class Checkout:
             shutil.copyfile(SOURCES / file, root / file)
         return cls(root)
 
-    def copy(self, root: Path) -> "Checkout":
-        shutil.copytree(self.root, root)
-        return Checkout(root)
-
     def start(self, *seeds: int, last: str = "evaluate", stop: Moment | None = None) -> subprocess.Popen[bytes]:
         """Start the runs in a session of their own: to the last stage's end, or to the moment."""
         for sign in self.stopped:
@@ -83,12 +79,12 @@ class Checkout:
 
     def run(self, *seeds: int) -> None:
         """Start the runs and wait for its end, which must be a good one."""
-        assert self.start(*seeds).wait(300) == 0, self.told.read_text()
+        assert self.start(*seeds).wait(PATIENCE) == 0, self.told.read_text()
 
     def stop(self, *seeds: int, at: Moment, last: str = "evaluate") -> subprocess.Popen[bytes]:
         """Start the runs and wait until one of its processes has come to the moment."""
         process = self.start(*seeds, last=last, stop=at)
-        assert until(lambda: self.stopped or process.poll() is not None, 240), f"never came to {at}"
+        assert until(lambda: self.stopped or process.poll() is not None), f"never came to {at}"
         assert process.poll() is None, self.told.read_text()
         return process
 
@@ -183,9 +179,9 @@ def note(config: RunConfig, what: str) -> None:
 
 
 def compute() -> None:
-    """Give a sign and be busy until this process is ended, or for minutes."""
+    """Give a sign and be busy until this process is ended."""
     (paths.ROOT / "stopped" / str(os.getpid())).touch()
-    matrix, end = torch.eye(300), time.monotonic() + 300
+    matrix, end = torch.eye(300), time.monotonic() + PATIENCE
     while time.monotonic() < end:
         matrix = matrix @ matrix
 

@@ -1,12 +1,15 @@
 """A checkout in a temporary folder with made-up results of every kind, for tests of tables and figures."""
 
+import atexit
+import hashlib
 import math
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
@@ -420,8 +423,30 @@ def rewrite(grid: Grid, changed: Callable[[results.RunRecord], results.RunRecord
         results.write_records([changed(record) for record in made], setting.folder, grid.methods)
 
 
-def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: bool = True) -> None:
-    """Everything that tables and (with ``pictures``) figures read, for every run of the grid."""
+def write_results(grid: Grid, *, pictures: bool = True) -> None:
+    """Everything that tables and (with ``pictures``) figures read, for every run of the grid.
+
+    It is made once for the same parameters, and copied from then on.
+    """
+    asked = f"{grid}, {pictures}, {paths.params_file(grid.profile).read_text()}"
+    kept = _made() / hashlib.sha256(asked.encode()).hexdigest()
+    if not kept.exists():
+        _write_results(grid, pictures)
+        for name in (f"results/{grid.profile}", "results/benchmarks", f"data/manifest/{grid.profile}"):
+            shutil.copytree(paths.ROOT / name, kept / name)
+    else:
+        shutil.copytree(kept, paths.ROOT, dirs_exist_ok=True)
+
+
+@cache
+def _made() -> Path:
+    """A folder for what is made once; gone when the tests end."""
+    folder = Path(mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    return folder
+
+
+def _write_results(grid: Grid, pictures: bool) -> None:
     write_manifests(grid)
     write_studies(grid)
     files.write_csv(step_costs(), paths.BENCHMARKS / "step_cost.csv")
@@ -429,7 +454,7 @@ def write_results(grid: Grid, images: np.ndarray | None = None, *, pictures: boo
     rewrite(grid, lambda record: record)
     for setting in grid.setting_paths:
         if pictures:
-            shown = {network.method: samples(network, images) for network in networks(grid, setting)}
+            shown = {network.method: samples(network) for network in networks(grid, setting)}
             write_samples(shown, setting.folder, grid.methods)
         histories = [
             history(record, record.seed, record.config["training"]["epochs"]).assign(**record.keys)

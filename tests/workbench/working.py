@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from processes import running, start, until
+from processes import FOREVER, PATIENCE, running, start, until
 
 from workbench.runner import ledger
 from workbench.runner.pool import Report, run_tasks
@@ -25,14 +25,20 @@ class Unportable(Exception):
         super().__init__(f"{one} and {two}")
 
 
-def surroundings(task: int, report: Report) -> tuple[int, int, int, str]:
-    """The task, the process, torch's threads and OMP_NUM_THREADS; later tasks take less time."""
+def surroundings(task: tuple[int, Path], report: Report) -> tuple[int, int, int, str]:
+    """The task's number, the process, torch's threads and OMP_NUM_THREADS; later tasks take less time.
+
+    The first task waits for the second, if its file has not been there from the start: so it has another process.
+    """
     import torch
 
+    number, folder = task
+    (folder / str(number)).touch()
+    assert number > 0 or until((folder / "1").exists)
     for step in range(1, 3):
-        time.sleep(0.3 / (task + 1))
+        time.sleep(0.3 / (number + 1))
         report(step, loss=1 / step, accuracy=0.5)
-    return task, os.getpid(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+    return number, os.getpid(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
 def square(task: int, report: Report) -> int:
@@ -45,7 +51,7 @@ def fail(task: Path, report: Report) -> None:
         await_file(task.with_name("good"))
         raise KeyError(f"no such key in {task.name}")
     task.write_text(str(os.getpid()))
-    time.sleep(300)
+    time.sleep(FOREVER)
 
 
 def fail_unportably(task: int, report: Report) -> None:
@@ -58,7 +64,7 @@ def kill_itself(task: int, report: Report) -> None:
 
 def stay(task: Path, report: Report) -> None:
     task.write_text(str(os.getpid()))
-    time.sleep(300)
+    time.sleep(FOREVER)
 
 
 def resumable(task: Path, report: Report) -> str:
@@ -78,18 +84,15 @@ def resumable(task: Path, report: Report) -> str:
         return state.read_text()
 
 
-TIMEOUT = 120  # seconds that a busy machine may take for anything
-
-
 def await_file(file: Path, length: int = 1) -> str:
     """The file's content, once it is that long."""
-    assert until(lambda: file.exists() and len(file.read_text()) >= length, TIMEOUT), f"no {file} after {TIMEOUT} s"
+    assert until(lambda: file.exists() and len(file.read_text()) >= length), f"no {file} after {PATIENCE} s"
     return file.read_text()
 
 
 def ends(pid: int) -> bool:
     """Whether the process ends soon."""
-    return until(lambda: not running(pid), TIMEOUT)
+    return until(lambda: not running(pid))
 
 
 def claim(sign: Path, seconds: str, end: str) -> None:

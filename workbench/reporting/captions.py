@@ -36,6 +36,7 @@ class Setting:
         seeds: their number.
         source: the folder of the results.
         evaluation: how networks were measured.
+        num_classes: of the data set, where its manifest says so: chance answers one in so many images.
     """
 
     dataset: str
@@ -51,6 +52,7 @@ class Setting:
     evaluation: EvaluationConfig
     measured_on: str = "test"
     deviations: bool = False
+    num_classes: int | None = None
 
     @property
     def key(self) -> str:
@@ -90,7 +92,13 @@ class Setting:
 
 
 def all_facts(settings: Sequence[Setting]) -> str:
-    """The facts of several settings, said once for each data set where its backbones share them."""
+    """The facts of several settings in a sentence, or said once for each data set where its backbones share them."""
+    shared = {(one.epochs, one.seeds, one.test_images, one.measured_on, one.deviations) for one in settings}
+    numbers = {display_name(one.dataset): one.train_images for one in settings}
+    alike = len(numbers) == len({(one.dataset, one.train_images) for one in settings})
+    if len(shared) == 1 and alike and len(set(numbers.values())) > 1:
+        images = " or ".join(f"{count:,} ({name})" for name, count in numbers.items())
+        return f"{images} training images, {settings[0].facts.partition(' training images, ')[2]}."
     names: dict[tuple[str, str], list[str]] = {}
     for setting in settings:
         names.setdefault((setting.dataset, setting.facts), []).append(display_name(setting.backbone))
@@ -130,6 +138,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         evaluation=evaluation,
         measured_on="development" if development else "test",
         deviations=len(usual) < len(records),
+        num_classes=manifest.get("num_classes"),
     )
 
 

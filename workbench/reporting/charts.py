@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,12 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from workbench.reporting.metrics import ARROWS, Metrics
 from workbench.reporting.style import INK, Look, Looks, attribution_looks, finish, legend, panels, styled, tiles
 from workbench.reporting.words import in_order
 from workbench.results.records import Sanity
 from workbench.results.statistics import mean_interval
 
 LEVEL = 0.05
+MANY = 12  # from so many methods on, rows with intervals take the place of lines and points
 FILLED = f"filled mark: p < {LEVEL:g} (paired t-test, Holm-adjusted over the methods of a panel)"
 BANDS = "bands: 95 % confidence interval over seeds"
 CURVES = {  # curve: title, x axis, direction that is better
@@ -29,15 +32,16 @@ CURVES = {  # curve: title, x axis, direction that is better
     "insertion": ("Insertion", "Most salient pixels shown (%)", "higher is better"),
 }
 TRAINING = {  # history column, or the gap: title, y axis, factor
-    "masked_share": ("Masked images", "Share of images (%)", 100),
-    "masked_pixels": ("Masked pixels", "Fraction of pixels (%)", 100),
-    "information_loss": ("Information lost", "KL divergence (nats)", 1),
+    "masked_share": ("Masked images", "Images (%)", 100),
+    "masked_pixels": ("Their masked pixels", "Pixels (%)", 100),
+    "information_loss": ("Information lost", "KL (nats)", 1),
     "flip_share": ("Answers changed", "Masked images (%)", 100),
-    "cross_entropy_rise": ("Cross-entropy rise", "Rise by masking (nats)", 1),
-    "gap": ("Generalisation gap", "1 − training / validation loss (%)", 100),
-    "accuracy": ("Accuracy", "Accuracy (%)", 100),
-    "classification": ("Loss", "Cross-entropy (nats)", 1),
+    "cross_entropy_rise": ("Cross-entropy rise", "Rise (nats)", 1),
+    "gap": ("Generalisation gap", "Gap (%)", 100),
+    "accuracy": ("Accuracy", "Images (%)", 100),
+    "classification": ("Cross-entropy", "Loss (nats)", 1),
 }
+CHANCE: dict[str, Any] = {"color": INK, "linestyle": (0, (6, 2, 1, 2)), "linewidth": 0.9}  # the line of chance
 VALIDATION = {"accuracy": "validation_accuracy", "classification": "validation_loss"}
 
 
@@ -122,14 +126,17 @@ def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", mar
 
 
 @styled
-def perturbation_curves(curves: pd.DataFrame, looks: Looks, fills: Sequence[str], *, judge: bool = False) -> Figure:
-    """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control.
+def perturbation_curves(
+    curves: pd.DataFrame, looks: Looks, fills: Sequence[str], *, judge: bool = False, classes: int | None = None
+) -> Figure:
+    """Deletion (top) and insertion (bottom), one column per fill, with the random-ranking control and chance.
 
     Args:
         curves: long form as from `records.curves_frame`.
         looks: of the methods.
         fills: columns.
         judge: whether the accuracy is that of the judge on each method's maps.
+        classes: their number; a line shows what guessing reaches.
     """
     prefix, ylabel = ("judge_", "Judge's accuracy (%)") if judge else ("", "Accuracy (%)")
     figure, grid = panels(2, len(fills), 5.6, sharey=True)
@@ -145,8 +152,11 @@ def perturbation_curves(curves: pd.DataFrame, looks: Looks, fills: Sequence[str]
                 band(axes, _by_seed(own[own["curve"] == prefix + curve]), look)
             finish(axes, f"{title}, {fill} fill ({better})", xlabel, ylabel if column == 0 else "")
             axes.set(xlim=(0, 100), ylim=(0, 100))
+            if classes:
+                axes.axhline(100 / classes, **CHANCE)
     dotted = Line2D([], [], color=INK, linestyle=":", linewidth=1.1, label="random ranking")
-    legend(figure, [*(look.handle() for look in looks.values()), dotted])
+    guess = [Line2D([], [], **CHANCE, label=f"chance (1 in {classes})")] if classes else []
+    legend(figure, [*(look.handle() for look in looks.values()), dotted, *guess])
     return figure
 
 
@@ -189,7 +199,7 @@ def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, 
     """Faithfulness (gap) against accuracy: seeds as small marks, means with intervals.
 
     Args:
-        frame: ``accuracy`` and the gaps for each method and seed.
+        frame: ``accuracy``, the gaps and ``random_GAP``, those of random maps, for each method and seed.
         looks: of the methods.
         gaps: the title of each gap's panel.
     """
@@ -212,8 +222,36 @@ def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, 
                 elinewidth=1.2,
                 linestyle="",
             )
+        if f"random_{gap}" in frame:
+            axes.axhline(100 * frame[f"random_{gap}"].mean(), **CHANCE)
         finish(axes, title, "Accuracy (%)", "Insertion − deletion gap (points)" if axes is grid[0][0] else "")
-    legend(figure, [look.handle() for look in looks.values()])
+    legend(figure, [*(look.handle() for look in looks.values()), Line2D([], [], **CHANCE, label="random map")])
+    return figure
+
+
+@styled
+def means(frame: pd.DataFrame, looks: Looks, measures: Metrics) -> Figure:
+    """One row per method, one panel per measure: means with their intervals; a line shows what a random map reaches.
+
+    Args:
+        frame: the measures, and ``random_MEASURE`` of random maps where there are any, for each method and seed.
+        looks: of the methods, from top to bottom.
+        measures: the panels.
+    """
+    figure, (panel,) = panels(1, len(measures), 0.28 * len(looks) + 0.9, sharey=True)
+    for axes, (name, metric) in zip(panel, measures.items(), strict=True):
+        if f"random_{name}" in frame:
+            axes.axvline(metric.factor * frame[f"random_{name}"].mean(), **CHANCE)
+        for row, (method, look) in enumerate(looks.items()):
+            own = metric.factor * frame.loc[frame["method"] == method, [name]].to_numpy(dtype=float)
+            (mean,), (low,), (high,) = mean_interval(own)
+            bars = [[mean - low], [high - mean]]
+            axes.errorbar(mean, row, xerr=bars, color=look.colour, marker=look.marker, elinewidth=1.5, capsize=2.5)
+        label = f"{metric.unit or 'correlation'}{ARROWS[metric.better]}"
+        finish(axes, textwrap.fill(metric.label, 84 // len(measures)), label, "Method" if axes is panel[0] else "")
+    panel[0].set_yticks(range(len(looks)), [look.title for look in looks.values()])
+    panel[0].set_ylim(len(looks) - 0.5, -0.5)
+    legend(figure, [Line2D([], [], **CHANCE, label="random map")])
     return figure
 
 
@@ -235,11 +273,10 @@ def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
             (line,) = axes.plot(steps, [1.0, *sanity[name]["spearman"]], color=look.colour, marker=look.marker)
             line.set(markevery=(place % 2, 2), markeredgewidth=0)
         axes.axhline(0, color=INK, linewidth=0.8)
-        xlabel = "Randomised from the output up to" if tile.lowest else ""
+        xlabel = "Layers randomised, from the output on" if tile.lowest else ""
         finish(axes, title, xlabel, "Spearman correlation" if tile.left else "")
         axes.set_ylim(-1.05 if _lowest(sanity) < -0.25 else -0.3, 1.05)
-        labels = ["trained", *map(_short, sanity["layers"])]
-        axes.set_xticks(list(steps), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=6.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [looks[name].handle() for name in names], 6)
     return figure
 
@@ -248,8 +285,3 @@ def _lowest(sanity: Sanity) -> float:
     """The smallest correlation of a cascade; 1 if none is defined."""
     values = (value for name in sanity if name != "layers" for value in sanity[name]["spearman"])
     return min((value for value in values if not math.isnan(value)), default=1.0)
-
-
-def _short(layer: str) -> str:
-    """A layer's name with no more letters than a tick label has room for."""
-    return layer if len(layer) <= 14 else f"…{layer[-13:]}"

@@ -10,7 +10,7 @@ import pandas as pd
 from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Claim
-from workbench.reporting.table import Row, Table, blank_repeats
+from workbench.reporting.table import SETTING, Row, Table, blank_repeats
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval, probability
 from workbench.results.statistics import PairedComparison, holm, measured, shifted
 
@@ -120,29 +120,29 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Set
         missing = math.isnan(found["effect"])
         texts = {
             "Claim": f"{methods[found['method']]}: {found['claim']}",
-            "Family": found["family"],
-            "Data": display_name(found["dataset"]),
-            "Backbone": display_name(found["backbone"]),
+            SETTING: f"{display_name(found['dataset'])}, {display_name(found['backbone'])}",
             "Measure": metric.difference,
             "Improvement ↑": NOTHING if missing else interval(effect, low, high, metric.digits),
             "Margin": fixed(margin, metric.digits),
-            "n": str(found["n"]),
             "p ↓": probability(found["p_holm"]).removeprefix("p ").removeprefix("= "),
-            "p needed": f"{found['p_required']:g}",
             "Verdict": found["verdict"],
         }
         rows.append(({str(key): value for key, value in found.items()}, texts))
     caption = (
-        "Claims from the profile's parameters, with their results. Improvement: advantage over the reference, positive "
-        "where the method is better whatever the arrow, paired by seed, with 95 % confidence interval (not adjusted). "
+        "Claims written into the profile's parameters, with their results. Improvement: positive where the method is "
+        f"better, paired by seed, with 95 % confidence interval. {all_facts(settings)}"
+    )
+    note = (
+        "Improvement: advantage over the reference, whatever the arrow; its interval is not adjusted. "
         "Against chance: over a random map on the same networks. "
         "Margin: how much worse still counts as not worse. p: paired t-test of improvement + margin against zero, "
         "Holm-adjusted over the claims of one family in one setting; nothing is adjusted over settings. Supported: p "
-        "below what is needed, and improvement above −margin; contradicted: the whole interval below −margin; "
+        "below what the claim needs (in the CSV file, as its family and n), and improvement above −margin; "
+        "contradicted: the whole interval below −margin; "
         "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
-        f"each judge is one network. Effect sizes in the CSV file are of improvement + margin. {all_facts(settings)}"
+        "each judge is one network. Effect sizes in the CSV file are of improvement + margin."
     )
-    return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim", "Family")))
+    return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim",)), note)
 
 
 def claims_overview(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
@@ -152,16 +152,18 @@ def claims_overview(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[
         claim, family, method = map(str, name)
         by_setting = {f"{row['dataset']}-{row['backbone']}": row for row in found.to_dict("records")}
         found_there = {key: row["verdict"] for key, row in by_setting.items()}
-        texts = {"Claim": f"{methods[method]}: {claim}", "Family": family}
+        texts = {"Claim": f"{methods[method]}: {claim}"}
         texts |= {setting.name: _glance(by_setting.get(setting.key), setting) for setting in settings}
         rows.append(({"claim": claim, "family": family} | found_there, texts))
     caption = (
-        "Verdict on each claim: ✓ supported, after Holm's adjustment within its family and setting; ✗ contradicted by "
-        "the whole 95 % interval (not adjusted); ? inconclusive. Nothing is adjusted over settings. Numbers: mean "
-        "improvement, in percentage points or the measure's unit. Rule, intervals and p-values: `claims.md`. "
-        f"{all_facts(settings)}"
+        "✓ supported, ✗ contradicted, ? inconclusive; numbers: mean improvement, in percentage points or the "
+        f"measure's unit. {all_facts(settings)}"
     )
-    return Table.of_rows("claims_overview", "Claims at a glance", caption, rows)
+    note = (
+        "Supported: after Holm's adjustment within the claim's family and setting; contradicted: by the whole 95 % "
+        "interval, not adjusted. Nothing is adjusted over settings. Rule, intervals and p-values: `claims.md`."
+    )
+    return Table.of_rows("claims_overview", "Claims at a glance", caption, rows, note)
 
 
 def _glance(found: Mapping[Hashable, Any] | None, setting: Setting) -> str:

@@ -11,7 +11,17 @@ import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts, of_setting
 from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, judged_fill, quality, retraining
-from workbench.reporting.table import SPREAD, Row, Table, blank_repeats, differences, grid_rows, head, summarised
+from workbench.reporting.table import (
+    SETTING,
+    SPREAD,
+    Row,
+    Table,
+    blank_repeats,
+    differences,
+    grid_rows,
+    head,
+    summarised,
+)
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order
 from workbench.results.statistics import compared_frame
 
@@ -19,7 +29,7 @@ from workbench.results.statistics import compared_frame
 # are all drawn anew shows the image rather than what was learned; one that ignores the network has exactly 1.
 LARGEST = 0.5
 CHANGES, FAILS = "changes", "does not change: fails"
-WORDS = ("Data", "Backbone", "Method")
+WORDS = (SETTING, "Method")
 
 
 def attributions_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
@@ -31,12 +41,14 @@ def attributions_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[
     rows = _rows(frame, methods, settings, {name: available[name] for name in shown})
     caption = (
         f"Attributions of the predicted class on the same networks and test images ({_images(settings)}); "
-        f"{_seeds(frame)}. Random and Edges (Sobel) do not look at the network: they are controls. Gap: area "
-        "under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a separate "
-        "network on the same maps, where the explained network's answer is right. "
-        f"{all_facts(_shown(frame, settings))}"
+        f"{_seeds(frame)}. {all_facts(_shown(frame, settings))}"
     )
-    return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS))
+    note = (
+        "Random and Edges (Sobel) do not look at the network: they are controls. Gap: area under the insertion curve "
+        "minus that under the deletion curve, for each fill; the judge's: of a separate network on the same maps, "
+        "where the explained network's answer is right."
+    )
+    return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS), note)
 
 
 def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
@@ -47,13 +59,16 @@ def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Settin
         rows.append((numbers | {"verdict": said}, texts | {"Verdict": said}))
     caption = (
         "Similarity of the maps before and after all layers are randomised, from the output to the input (Adebayo et "
-        f"al., 2018), on {_images(settings)} test images; {_seeds(frame)}. A map fails if the size of Spearman's "
-        f"correlation is above {LARGEST:g}, more than a quarter of its ranks' variance being that of a network that "
-        "learned nothing, or if SSIM is. Random and Edges do not look at the network and must fail: they show that the "
-        "check works. Attributions that multiply by the image keep its black pixels black whatever the network is. "
+        f"al., 2018), on {_images(settings)} test images; {_seeds(frame)}. "
         f"{all_facts(_shown(frame, settings))}"
     )
-    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS))
+    note = (
+        "A map fails if the size of Spearman's "
+        f"correlation is above {LARGEST:g}, more than a quarter of its ranks' variance being that of a network that "
+        "learned nothing, or if SSIM is. Random and Edges do not look at the network and must fail: they show that the "
+        "check works. Attributions that multiply by the image keep its black pixels black whatever the network is."
+    )
+    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS), note)
 
 
 def sanity_verdict(spearman: float, ssim: float) -> str:
@@ -108,12 +123,13 @@ def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Sett
         settings: those whose region is a shortcut.
     """
     dropped = frame.assign(drop=frame["validation_accuracy"] - frame["accuracy"])
-    caption = (
-        "A patch that tells the class in most training and validation images and is independent of it on the test "
-        f"split: a network that relies on it loses accuracy, and its saliency lies on the patch. {SPREAD}. "
-        f"{all_facts(settings)}"
+    caption = f"A patch tells the class in training and validation images. {SPREAD}. {all_facts(settings)}"
+    note = (
+        "The patch tells the class in most training and validation images and is independent of it on the test "
+        "split: a network that relies on it loses accuracy, and its saliency lies on the patch."
     )
-    return Table.of_rows("shortcut", "Reliance on a shortcut", caption, grid_rows(dropped, methods, settings, SHORTCUT))
+    rows = grid_rows(dropped, methods, settings, SHORTCUT)
+    return Table.of_rows("shortcut", "Reliance on a shortcut", caption, rows, note)
 
 
 def judges_table(judges: pd.DataFrame) -> Table:
@@ -166,13 +182,15 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
             row = keys | {"n": own["seed"].nunique()} | numbers | against
             rows.append((row, head(keys, methods) | texts | shown))
     caption = (
-        "Networks trained afresh on the share of pixels that a map ranks highest (top) or lowest (bottom), the others "
-        "replaced by the data's mean, and tested on images treated alike. DiffROAR: top minus bottom accuracy, in "
-        f"points, 0 for a random map (Shah, Jain and Netrapalli, 2021). {SPREAD}. Last column: "
-        "paired by seed, with 95 % confidence interval; p: paired t-test, Holm-adjusted over the methods of a data set "
-        f"and backbone. {all_facts(settings)}"
+        "Accuracy of networks trained afresh on the pixels that a map ranks highest (top) or lowest (bottom). "
+        f"DiffROAR: top minus bottom, 0 for a random map. {SPREAD}. {all_facts(settings)}"
     )
-    return Table.of_rows("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows))
+    note = (
+        "The other pixels are replaced by the data's mean, and the networks are tested on images treated alike (Shah, "
+        "Jain and Netrapalli, 2021). Last column: in points, paired by seed, with 95 % confidence interval; p: paired "
+        "t-test, Holm-adjusted over the methods of a data set and backbone."
+    )
+    return Table.of_rows("retraining", "Retraining on the pixels that a map keeps", caption, blank_repeats(rows), note)
 
 
 def _levels(own: pd.DataFrame, levels: Sequence[float]) -> Row:

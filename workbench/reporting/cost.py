@@ -49,24 +49,27 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
     if data["mask_overlap"].isna().all():
         display = display.drop(columns=OVERLAP)
     caption = (
-        "One training step: forward, backward and optimiser. Limit: floating-point operations of the ideal step "
+        "One training step: forward, backward and optimiser; in brackets the share of images masked. Source: "
+        "`results/benchmarks/step_cost.csv`, written by `make bench`."
+    )
+    note = (
+        "Limit: floating-point operations of the ideal step "
         "over Plain's, both counted by torch's FLOP counter on runs of their passes; achieved: that limit over the "
         "measured ratio. Methods take turns; times are medians, ratios medians of each round's own. Memory: peak of a "
         "step with weights and optimiser state, over Plain's. SGT as published is its definition written out without "
-        "this package. Source: `results/benchmarks/step_cost.csv`, written by `make bench`."
+        "this package."
     )
-    return Table("cost", "Cost of a step", caption, data, display)
+    return Table("cost", "Cost of a step", caption, data, display, note)
 
 
 def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
     """One line of the cost table as text."""
     return {
-        "Network": display_name(line["network"]),
-        "Method": methods[line["method"]],
-        "Batch": fixed(line["batch_size"], 0),
-        "Device": line["device"].upper(),
-        "Precision": f"{line['precision']}{', compiled' if line['compiled'] else ''}",
-        "Images masked (%)": fixed(100 * line["image_fraction"], 0),
+        "Network": (
+            f"{display_name(line['network'])}, batch of {fixed(line['batch_size'], 0)}, {line['device'].upper()}, "
+            f"{line['precision']}{', compiled' if line['compiled'] else ''}"
+        ),
+        "Method": f"{methods[line['method']]} ({fixed(100 * line['image_fraction'], 0)} %)",
         "ms a step ↓": fixed(line["ms_per_step"], 1),
         "Relative to Plain ↓": f"{fixed(line['relative_to_plain'])} ×",
         "Limit": f"{fixed(line['limit'])} ×",
@@ -131,7 +134,7 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
             band(tile.axes, by_seed, look, marked=(place, len(shown)))
             limit = own.groupby("epoch")["limit"].mean()
             tile.axes.plot(limit.index, limit, ":", color=look.colour, linewidth=1.1)
-        finish(tile.axes, title, "Epoch" if tile.lowest else "", "Time over Plain's" if tile.left else "")
+        finish(tile.axes, title, "Epoch" if tile.lowest else "", "Time over Plain's (×)" if tile.left else "")
         tile.axes.tick_params(labelbottom=tile.lowest)
     placed[0].axes.set_ylim(bottom=0)
     dotted = Line2D([], [], color=INK, linestyle=":", label="arithmetic limit")

@@ -111,12 +111,11 @@ REGISTRY: Metrics = {**SHORTCUT, **ACCURACY, **CURVES, **JUDGE, **MAPS, **SANITY
 
 
 def faithfulness(fills: Sequence[str]) -> Metrics:
-    """For each fill the areas of the network's own curves, then the gaps of the judges."""
+    """For each fill the areas of the network's own curves and the gaps of the judges."""
     return {
         name.format(fill=fill): replace(metric, label=metric.label.format(fill=fill))
-        for group in (CURVES, JUDGE)
         for fill in fills
-        for name, metric in group.items()
+        for name, metric in {**CURVES, **JUDGE}.items()
     }
 
 

@@ -4,6 +4,7 @@ Frames hold one row of metrics per method and seed; the methods are the rows of 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -23,7 +24,11 @@ from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, g
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed
 from workbench.results.statistics import compared_frame
 
-HEADLINE = ("accuracy", "judge_gap_right_mean", "relevance_mass", "accuracy_pgd")
+HEADLINE = {  # metric: its short name
+    "accuracy": "Accuracy",
+    "judge_gap_right_mean": "Judge's gap",
+    "accuracy_pgd": "Accuracy under PGD",
+}
 CHANCE = "random"  # the control that shows what chance reaches
 REGIONS = {
     "foreground": "the object (pixels brighter than the background)",
@@ -38,16 +43,17 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
     gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
-    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", *gaps, "relevance_mass", "stability"]
+    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", "stability", *gaps, "relevance_mass"]
     places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
-    caption = (
-        f"{SPREAD}. Gap: area under the insertion curve minus that under the deletion curve, for each fill; the "
-        "judge's: of a separate network on the same maps, where the method's answer is right. Relevance mass: share of "
-        f"the saliency on the {', '.join(places)}. {source_of(methods)}. {all_facts(settings)}"
+    caption = f"{all_facts(settings)} {SPREAD}. Random map and Edge filter: controls that do not look at the network."
+    note = (
+        "Gap: area under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a "
+        "separate network on the same maps, where the method's answer is right. Relevance mass: share of the saliency "
+        f"on the {', '.join(places)}. {source_of(methods)}."
     )
     metrics = {name: available[name] for name in shown}
     rows = grid_rows(*with_controls(frame, methods), settings, metrics)
-    return Table.of_rows("summary", "All results", caption, rows)
+    return Table.of_rows("summary", "All results", caption, rows, note)
 
 
 def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
@@ -59,7 +65,7 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
         methods: the rows; a random map stands below them.
         setting: what the caption says of them.
     """
-    metrics = {name: setting.metrics[name] for name in HEADLINE}
+    metrics = {name: replace(setting.metrics[name], label=label) for name, label in HEADLINE.items()}
     runs, titles = with_controls(frame, methods)
     shown = {**methods, CHANCE: titles[CHANCE]}
     rows = [_row(runs, method, title, metrics) for method, title in shown.items()]
@@ -68,10 +74,9 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
         numbers["passes"] = paid.get(method, float("nan"))
         texts["Cost ↓"] = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
     caption = (
-        f"{setting.facts}; {SPREAD}. Judge's gap: area under the insertion curve of a separate network minus that "
-        "under its deletion curve, pixels ranked by the method's maps, on images that the method answers rightly. "
-        "Relevance mass: share of the saliency on the object. PGD: a small attack. Cost: passes of the training over "
-        f"those of plain training. {setting.origin}"
+        f"{setting.facts}; {SPREAD}. Judge's gap: insertion minus deletion area of a separate network, pixels ranked "
+        "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: passes of the training, "
+        f"Plain's being 1. {setting.origin}"
     )
     return Table.of_rows("headline", f"In short, {setting.name}", caption, rows)
 
@@ -84,18 +89,19 @@ def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[st
     for method, title in methods.items():
         numbers, texts = _row(frame, method, title, ACCURACY)
         against, against_texts = differences(method, comparisons, known, ACCURACY["accuracy"])
-        rows.append((numbers | against, texts | against_texts))
+        leading = {name: texts[name] for name in ("Method", ACCURACY["accuracy"].header)}
+        rows.append((numbers | against, leading | against_texts | texts))
     measured = setting.evaluation.robustness
-    caption = (
-        f"{setting.facts}; the best epoch is chosen on {setting.validation_images:,} other training images; {SPREAD}. "
+    caption = f"{setting.facts}; {SPREAD}. Minus: differences in accuracy, paired by seed. {setting.origin}"
+    note = (
+        f"The best epoch is chosen on {setting.validation_images:,} other training images. "
         f"Noise: Gaussian, sd {measured.noise_std:g}; blur: Gaussian, sd {measured.blur_sigma:g} px; both on "
         f"{measured.images:,} test images. PGD: {measured.pgd_steps} steps against the label, no pixel "
         f"changed by more than {measured.pgd_epsilon:g}, on {measured.pgd_images:,} test images. Pixels are in "
-        "[0, 1]. Last columns: accuracy minus that of the method named, in points, paired by seed, with 95 % "
-        f"confidence interval; p: paired t-test, Holm-adjusted over all {len(comparisons)} pairs of methods. "
-        f"{setting.origin}"
+        "[0, 1]. Minus: accuracy minus that of the method named, in points, with 95 % confidence interval; p: paired "
+        f"t-test, Holm-adjusted over all {len(comparisons)} pairs of methods."
     )
-    return Table.of_rows(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows)
+    return Table.of_rows(f"accuracy_{setting.place}", f"Accuracy, {setting.name}", caption, rows, note)
 
 
 def faithfulness_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
@@ -106,17 +112,21 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
     runs, titles = with_controls(frame, methods)
     rows = [_row(runs, method, title, metrics, bare) for method, title in titles.items()]
     caption = (
-        f"{setting.facts}, curves on {setting.evaluation.curve_images:,} of them; means over seeds, {SPREAD}. Curves: "
-        "accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the others "
-        f"filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion curve. "
+        f"{setting.facts}, curves on {setting.evaluation.curve_images:,} of them; means over seeds, {SPREAD}. Gap: "
+        f"insertion minus deletion area. {setting.origin}"
+    )
+    note = (
+        "Curves: accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the "
+        f"others filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion "
+        "curve. "
         "Deletion, random map: that area of the method's own network for a random map, which tells how well the "
         "network bears the fill. Judge's gap: of one separate network, the same for all methods and seeds, that was "
         "trained on erased images and sees only which pixels a method calls salient; on the images that the method "
         "answers rightly. Second judge: a network of another architecture, trained alike. Maps explain the predicted "
         "class, curves score the true one: after a wrong answer the map is of another class, so a less accurate "
-        f"network has less to gain in its own gap. {source_of(methods)}. {setting.origin}"
+        f"network has less to gain in its own gap. {source_of(methods)}."
     )
-    return Table.of_rows(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows)
+    return Table.of_rows(f"faithfulness_{setting.place}", f"Faithfulness, {setting.name}", caption, rows, note)
 
 
 def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
@@ -127,22 +137,25 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
     measured = setting.evaluation
     caption = (
         f"{setting.facts}, saliency on {measured.curve_images:,} of them; {SPREAD}. Region: "
-        f"{REGIONS[setting.region]}. Relevance: share of the saliency (mass), and of as many most "
+        f"{REGIONS[setting.region]}. {setting.origin}"
+    )
+    note = (
+        "Relevance: share of the saliency (mass), and of as many most "
         "salient pixels as the region has (rank), inside it. Pointing game: images whose most salient pixel is at most "
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
         f"{NOTHING} where the network takes one image size only. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
-        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}. {setting.origin}"
+        f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}."
     )
-    return Table.of_rows(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows)
+    return Table.of_rows(f"localisation_{setting.place}", f"Localisation, {setting.name}", caption, rows, note)
 
 
 def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
-    """One method's numbers with its name and the number of its runs."""
+    """One method's numbers with its name."""
     own = frame[frame["method"] == method]
     numbers, texts = summarised(own, metrics, bare)
-    return {"method": method, "n": len(own)} | numbers, {"Method": title, "n": str(len(own))} | texts
+    return {"method": method, "n": len(own)} | numbers, {"Method": title} | texts
 
 
 def _known(references: Sequence[str], comparisons: pd.DataFrame, methods: Titles) -> Titles:
@@ -165,13 +178,15 @@ def comparisons_table(
             numbers.append(found.assign(metric=name, **{key: metric.factor * found[key] for key in SCALED}))
     caption = (
         f"{methods[subject]} minus the method named, paired by seed, with 95 % confidence interval; arrows: which "
-        "sign is better. p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file "
-        f"holds all of them. {setting.facts}. {setting.origin}"
+        f"sign is better. {setting.facts}. {setting.origin}"
+    )
+    note = (
+        "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file holds all of them."
     )
     data = pd.concat(numbers, ignore_index=True)
     data = data[["metric", *(name for name in data.columns if name != "metric")]]
     name, title = f"comparisons_{setting.place}", f"Paired differences, {setting.name}"
-    return Table(name, title, caption, data, pd.DataFrame(rows))
+    return Table(name, title, caption, data, pd.DataFrame(rows), note)
 
 
 def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
@@ -190,7 +205,11 @@ def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[S
     masking = {method: title for method, title in methods.items() if most[method] > 0}
     caption = (
         f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
-        "Information lost: KL(p(x) ‖ p(masked x)) of the masked images; per training image: times the share of images "
-        f"masked, 0 in an epoch without masks. {all_facts(settings)}"
+        f"{all_facts(settings)}"
     )
-    return Table.of_rows("masking", "What masking did", caption, grid_rows(by_seed, masking, settings, MASKING))
+    note = (
+        "Information lost: KL(p(x) ‖ p(masked x)) of the masked images; per training image: times the share of images "
+        "masked, 0 in an epoch without masks."
+    )
+    rows = grid_rows(by_seed, masking, settings, MASKING)
+    return Table.of_rows("masking", "What masking did", caption, rows, note)

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from workbench.reporting.style import INK, WIDTH, Looks, finish, legend, panels, styled
-from workbench.reporting.words import display_name, in_order
+from workbench.reporting.words import class_name, display_name, in_order
 from workbench.results.samples import Samples, relative_saliency
 
 FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
@@ -34,23 +34,23 @@ def _rows(samples: Samples, rows: int = ROWS) -> list[int]:
 
 
 @styled
-def saliency_maps(samples: Mapping[str, Samples], looks: Looks) -> Figure:
+def saliency_maps(samples: Mapping[str, Samples], looks: Looks, dataset: str = "") -> Figure:
     """The same images in every row, one column per method, one colour scale for all maps.
 
-    Below each map: whether the model's answer is right, and the answer if it is wrong.
+    Below each map: whether the model's answer is right, and the answer if it is wrong. ``dataset`` names the classes.
     """
     first = next(iter(samples.values()))
     rows = _rows(first)
     maps = {looks[method].title: relative_saliency(sample.saliency[rows]) for method, sample in samples.items()}
-    figure, grid = _maps(first, rows, maps)
+    figure, grid = _maps(first, rows, maps, dataset)
     for method, axes in zip(samples, zip(*(line[1:] for line in grid), strict=True), strict=True):
         for line, index in zip(axes, rows, strict=True):
-            _mark(line, int(samples[method].labels[index]), int(samples[method].predictions[index]))
+            _mark(line, int(samples[method].labels[index]), int(samples[method].predictions[index]), dataset)
     return figure
 
 
 @styled
-def overlays(samples: Mapping[str, Samples], looks: Looks) -> Figure:
+def overlays(samples: Mapping[str, Samples], looks: Looks, dataset: str = "") -> Figure:
     """Maps laid over the images, one column per method, and a random map for scale: averaged over as many draws.
 
     Pixels show the image where saliency is low, and glow where it is high; all maps have one scale.
@@ -66,7 +66,7 @@ def overlays(samples: Mapping[str, Samples], looks: Looks) -> Figure:
     figure, grid = panels(len(rows), columns, len(rows) * WIDTH / columns * height / width + 0.3)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
     for place, index in enumerate(rows):
-        _input(grid[place][0], first, index)
+        _input(grid[place][0], first, index, dataset)
         for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
             axes.imshow(np.repeat(first.images[index].mean(0)[..., None], 3, axis=2) * DIMMED, vmin=0, vmax=1)
             strength = np.clip(scale(shown[place]), 0, 1)
@@ -78,22 +78,22 @@ def overlays(samples: Mapping[str, Samples], looks: Looks) -> Figure:
 
 
 @styled
-def attribution_maps(samples: Samples) -> Figure:
+def attribution_maps(samples: Samples, dataset: str = "") -> Figure:
     """The same images in every row, one column per attribution of one network, one colour scale for all maps."""
     rows = _rows(samples)
     explained = dict(zip(samples.attribution_names.tolist(), samples.attributions, strict=True))
     maps = {display_name(name): relative_saliency(explained[name][rows]) for name in in_order(explained)}
-    figure, grid = _maps(samples, rows, maps)
+    figure, grid = _maps(samples, rows, maps, dataset)
     for line, index in zip(grid, rows, strict=True):
         label = int(samples.labels[index])
-        _mark(line[0], label, int(samples.predictions[index]), f"class {label} ")
+        _mark(line[0], label, int(samples.predictions[index]), dataset, f"{class_name(dataset, label)} ")
         for axes in line[1:]:
             axes.set(xticks=[], yticks=[])
     return figure
 
 
 def _maps(
-    samples: Samples, rows: Sequence[int], maps: Mapping[str, npt.NDArray[np.float64]]
+    samples: Samples, rows: Sequence[int], maps: Mapping[str, npt.NDArray[np.float64]], dataset: str
 ) -> tuple[Figure, list[list[Axes]]]:
     """The inputs of some rows, beside each the titled maps (K, H, W) of the same rows, on one scale."""
     scale = Normalize(0, max(1.0, float(np.percentile(np.stack(list(maps.values())), CLIPPED))))
@@ -107,7 +107,7 @@ def _maps(
     top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
     figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0, rect=(0, 0, 1, top))
     for place, index in enumerate(rows):
-        _input(grid[place][0], samples, index)
+        _input(grid[place][0], samples, index, dataset)
         for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
             axes.imshow(shown[place], cmap="magma", norm=scale, interpolation="nearest")
     for axes, title in zip(grid[0], ["Input", *wrapped], strict=True):
@@ -129,21 +129,26 @@ def _slanted(axes: Axes, title: str) -> None:
     name.set_in_layout(False)
 
 
-def _input(axes: Axes, samples: Samples, index: int) -> None:
+def _input(axes: Axes, samples: Samples, index: int, dataset: str) -> None:
     """An input image with its class."""
     image = np.moveaxis(samples.images[index], 0, -1)
     grey = image.shape[-1] == 1
     axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xlabel(f"class {samples.labels[index]}", fontsize=8, labelpad=2)
+    axes.set_xlabel(class_name(dataset, int(samples.labels[index])), fontsize=8, labelpad=2)
     axes.set(xticks=[], yticks=[])
 
 
-def _mark(axes: Axes, label: int, prediction: int, before: str = "") -> None:
+def _mark(axes: Axes, label: int, prediction: int, dataset: str, before: str = "") -> None:
     """Says below a picture whether the answer is right; a wrong one also gets a frame."""
     right = label == prediction
     axes.set(xticks=[], yticks=[])
     colour = INK if right else WRONG
-    axes.set_xlabel(before + ("✓" if right else f"✗ {prediction}"), fontsize=8, labelpad=2, color=colour)
+    axes.set_xlabel(
+        before + ("✓" if right else f"✗ {class_name(dataset, prediction).removeprefix('class ')}"),
+        fontsize=8,
+        labelpad=2,
+        color=colour,
+    )
     axes.spines[:].set(color=colour, linewidth=0.5 if right else 1.8)
 
 
@@ -174,12 +179,12 @@ def gradient_magnitudes(samples: Mapping[str, Samples], looks: Looks) -> Figure:
         look = looks[method]
         axes.plot(middle, density, color=look.colour)
         axes.plot(median, 0, marker=look.marker, color=look.colour, markersize=7, clip_on=False, zorder=3)
-        zero = f", {zeros[method]:.0%} zero" if zeros[method] >= 0.01 else ""
+        zero = f", {100 * zeros[method]:.0f} % zero" if zeros[method] >= 0.01 else ""
         handles.append(look.handle(f"{look.title} (median {_power(median)}{zero})"))
     axes.set_xlim(_range(list(samples.values())))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(lambda value, _: _power(value, digits=0))
-    finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (log scale)", "Density per decade")
+    finish(axes, "", "Input gradient |∂ log-odds / ∂ pixel| (nats per unit of intensity)", "Density (1 / decade)")
     legend(figure, handles, columns=2 if max(zeros.values()) >= 0.01 else 3)
     return figure
 

@@ -6,6 +6,7 @@ cent and differences of fractions points.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -20,9 +21,12 @@ Row: TypeAlias = tuple[dict[str, object], dict[str, str]]  # numbers by column, 
 SCALED = ("mean", "sd", "reference_mean", "reference_sd", "difference", "low", "high")  # in the metric's unit
 PAIRED = ("difference", "low", "high", "effect_size", "p_value", "p_holm")  # what tables keep of a comparison
 SPREAD = "± is the standard deviation over seeds"
-KEYS = {"dataset": "Data", "backbone": "Backbone", "method": "Method", "attribution": "Attribution"}
+SETTING = "Setting"  # the column of data set and backbone
+KEYS = {"method": "Method", "attribution": "Attribution"}
 # Columns of words, flush left; all others are numbers.
-WORDS = (*KEYS.values(), "Network", "Measure", "Claim", "Family", "Verdict")
+WORDS = (SETTING, *KEYS.values(), "Data", "Network", "Measure", "Claim", "Verdict")
+NAMING = (*WORDS, "Epoch")  # columns that say what a row is: where they begin a table, each of its pieces has them
+MOST = 7  # columns side by side
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,10 @@ class Table:
     Attributes:
         name: the stem of its files.
         title: what it shows, without a final stop.
-        caption: one paragraph of Markdown.
+        caption: one short paragraph of Markdown: what was run, and what nobody could guess.
         data: numbers, one row per row of the table.
         display: text, headers included, as it is shown.
+        note: how to read tables of this kind, one paragraph of Markdown; may be empty.
     """
 
     name: str
@@ -42,26 +47,42 @@ class Table:
     caption: str
     data: pd.DataFrame
     display: pd.DataFrame
+    note: str = ""
 
     @classmethod
-    def of_rows(cls, name: str, title: str, caption: str, rows: Sequence[Row]) -> Self:
+    def of_rows(cls, name: str, title: str, caption: str, rows: Sequence[Row], note: str = "") -> Self:
         """A table from its rows."""
         data, display = pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
-        return cls(name, title, caption, data, display)
+        return cls(name, title, caption, data, display, note)
+
+    @property
+    def pieces(self) -> list[pd.DataFrame]:
+        """What is shown, in pieces of at most `MOST` columns, about equally wide; each begins with what names a row."""
+        columns = [str(column) for column in self.display.columns]
+        naming = list(takewhile(lambda column: column in NAMING, columns))
+        others = columns[len(naming) :]
+        count = max(1, -(-len(others) // max(1, MOST - len(naming))))
+        width = -(-len(others) // count)
+        starts = range(0, len(others), width) if others else (0,)
+        return [self.display[[*naming, *others[start : start + width]]] for start in starts]
 
     @property
     def markdown(self) -> str:
-        """Title and caption, then the table with its numbers flush right."""
-        columns = [str(column) for column in self.display.columns]
-        rule = ["---" if column in WORDS else "--:" for column in columns]
-        rows = [columns, rule, *self.display.astype(str).to_numpy().tolist()]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return f"**{self.title}.** {self.caption}\n\n{lines}\n"
+        """Title and caption, then the table with its numbers flush right, and how to read it."""
+        parts = [f"**{self.title}.** {self.caption}", *map(_markdown, self.pieces)]
+        return "\n\n".join([*parts, f"*Reading it.* {self.note}"] if self.note else parts) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write ``NAME.md`` and ``NAME.csv``, rounded, so that the same results give the same bytes."""
         files.write_text(self.markdown, folder / f"{self.name}.md")
         files.write_csv(self.data, folder / f"{self.name}.csv")
+
+
+def _markdown(display: pd.DataFrame) -> str:
+    columns = [str(column) for column in display.columns]
+    rule = ["---" if column in WORDS else "--:" for column in columns]
+    rows = [columns, rule, *display.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def summarised(rows: pd.DataFrame, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
@@ -111,11 +132,14 @@ def differences(method: str, comparisons: pd.DataFrame, references: Titles, metr
 
 
 def head(keys: Mapping[str, str], methods: Titles) -> dict[str, str]:
-    """The words that a row begins with, from its keys."""
-    return {KEYS[key]: methods[value] if key == "method" else display_name(value) for key, value in keys.items()}
+    """The words that a row begins with, from its keys; data set and backbone stand in one column."""
+    place = ", ".join(display_name(keys[key]) for key in ("dataset", "backbone") if key in keys)
+    others = {key: value for key, value in keys.items() if key not in ("dataset", "backbone")}
+    said = {KEYS[key]: methods[value] if key == "method" else display_name(value) for key, value in others.items()}
+    return {SETTING: place, **said} if place else said
 
 
-def blank_repeats(rows: Sequence[Row], words: Sequence[str] = ("Data", "Backbone")) -> list[Row]:
+def blank_repeats(rows: Sequence[Row], words: Sequence[str] = (SETTING,)) -> list[Row]:
     """Each of the words as text only where it, or one before it, changes."""
     shown: list[Row] = []
     for place, (numbers, texts) in enumerate(rows):

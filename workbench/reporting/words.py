@@ -14,7 +14,13 @@ NAMES = {
     "digits": "Digits",
     "block_digits": "BlockDigits",
     "shortcut_digits": "Shortcut-Digits",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
     "cifar10_jpeg": "CIFAR-10 (JPEG q75)",
+    "caltech101": "Caltech-101",
+    "image_folder": "Image folder",
+    "resnet10": "ResNet-10",
+    "convnext": "ConvNeXt (small)",
     "resnet10_narrow": "ResNet-10 (narrow)",
     "resnet10_thin": "ResNet-10 (thin)",
     "resnet10_strided": "ResNet-10 (strided)",
@@ -31,6 +37,18 @@ NAMES = {
     "random": "Random",
     "edges": "Edges",
 }
+DIGITS = tuple(f"digit {digit}" for digit in range(10))
+CLASSES = {  # of a data set, in the order of their numbers
+    **dict.fromkeys(("mnist", "block_mnist", "shortcut_mnist", "digits", "block_digits", "shortcut_digits"), DIGITS),
+    "fashion_mnist": (
+        *("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+    "cifar10_jpeg": (*("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),),
+    "caltech101": (
+        *("airplane", "bonsai", "brain", "butterfly", "car", "chandelier", "face", "grand piano", "hawksbill"),
+        *("helicopter", "kangaroo", "ketch", "leopard", "menorah", "motorbike", "watch"),
+    ),
+}
 ATTRIBUTIONS = ("gradient", "input_x_gradient", "smooth_gradient", "integrated_gradients", "random", "edges")
 NOTHING = "–"
 
@@ -38,6 +56,12 @@ NOTHING = "–"
 def display_name(key: str) -> str:
     """The name of a data set, a backbone or an attribution; a key without one stands for itself."""
     return NAMES.get(key, key)
+
+
+def class_name(dataset: str, label: int) -> str:
+    """The name of a class of a data set, or ``class 3`` where none is known."""
+    known = CLASSES.get(dataset, ())
+    return known[label] if label < len(known) else f"class {label}"
 
 
 def fixed(value: float, digits: int = 2, *, sign: bool = False) -> str:

@@ -59,11 +59,6 @@ class PairedComparison:
     effect_size: float
     p_holm: float = math.nan
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero; never with one seed."""
-        return self.low > 0 or self.high < 0
-
 
 def mean_interval(values: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], ...]:
     """Mean and the two ends of its 95 % confidence interval over the first axis; NaN ends for one row."""

@@ -1,9 +1,10 @@
 """Fingerprints of code: SHA-256 over syntax trees, so that only a change of meaning changes them.
 
 A result depends on the code that computed it, yet not on its comments, docstrings and line breaks. A *room* is
-``smoot`` or a folder of ``workbench``; the runner, which decides when work is done and not what comes out, has no
-fingerprint. Those of rooms and notebooks are committed in ``fingerprints/``, one file each; the stages of the pipeline
-depend on those files, and the ledger's keys on the same text.
+``smoot`` or a folder of ``workbench``. No fingerprint have the runner, which decides when work is done and not what
+comes out, what is only looked at, and ``smoot.cli``, which nothing imports. Those of rooms and notebooks are committed
+in ``fingerprints/``, one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same
+text.
 """
 
 import ast
@@ -18,14 +19,15 @@ from workbench.config import files, paths
 
 SOURCES = Path(__file__).parents[2]
 NOTEBOOKS = ("01_train", "02_evaluate", "03_tables", "04_figures")
+UNSEEN = ("runner", "exploring")  # rooms that decide no result
 # Where files come from and where they lie decides no number: their content is checked by its own hash.
-LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py")
+LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py", "smoot/cli/")
 
 
 def rooms() -> dict[str, Path]:
     """The folder of each room that has a fingerprint, by its name."""
     folders = sorted(file.parent for file in (SOURCES / "workbench").glob("*/__init__.py"))
-    return {folder.name: folder for folder in (SOURCES / "smoot", *folders) if folder.name != "runner"}
+    return {folder.name: folder for folder in (SOURCES / "smoot", *folders) if folder.name not in UNSEEN}
 
 
 @cache
@@ -44,7 +46,8 @@ def fingerprint(*names: str) -> str:
 
 def room_text(folder: Path) -> str:
     """One line ``SHA-256  FILE`` for each source file of a room, in the order of their names."""
-    found = sorted(file for file in folder.rglob("*.py") if file.relative_to(SOURCES).as_posix() not in LEFT_OUT)
+    sources = sorted(folder.rglob("*.py"))
+    found = [file for file in sources if not file.relative_to(SOURCES).as_posix().startswith(LEFT_OUT)]
     lines = (f"{_sha256(meaning(file.read_text('utf-8')))}  {file.relative_to(folder).as_posix()}\n" for file in found)
     return "".join(lines)
 

@@ -93,7 +93,12 @@ def build() -> tuple[Table, Table]:
         limit = f"the smallest loss plus {100 * SLACK:g} points, as every candidate loses more than {100 * LIMIT:g}"
     measures = "; ".join(runs[0].setting.metrics[name].label for name in MEASURES)
     caption = (
-        f"Accuracy: minus {titles[BASELINE]}, mean over seeds, in the regime where that is lowest; limit: {limit}. "
+        f"Accuracy: minus {titles[BASELINE]}, in the regime where that is lowest. Score: standardised gain of the maps "
+        f"over {titles[BASELINE]}, mean over {len(regimes)} regimes; behind: the first's minus this one, ± standard "
+        "error. Cost: passes of a training, Plain's being 1. On development images."
+    )
+    note = (
+        f"Accuracy: mean over seeds; limit: {limit}. "
         f"Score: mean difference to {titles[BASELINE]}, divided by the standard deviation of these means over all "
         f"methods of the regime; mean over the regimes and {len(MEASURES)} measures ({measures}). Behind: the highest "
         f"score within the limit minus this one, ± its standard error over {RESAMPLES:,} resamples of the seeds of "
@@ -102,7 +107,7 @@ def build() -> tuple[Table, Table]:
         f"{_ending(runs, regimes, CANDIDATES, titles)}"
     )
     title = "The default, by the selection rule of studies/number"
-    return Table.of_rows(NAME, title, caption, rows), _controls(runs, regimes, chosen, titles)
+    return Table.of_rows(NAME, title, caption, rows, note), _controls(runs, regimes, chosen, titles)
 
 
 def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str, titles: Titles) -> Table:
@@ -120,11 +125,13 @@ def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str,
         rows.append((numbers, texts))
     caption = (
         f"The score of {titles[chosen]} minus that of its controls: numbers that are fixed beforehand or belong to "
-        f"other images, random masks, no masks; ± its standard error over {RESAMPLES:,} resamples of the seeds of "
-        f"each regime. Accuracy and score: as in the selection rule, 0 for {titles[BASELINE]}. "
-        f"{_ending(runs, regimes, CONTROLS, titles)}"
+        "other images, random masks, no masks; ± its standard error. Accuracy and score: as in the selection rule."
     )
-    return Table.of_rows("controls", "Whether deciding adds anything", caption, rows)
+    note = (
+        f"Standard errors are over {RESAMPLES:,} resamples of the seeds of each regime; accuracy and score of "
+        f"{titles[BASELINE]} are 0. {_ending(runs, regimes, CONTROLS, titles)}"
+    )
+    return Table.of_rows("controls", "Whether deciding adds anything", caption, rows, note)
 
 
 def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequence[str], titles: Titles) -> str:

@@ -13,7 +13,7 @@ from workbench.config import files, paths
 from workbench.config.profile import load_grid, method_entries
 from workbench.reporting import captions, charts, cost, saliency_maps
 from workbench.reporting.captions import Setting, all_facts
-from workbench.reporting.charts import BANDS, FILLED, Chart, Differences
+from workbench.reporting.charts import BANDS, FILLED, MANY, Chart, Differences
 from workbench.reporting.metrics import ACCURACY, judged_fill
 from workbench.reporting.questions import load_study
 from workbench.reporting.style import Looks, method_looks, save
@@ -23,7 +23,7 @@ from workbench.results import records as results
 from workbench.results.records import RunRecord
 from workbench.results.samples import Samples
 from workbench.results.statistics import compared_frame
-from workbench.stages import pages
+from workbench.stages import report
 from workbench.studies.exhibits import asked
 
 REFERENCE = "plain"  # what differences are drawn to
@@ -48,7 +48,7 @@ def write_all(profile: str) -> dict[str, str]:
         save(chart.figure, folder / f"{chart.name}.png")
         said[chart.name] = chart.caption
     files.write_json(said, folder / "captions.json")
-    pages.write_report(profile)
+    report.write_report(profile)
     return said
 
 
@@ -78,10 +78,10 @@ def draw_all(profile: str) -> Iterator[Chart]:
 def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks: Looks) -> Iterator[Chart]:
     yield Chart(
         f"saliency_maps_{setting.place}",
-        f"Saliency of the predicted class, {setting.name}: in each row the first test image of a class, in "
-        f"each column a method; mean map of the networks of all seeds, each in multiples of its mean, on one scale. ✓ "
-        f"right, ✗ wrong answer of the network of seed {seed}. {setting.facts}.",
-        saliency_maps.saliency_maps(samples, looks),
+        f"Saliency of the predicted class, {setting.name}: in each column a method; mean map of the networks of "
+        f"all seeds, in multiples of its mean, on one scale. ✓ right, ✗ wrong answer of the network of seed {seed}. "
+        f"{setting.facts}.",
+        saliency_maps.saliency_maps(samples, looks, setting.dataset),
     )
     overlaid = {method: samples[method] for method in OVERLAID if method in samples}
     if len(overlaid) == len(OVERLAID):
@@ -89,12 +89,12 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
             f"overlays_{setting.place}",
             f"Saliency of the predicted class laid over the images, {setting.name}: mean map of the networks of all "
             f"seeds, each in multiples of its mean, and one random map; bright: much saliency. {setting.facts}.",
-            saliency_maps.overlays(overlaid, looks),
+            saliency_maps.overlays(overlaid, looks, setting.dataset),
         )
     yield Chart(
         f"gradient_magnitudes_{setting.place}",
-        f"Magnitude of the input gradient over the pixels of {setting.evaluation.curve_images:,} test images, "
-        f"{setting.name}: its distribution for one network of each method (seed {seed}); pixels "
+        f"Magnitude of the input gradient, {setting.name}: over the pixels of {setting.evaluation.curve_images:,} test "
+        f"images, one network of each method (seed {seed}); pixels "
         f"without any gradient are left out. {setting.facts}.",
         saliency_maps.gradient_magnitudes(samples, looks),
     )
@@ -102,44 +102,50 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
         if len(sample.attribution_names):
             yield Chart(
                 f"attribution_maps_{setting.place}_{method}",
-                f"Attributions of the predicted class by one network, {setting.name}, {looks[method].title} (seed "
-                f"{seed}): in each row the first test image of a class; all maps in multiples of their mean, on one "
-                f"scale; Random and Edges do not look at the network. Below each image: ✓ right answer, ✗ wrong one. "
-                f"{setting.facts}.",
-                saliency_maps.attribution_maps(sample),
+                f"Attributions, {setting.name}, {looks[method].title}: of the predicted class by one network (seed "
+                f"{seed}), in multiples of their mean, on one scale; Random and Edges do not look at the network. ✓ "
+                f"right, ✗ wrong answer. {setting.facts}.",
+                saliency_maps.attribution_maps(sample, setting.dataset),
             )
 
 
 def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Setting, looks: Looks) -> Iterator[Chart]:
     place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
+    judged = judged_fill(fills)
+    if len(looks) >= MANY:
+        names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged}"]
+        caption = (
+            f"Accuracy and insertion − deletion gaps, {setting.name}: means over seeds with 95 % confidence intervals. "
+            f"{setting.facts}."
+        )
+        yield Chart(f"means_{place}", caption, charts.means(frame, looks, {n: setting.metrics[n] for n in names}))
+        return
     images = f"on {setting.evaluation.curve_images:,} test images; dotted: deletion by a random map; {BANDS}"
     yield Chart(
         f"curves_{place}",
-        f"Deletion and insertion curves of the input gradient, {setting.name}, {images}. {setting.facts}.",
-        charts.perturbation_curves(curves, looks, fills),
+        f"Deletion and insertion curves, {setting.name}: pixels ranked by input gradient, {images}. {setting.facts}.",
+        charts.perturbation_curves(curves, looks, fills, classes=setting.num_classes),
     )
     yield Chart(
         f"judge_curves_{place}",
-        "Deletion and insertion curves of the judge, a separate network that is the same for all methods, on each "
-        f"method's maps of right answers, {setting.name}, {images}. {setting.facts}.",
-        charts.perturbation_curves(curves, looks, fills, judge=True),
+        f"Curves of the judge, {setting.name}: deletion and insertion curves of a separate network on each method's "
+        f"maps of right answers, {images}. {setting.facts}.",
+        charts.perturbation_curves(curves, looks, fills, judge=True, classes=setting.num_classes),
     )
     yield Chart(
         f"schedule_{place}",
-        f"What was masked during training, what masking cost in information, and how training went, {setting.name}; "
-        f"{BANDS}. Answers changed, information lost and cross-entropy rise: of the masked images. Generalisation gap: "
-        "1 − cross-entropy of training images / that of validation images, in eval mode, at least 0; schedules that "
-        f"follow it measure it on other held-out images. {setting.facts}.",
+        f"What was masked, {setting.name}: what masking did to the masked images, and how training went; {BANDS}. "
+        "Generalisation gap: 1 − cross-entropy of training images / that of validation images, at least 0. "
+        f"{setting.facts}.",
         charts.training_schedule(histories, looks),
     )
-    judged = judged_fill(fills)
     gaps = {f"gap_{fill}": f"{fill.capitalize()} fill" for fill in fills}
     yield Chart(
         f"accuracy_faithfulness_{place}",
         f"Test accuracy and insertion − deletion gap, {setting.name}: of the network itself with each fill, and of "
-        "the judge, a separate network, on the maps of right answers; small marks are seeds, large ones means with "
-        f"95 % confidence intervals. {setting.facts}.",
+        "the judge on the maps of right answers; small marks: seeds, large ones: means with 95 % confidence intervals. "
+        f"{setting.facts}.",
         charts.accuracy_faithfulness(frame, looks, gaps | {f"judge_gap_right_{judged}": f"Judge, {judged} fill"}),
     )
 
@@ -156,10 +162,9 @@ def _sanity(groups: Groups, looks: Looks) -> Iterator[Chart]:
         cascades[f"{setting.name}, {looks[record.method].title}{seed}"] = record.sanity
     settings = dict.fromkeys(setting for setting, _ in explained)
     caption = (
-        "Sanity: mean Spearman correlation of each attribution's maps with those of the trained network while its "
-        "layers are randomised one after the other, from the output to the input (Adebayo et al., 2018), on "
-        f"{explained[0][0].evaluation.attributions.images:,} test images; one network per panel (seed "
-        f"{', '.join(map(str, seeds))}). Random and Edges do not look at the network and stay at 1. "
+        "Sanity: Spearman correlation of maps with those of the trained network while its layers are randomised "
+        f"(Adebayo et al., 2018), on {explained[0][0].evaluation.attributions.images:,} test images; one network per "
+        f"panel (seed {', '.join(map(str, seeds))}). Random and Edges stay at 1. "
         f"{all_facts([replace(setting, seeds=len(seeds)) for setting in settings])}"
     )
     yield Chart("sanity", caption, charts.sanity_cascades(cascades))
@@ -175,10 +180,10 @@ def _differences(name: str, metric: str, groups: Groups, looks: Looks) -> Iterat
             panels.append(Differences(setting.name, axis, rows, shown.factor))
     if panels:
         caption = (
-            f"{shown.label} on the test split minus that of {reference}, paired by seed, with 95 % confidence "
-            f"intervals, which are not adjusted; {FILLED}. {all_facts([setting for setting, _ in groups])}"
+            f"{shown.label} minus that of {reference}: on the test split, paired by seed, with 95 % confidence "
+            f"intervals; {FILLED}. {all_facts([setting for setting, _ in groups])}"
         )
-        yield Chart(name, caption, charts.forest(panels, looks, columns=2))
+        yield Chart(name, caption, charts.forest(panels, looks, columns=3))
 
 
 def _run_cost(groups: Groups, histories: pd.DataFrame, looks: Looks) -> Iterator[Chart]:
@@ -193,9 +198,8 @@ def _run_cost(groups: Groups, histories: pd.DataFrame, looks: Looks) -> Iterator
     if not found:
         return
     caption = (
-        "Cost of each epoch over Plain's, computed, not timed: the measured cost of a step (CPU, float32, "
-        "`results/benchmarks/step_cost.csv`, straight lines between no, half and all images masked) at the recorded "
-        f"share of images masked; dotted: the arithmetic limit; {BANDS}. {_whole_runs(list(found.values()), looks)}"
+        "Cost of each epoch over Plain's: from the measured cost of a step (`results/benchmarks/step_cost.csv`) at the "
+        f"recorded share of masked images. {_whole_runs(list(found.values()), looks)}"
         f"{all_facts(list(found))}"
     )
     yield Chart("run_cost", caption, cost.run_cost({setting.name: own for setting, own in found.items()}, looks))
@@ -222,10 +226,8 @@ def _growth(looks: Looks) -> Chart:
     )
     network, device = measured[["network", "device"]].iloc[0]
     caption = (
-        "Time and peak memory of a training step (last column: of a whole epoch) against size, "
-        f"{display_name(network)} on one {device.upper()}{' core' if device == 'cpu' else ''}, plain and SMOOT with "
-        "every image masked. Exponents of time and memory over the three largest sizes, the larger of both methods "
-        f"(1 is linear): {said}. Source: "
-        "`results/benchmarks/growth.csv`, written by `make bench`."
+        "Time and memory of a step: against size (on the right of an epoch), "
+        f"{display_name(network)} on one {device.upper()}{' core' if device == 'cpu' else ''}; SMOOT masks every "
+        f"image. Exponents of time and memory (1 is linear): {said}. Source: `results/benchmarks/growth.csv`."
     )
     return Chart("growth", caption, cost.growth(measured, looks))

@@ -9,7 +9,7 @@ import pandas as pd
 from workbench.config import files
 from workbench.config.profile import Grid
 from workbench.config.run import RunConfig
-from workbench.results import tables
+from workbench.results import samples, tables
 
 FACTS = "provenance.json"
 
@@ -34,3 +34,20 @@ def keep_provenance(jobs: Sequence[Any], folders: Sequence[Path], target: Path, 
         for job, folder in zip(jobs, folders, strict=True)
     ]
     tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)
+
+
+def mean_samples(jobs: Sequence[Any], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:
+    """The samples of each method of the jobs, averaged over its seeds whether they were measured now or before.
+
+    A seed measured before is found in the ledger by the key in the setting's provenance, and left out if it is gone.
+    """
+    measured = tables.PROVENANCE_TABLE.read(target).query("stage == 'evaluate'")
+    keys = measured.set_index(["method", "seed"])["key"].to_dict()
+    seeds = dict.fromkeys([*grid.seeds, *(job.config.seed for job in jobs)])
+    places = {job.config.method.name: folder.parent for job, folder in zip(jobs, folders, strict=True)}
+    means = {}
+    for method, place in places.items():
+        entries = [place / f"{seed}-{keys[method, seed]}" for seed in seeds if (method, seed) in keys]
+        found = [samples.samples_in(entry)[method] for entry in entries if (entry / samples.NAME).exists()]
+        means[method] = samples.averaged(found)
+    return means

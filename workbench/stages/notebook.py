@@ -7,6 +7,7 @@ what the kernel prints, and puts TARGET in place only when every cell succeeded.
 """
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -30,7 +31,7 @@ KERNEL = {
 }
 # A busy machine may start a kernel, and deliver a finished cell's output, late. Of a progress bar only its end is
 # stored. The kernel ends at once with whatever it started: a stage's results are on disk by then.
-TIMEOUTS = {"start_timeout": 300, "iopub_timeout": 60}
+TIMEOUTS = {"start_timeout": 600, "iopub_timeout": 300}
 DETERMINISTIC_OUTPUT = {"progress_bar": False, "coalesce_streams": True}
 SHUTDOWN = {"shutdown_kernel": "immediate", "extra_arguments": ["--IPKernelApp.log_level=ERROR"]}
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for text
@@ -47,7 +48,7 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Parameters from ``NAME VALUE`` texts, the values as YAML (``1e-3`` is a number here too).
 
     Raises:
-        ValueError: if a value is no YAML or a name comes twice.
+        ValueError: if a value is no YAML of numbers, texts, lists and mappings, or a name comes twice.
     """
     parameters: dict[str, Any] = {}
     for name, text in pairs:
@@ -55,8 +56,10 @@ def parse_parameters(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
             raise ValueError(f"parameter {name} is given twice, the second time as {text}")
         try:
             parameters[name] = float(text) if NUMBER.fullmatch(text) else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"parameter {name} is {text!r}, which is not YAML: quote it") from error
+            json.dumps(parameters[name])  # refuses a date, and a list that holds itself
+        # PyYAML raises all of these.
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise ValueError(f"parameter {name} is {text!r}, which is not plain YAML: quote it") from None
     return parameters
 
 

@@ -1,11 +1,9 @@
-"""The pages that show tables and figures: a profile's report, and the generated blocks of README and documents.
-
-The report, ``figures/PROFILE/report.html``, is one page with the verdict, all tables and all figures of a profile.
+"""What is generated of README and documents: blocks of results, the index of all figures, the diagram of the method.
 
 A generated block, so that no result is typed by hand, stands between ``<!-- begin NAME -->`` and
 ``<!-- end NAME -->``, each on a line of its own. NAME is a file of ``figures/laptop/tables`` without ``.md``, or a
 figure of ``figures/laptop/plots`` without ``.png``; ``paper/NAME`` takes that of another profile, ``choice/NAME`` a
-table of ``figures/choice``.
+table of ``figures/choice``. The index is ``figures/README.md``, the diagram ``docs/method.svg``.
 ``python -m workbench readme`` writes them, ``... --check`` only compares and exits with 1 if a block is stale.
 """
 
@@ -16,75 +14,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbconvert import HTMLExporter
-from nbformat.v4 import new_markdown_cell, new_notebook
+import pandas as pd
 
 from workbench.config import files, paths
-from workbench.stages import choice, tables
+from workbench.config.profile import load_grid, method_entries
+from workbench.reporting.diagram import diagram
+from workbench.reporting.style import as_svg, method_looks
+from workbench.results import records as results
+from workbench.stages import choice
+from workbench.stages.report import captions, heading
 
 DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replication.md")
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}</body>
-</html>
-"""
-STYLE = """
-body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; font: 1rem/1.45 system-ui, sans-serif; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-img { max-width: 100%; margin-top: 1.5rem; }
-table { display: block; overflow-x: auto; border-collapse: collapse; margin-bottom: 2rem; font-size: 0.85rem; }
-th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid #ddd; white-space: nowrap; }
-"""
+INDEX, DIAGRAM = "figures/README.md", "docs/method.svg"
+SUBJECT, SHOWN = "smoot", 7  # method and test image of the diagram
 MARKER = re.compile(r"<!-- (begin|end) ([\w/]+) -->")
 
 
-def report(profile: str) -> str:
-    """The report of a profile as Markdown; figures are linked, from the folder ``figures/PROFILE``.
-
-    Raises:
-        FileNotFoundError: if a result or a figure is missing; names it and the command that makes it.
-    """
-    plots = paths.ProfilePaths(profile).plots
-    parts = [f"# {_title(profile)}", "## Verdict", tables.verdict(profile)]
-    parts += ["## Tables", *(table.markdown for table in tables.build_all(profile).values()), "## Figures"]
-    for name, caption in _captions(plots).items():
-        if not (plots / f"{name}.png").exists():
-            raise FileNotFoundError(f"{plots / name}.png is missing: `dvc repro figures` makes it")
-        parts.append(_image(f"plots/{name}.png", caption))
-    return "\n\n".join(parts) + "\n"
-
-
-def write_report(profile: str) -> Path:
-    """Write the report of a profile as an HTML page; the same results give the same bytes."""
-    cell = new_markdown_cell(report(profile), id="report")  # type: ignore[no-untyped-call]
-    book = new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
-    exporter = HTMLExporter(template_name="basic", anchor_link_text="")  # type: ignore[no-untyped-call]
-    body, _ = exporter.from_notebook_node(book)
-    page = PAGE.format(title=_title(profile), style=STYLE, body=body)
-    return files.write_text(page, paths.ProfilePaths(profile).figures / "report.html")
-
-
-def _title(profile: str) -> str:
-    return f"Saliency-guided training: results of profile {profile}"
-
-
-def _captions(plots: Path) -> dict[str, str]:
-    """The figures of a profile by name, in alphabetical order."""
-    path = plots / "captions.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
-    return files.read_json(path)
-
-
 def _image(address: str, caption: str) -> str:
-    """A figure with its caption, and the part before the first colon or full stop in place of the picture."""
-    return f"![{re.split('[:.]', caption)[0]}]({address})\n\n*{caption}*"
+    """A figure with its caption, and the caption's heading in place of the picture."""
+    return f"![{heading(caption)}]({address})\n\n*{caption}*"
 
 
 def block(name: str, document: str = "README.md") -> str:
@@ -103,7 +51,7 @@ def block(name: str, document: str = "README.md") -> str:
         return table.read_text(encoding="utf-8").strip()
     if figure.exists():
         address = os.path.relpath(figure, (paths.ROOT / document).parent).replace(os.sep, "/")
-        return _image(address, _captions(figure.parent)[stem])
+        return _image(address, captions(figure.parent)[stem])
     raise ValueError(f"{document}: unknown block {name!r}: neither {table} nor {figure} exists")
 
 
@@ -131,8 +79,55 @@ def filled(text: str, document: str = "README.md") -> str:
     return "\n".join(lines) + "\n"
 
 
+def index() -> str:
+    """The index of all figures and tables, for a page that shows Markdown: profile by profile, with captions."""
+    parts = [
+        "# Figures and tables",
+        "Written by `python -m workbench readme`. Each profile also has a page for a browser, `PROFILE/report.html`, "
+        "with a filter. Click a figure to see it in full size.",
+    ]
+    for profile in paths.profiles():
+        folders = paths.ProfilePaths(profile)
+        if profile == "smoke" or not (folders.plots / "captions.json").exists():
+            continue
+        named = captions(folders.plots)
+        links = [f"[{_title(file)}]({_from_index(file)})" for file in sorted(folders.tables.glob("*.md"))]
+        parts.append(f"## {profile}")
+        for name, caption in named.items():
+            picture = f"{profile}/plots/{name}.png"
+            image = f'<a href="{picture}"><img src="{picture}" width="600" alt="{heading(caption)}"></a>'
+            parts += [f"### {heading(caption)}", image, caption]
+        parts.append(f"Tables of {profile}: {' · '.join(links)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(table: Path) -> str:
+    """Of a table's file: the bold words that it begins with, or its name."""
+    found = re.match(r"\*\*(.+?)\.\*\*", table.read_text(encoding="utf-8"))
+    return found.group(1) if found else table.stem
+
+
+def _from_index(file: Path) -> str:
+    return file.relative_to((paths.ROOT / INDEX).parent).as_posix()
+
+
+def drawn() -> str:
+    """The diagram of the method as SVG, with an image and the runs of the default profile's first setting.
+
+    Raises:
+        FileNotFoundError: for a missing result; names it and the command that makes it.
+    """
+    grid = load_grid("laptop")
+    dataset, backbone = grid.settings[0]
+    histories = results.read_histories(grid)
+    keys = {"dataset": dataset, "backbone": backbone, "method": SUBJECT}
+    own = histories[(histories[list(keys)] == pd.Series(keys)).all(axis=1)]
+    look = method_looks(method_entries("laptop"))[SUBJECT]
+    return as_svg(diagram(results.read_samples(grid, dataset, backbone)[SUBJECT], SHOWN, own, look))
+
+
 def stale() -> dict[str, str]:
-    """The documents that differ from what they should be, with that text.
+    """The documents, index and diagram that differ from what they should be, with that text.
 
     Raises:
         FileNotFoundError: if a document is missing.
@@ -140,6 +135,10 @@ def stale() -> dict[str, str]:
     """
     texts = {document: (paths.ROOT / document).read_text(encoding="utf-8") for document in DOCUMENTS}
     wanted = {document: filled(text, document) for document, text in texts.items()}
+    wanted |= {INDEX: index(), DIAGRAM: drawn()}
+    for made in (INDEX, DIAGRAM):
+        file = paths.ROOT / made
+        texts[made] = file.read_text(encoding="utf-8") if file.exists() else ""
     return {document: text for document, text in wanted.items() if text != texts[document]}
 
 

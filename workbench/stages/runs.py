@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths, required
@@ -39,7 +40,7 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
-from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance
+from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance, mean_samples
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
@@ -47,6 +48,10 @@ MEASURING = (*TRAINING, "measuring")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "torchmetrics", "captum")
 WEIGHTS = "weights.safetensors"
 Work = Callable[[Sequence["Job"]], list[Path]]  # the folders of jobs, each finished
+
+
+class WeightsUnusable(RuntimeError):
+    """Weights could not be read or written: the file is damaged, or the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ def complete(job: Job, report: Report) -> Path:
     Raises:
         FileNotFoundError: if a file that the job starts from is missing.
         ValueError: for a profile that asks for more images than there are.
+        WeightsUnusable: if weights are damaged, or cannot be written.
     """
     config, images = job.config, load_once(job.config.dataset.name)
     config.check_images(len(images.test_labels))
@@ -109,7 +115,16 @@ def complete(job: Job, report: Report) -> Path:
     with ledger.claim(job.stage, job.place, config.seed, key) as entry:
         if not entry.finished:
             start = time.perf_counter()
-            job.compute(images, entry.folder, report)
+            try:
+                job.compute(images, entry.folder, report)
+            except (SafetensorError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                if not isinstance(error, SafetensorError) and "loading state_dict" not in reason:
+                    raise
+                if job.inputs:
+                    one = " or ".join(map(str, job.inputs))
+                    raise WeightsUnusable(f"{one} holds no weights ({reason}): delete it and make it again") from None
+                raise WeightsUnusable(f"weights of {job.place}, seed {config.seed}, not written: {reason}") from None
             files.write_json(ledger.provenance(key, seconds=time.perf_counter() - start), entry.folder / FACTS)
             entry.finish()
     return entry.folder
@@ -322,13 +337,8 @@ def evaluate(
     with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        shown: dict[str, list[samples.Samples]] = {}
-        for folder in folders:
-            for name, sample in samples.samples_in(folder).items():
-                shown.setdefault(name, []).append(sample)
-        means = {name: samples.averaged(own) for name, own in shown.items()}
-        samples.write_samples(means, setting.folder, grid.methods)
         keep_provenance(jobs, folders, setting.folder, grid)
+        samples.write_samples(mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
 

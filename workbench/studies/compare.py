@@ -30,7 +30,7 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
     for method in (*runs.shown, *CONTROLS):
         own = everything[everything["method"] == method]
         numbers: dict[str, object] = {"method": method, "n": len(own)}
-        texts = {"Method": shown[method], "n": str(len(own))}
+        texts = {"Method": shown[method]}
         for name, metric in metrics.items():
             values, words = summarised(own, {name: metric})
             against, difference = paired(method, reference, compared[name], metric)
@@ -39,14 +39,17 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         values, words = summarised(own, RUN)
         rows.append((numbers | values, texts | words))
     caption = (
-        f"{SPREAD}. Minus {titles[reference]}: paired by seed, with 95 % confidence "
-        f"interval; p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
+        f"{SPREAD}; minus {titles[reference]}: paired by seed, with 95 % confidence interval. {setting.facts}. "
+        f"{setting.origin}"
+    )
+    note = (
+        f"p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
         "masked: mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to "
         "the inputs alone 1, to the inputs as part of the loss's own backward 0), over those of "
         f"{titles[reference]}'s epochs without masks. {source_of({name: titles[name] for name in runs.methods})}. "
-        f"{runs.ending(metrics)} {setting.origin}"
+        f"{runs.ending(metrics)}"
     )
-    return Table.of_rows(f"comparison_{setting.place}", f"{study.title}, {setting.name}", caption, rows)
+    return Table.of_rows(f"comparison_{setting.place}", f"{study.title}, {setting.name}", caption, rows, note)
 
 
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
@@ -59,11 +62,11 @@ def chart(runs: StudyRuns, looks: Looks) -> Chart:
     methods, metrics = list(dict.fromkeys([reference, *runs.shown])), runs.metrics(*DRAWN)
     panels = []
     for name, metric in metrics.items():
-        axis = f"{metric.difference_unit.capitalize() or 'Difference'}{ARROWS[metric.better]}"
+        axis = f"{metric.difference_unit or 'correlation'}{ARROWS[metric.better]}"
         panels.append(Differences(metric.label, axis, compared_frame(frame, name, methods, [reference]), metric.factor))
     caption = (
         f"Differences to {looks[reference].title}, {setting.name}, paired by seed, with 95 % confidence interval; "
-        f"{FILLED}. {runs.ending(metrics)}"
+        f"{FILLED}. {setting.facts}."
     )
     figure = forest(panels, {method: looks[method] for method in methods}, columns=len(panels))
     return Chart(f"comparison_{setting.place}", caption, figure)

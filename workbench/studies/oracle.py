@@ -133,19 +133,24 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
             text[metric.header] = plus_minus(row["mean"], row["sd"], metric.digits)
             text[f"{metric.label}: gain"] = gain if gained else NOTHING
             text[f"{metric.label}: of the held-out gain (%)"] = fixed(100 * row["share"] if gained else math.nan, 0)
-        texts.append(text | {"Cost (trainings) ↓": fixed(own["cost"].iloc[0], 1)})
+        first = next(iter(metrics.values())).header
+        cost = {"Cost (trainings) ↓": fixed(own["cost"].iloc[0], 1)}
+        texts.append({"Method": text.pop("Method"), first: text.pop(first)} | cost | text)
     tried = [titles[name] for name in constant_plans(runs.methods)]
     caption = (
+        f"{SPREAD}; gain: minus {reference}, paired by seed, with 95 % confidence interval, not adjusted. Held out: "
+        f"for each seed the best number of all other seeds. {setting.facts}. {setting.origin}"
+    )
+    note = (
         f"The search tries {len(tried)} constant numbers ({'; '.join(tried)}). Best: the highest mean over seeds, in "
-        f"hindsight; held out: for each seed the best of all other seeds. {SPREAD}; gain: minus {reference}, paired by "
-        "seed, with 95 % confidence interval, not adjusted; intervals of best numbers ignore that they were chosen, "
+        f"hindsight, or held out; intervals of best numbers ignore that they were chosen, "
         "and held-out scores of several seeds are not independent. Of the held-out gain: as a share of what the best "
         f"number for this metric gains held out, {NOTHING} where that gain's interval is not above zero. Cost: of a "
         f"network, in trainings of {reference} (passes, counted image by image), with its search: every number with "
-        f"every seed, held out with all seeds but one. {runs.ending(metrics)} {setting.origin}"
+        f"every seed, held out with all seeds but one. {runs.ending(metrics)}"
     )
     title = f"What a search over constant numbers finds, and what rules reach online, {setting.name}"
-    return Table(f"oracle_{setting.place}", title, caption, found, pd.DataFrame(texts))
+    return Table(f"oracle_{setting.place}", title, caption, found, pd.DataFrame(texts), note)
 
 
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
@@ -161,11 +166,11 @@ def chart(runs: StudyRuns, looks: Looks) -> Chart:
     best = {f"best for {of}": Look(_title(metrics, of, "held out"), INK, "s") for of in metrics}
     panels = []
     for name, metric in metrics.items():
-        axis = f"{metric.difference_unit.capitalize()}{ARROWS[metric.better]}"
+        axis = f"{_short(metric.label)}: gain ({metric.difference_unit}){ARROWS[metric.better]}"
         panels.append(Differences(_short(metric.label), axis, found[found["metric"] == name], metric.factor))
     caption = (
-        f"Gains over {reference}, {setting.name}, paired by seed, with 95 % confidence interval: of the constant "
-        "number that is best on all other seeds, and of the rules that decide the number online; "
-        f"{FILLED}. {runs.ending(metrics)}"
+        f"Gains over {reference}, {setting.name}, paired by seed, with 95 % interval: of the constant number that is "
+        "best on all other seeds, and of rules that decide online; "
+        f"{FILLED}. {setting.facts}."
     )
     return Chart(f"oracle_{setting.place}", caption, forest(panels, {**best, **looks}, columns=len(panels)))

@@ -87,10 +87,10 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
             texts[f"{metric.header}, here"] = plus_minus(mean, sd, metric.digits)
         rows.append((numbers, texts))
     caption = (
-        f"{titles[METHOD]} beside the output that is stored in {SOURCE}. {_said(runs)} {SPREAD}. {setting.facts}. "
-        f"{setting.origin}"
+        f"{titles[METHOD]} beside the output that is stored in {SOURCE}. {SPREAD}. {setting.facts}. {setting.origin}"
     )
-    return Table.of_rows(f"log_{setting.place}", f"The public repository's log and ours, {setting.name}", caption, rows)
+    title = f"The public repository's log and ours, {setting.name}"
+    return Table.of_rows(f"log_{setting.place}", title, caption, rows, _said(runs))
 
 
 def _said(runs: StudyRuns) -> str:
@@ -127,7 +127,6 @@ def chart(runs: StudyRuns, looks: Looks) -> Chart:
     legend(figure, shown, 3)
     caption = (
         f"{looks[METHOD].title}, epoch by epoch, beside the output that is stored in {SOURCE} (circles), and the mean "
-        f"number where one quirk at a time is mended, {setting.name}; {BANDS}. Dotted: in training mode. {_said(runs)} "
-        f"{setting.facts}."
+        f"number where one quirk at a time is mended, {setting.name}; {BANDS}. Epochs count from 0. {setting.facts}."
     )
     return Chart(f"log_{setting.place}", caption, figure)

@@ -75,15 +75,6 @@ def test_nothing_in_a_profiles_own_file_is_unused(profile: str) -> None:
         assert set(content["backbones"]) == {*grid.backbones} | measuring
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_stages_find_the_repository_and_the_file(profile: str) -> None:
-    content, file = stored(profile), paths.params_file(profile)
-    assert (file.parent / content["repository"]).resolve() == paths.ROOT
-    assert paths.ROOT / content["folder"] / file.name == file
-    assert content["folder"] == "" or content["folder"].endswith("/")
-    assert (paths.ROOT / content["shared"]).is_file()
-
-
 def test_a_grid_names_each_backbone_once_and_each_setting_in_its_order() -> None:
     grid = Grid("laptop", ("a", "b"), (("a", "x"), ("a", "y"), ("b", "x")), ("m", "n"), (0,), 1)
     assert grid.backbones == ("x", "y")

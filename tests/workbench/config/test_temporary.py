@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 import working
+from processes import FOREVER, PATIENCE
 
 from workbench.config import paths
 from workbench.config.temporary import temporary_folder
 
-HOLD = """
+HOLD = f"""
 import sys, time
 from workbench.config.temporary import temporary_folder
 with temporary_folder() as folder:
     (folder / "file").touch()
     print(folder, flush=True)
-    time.sleep(300)
+    time.sleep({FOREVER})
 """
 
 
@@ -44,7 +45,7 @@ def test_what_a_killed_process_left_goes_with_the_next_one_and_a_living_one_keep
             assert left.is_dir() and folder != left
         assert left.is_dir()
         process.send_signal(signal.SIGKILL)
-        process.wait(working.TIMEOUT)
+        process.wait(PATIENCE)
     assert left.is_dir()
     with temporary_folder():
         assert not left.exists()
@@ -55,14 +56,12 @@ def test_a_command_that_is_asked_to_end_leaves_nothing(place: Path, tmp_path: Pa
     from nbformat import write
     from nbformat.v4 import new_code_cell, new_notebook
 
-    write(
-        new_notebook(cells=[new_code_cell("open('sign', 'w').write('x')\nimport time\ntime.sleep(300)")]),
-        tmp_path / "n.ipynb",
-    )
+    source = f"open('sign', 'w').write('x')\nimport time\ntime.sleep({FOREVER})"
+    write(new_notebook(cells=[new_code_cell(source)]), tmp_path / "n.ipynb")
     command = [sys.executable, "-m", "workbench", "notebook", "run", tmp_path / "n.ipynb", tmp_path / "t.ipynb"]
     with working.started(command, env=working.with_tests()) as process:
         working.await_file(tmp_path / "sign")
         assert len(list(place.iterdir())) == 2  # the folder and its lock
         process.terminate()
-        assert process.wait(working.TIMEOUT) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
     assert list(place.iterdir()) == []

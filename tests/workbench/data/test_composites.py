@@ -85,12 +85,6 @@ def test_patches_are_squares_on_the_border_that_do_not_touch_each_other(
         assert int(rows.min()) == 0 or int(rows.max()) == height - 1
 
 
-@pytest.mark.parametrize(("classes", "height", "width", "places"), [(15, 28, 28, 14), (0, 8, 8, 16), (4, 1, 3, 3)])
-def test_more_classes_than_places_are_refused(classes: int, height: int, width: int, places: int) -> None:
-    with pytest.raises(ValueError, match=f"num_classes is {classes}: expected 1 to {places}, .* of {height}x{width}"):
-        composites.shortcut_places(classes, height, width)
-
-
 def test_the_patch_is_white_at_its_class_and_nothing_else_changes() -> None:
     images, labels = numbered(60, 14, 14, channels=2), torch.arange(60) % 5
     made, regions, shown = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=seeded())

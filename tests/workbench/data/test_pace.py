@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from processes import PATIENCE
 from tiny_idx import Serve, send
 
 from workbench.data import pace
@@ -37,6 +38,12 @@ def drip_head(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the publisher, a thread of this process, may rest long between two bytes."""
+    monkeypatch.setattr(pace, "TIMEOUT", float(PATIENCE))
+
+
 def got(address: str) -> bytes:
     with pace.keeping_pace(), urllib.request.urlopen(address) as answer:
         return bytes(answer.read(1 << 20))
@@ -54,7 +61,7 @@ def test_a_drip_is_given_up(
     answer: Callable[[BaseHTTPRequestHandler], None], serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "WINDOW", 0.3)
-    with pytest.raises(pace.TooSlow, match=r"bytes in 0 seconds: expected 4096 a second"):
+    with pytest.raises(pace.TooSlow, match=r"bytes in \d+ seconds: expected 4096 a second"):
         got(serve(answer))
 
 

@@ -134,6 +134,10 @@ def test_shared_facts_are_said_once() -> None:
     other = replace(SETTING, dataset="mnist", train_images=1000)
     both = replace(SETTING, backbone="two_conv_small")
     assert captions.all_facts([SETTING, both, other]) == (
+        "2,000 (Fashion-MNIST) or 1,000 (MNIST) training images, 10 epochs, n = 5 seeds, 10,000 test images."
+    )
+    longer = replace(other, epochs=20)
+    assert captions.all_facts([SETTING, both, longer]) == (
         f"Fashion-MNIST with ResNet-10 (narrow) and Two-conv (small): {SETTING.facts}. "
-        f"MNIST with ResNet-10 (narrow): {other.facts}."
+        f"MNIST with ResNet-10 (narrow): {longer.facts}."
     )

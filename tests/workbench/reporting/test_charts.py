@@ -11,6 +11,7 @@ from synthetic import Network, history, run_record
 
 from workbench.reporting import charts
 from workbench.reporting.charts import Differences
+from workbench.reporting.metrics import quality
 from workbench.results import records as results
 
 SEEDS = (0, 1, 2)
@@ -72,13 +73,13 @@ def test_the_schedule_shows_what_was_masked(histories: pd.DataFrame) -> None:
     by_title = {axes.get_title(loc="left"): axes for axes in figure.axes}
     shown = {  # column, factor, a method, lines: those of methods that mask, or of validation and training
         "Masked images": ("masked_share", 100, "smoot", 3),
-        "Masked pixels": ("masked_pixels", 100, "smoot", 2),  # plain masks none: undefined, not zero
+        "Their masked pixels": ("masked_pixels", 100, "smoot", 2),  # plain masks none: undefined, not zero
         "Information lost": ("information_loss", 1, "sgt", 2),
         "Answers changed": ("flip_share", 100, "sgt", 2),
         "Cross-entropy rise": ("cross_entropy_rise", 1, "sgt", 2),
         "Generalisation gap": ("gap", 100, "plain", 3),
         "Accuracy": ("validation_accuracy", 100, "sgt", 6),
-        "Loss": ("validation_loss", 1, "sgt", 6),
+        "Cross-entropy": ("validation_loss", 1, "sgt", 6),
     }
     assert list(by_title) == list(shown)
     gap = np.maximum(1 - histories["trained_loss"] / histories["validation_loss"], 0)
@@ -140,7 +141,7 @@ def test_accuracy_against_gap_has_a_mark_per_seed_and_the_interval_of_the_mean(
     mean = left.containers[0].lines[0]
     assert (mean.get_xdata()[0], mean.get_ydata()[0]) == pytest.approx(tuple(own.mean(0)))
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(GAPS.values())
-    assert legend_texts(figure) == ["Plain", "SGT", "SMOOT"] and not list(unlabelled(figure))
+    assert legend_texts(figure) == ["Plain", "SGT", "SMOOT", "random map"] and not list(unlabelled(figure))
 
 
 def cascades(count: int) -> dict[str, dict[str, object]]:
@@ -159,11 +160,10 @@ def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int)
     lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert [list(line.get_ydata())[:3] for line in lines] == [[1, 0.5, 0.1], [1, 0.9, 0.8], [1, 1, 1]]
     assert len({to_hex(line.get_color()) for line in lines}) == 3
-    ticks = [text.get_text() for text in axes.get_xticklabels()]
-    assert ticks == ["trained", "fc", "…h.a.long.name", "conv1"]
+    assert list(lines[0].get_xdata()) == [0, 1, 2, 3]  # layers are counted: their names are not for readers
     assert legend_texts(figure) == ["Gradient", "Random", "Edges"]
     assert axes.get_ylim()[0] < -0.4  # nothing is cut off
-    assert axes.get_xlabel() == "Randomised from the output up to"
+    assert axes.get_xlabel() == "Layers randomised, from the output on"
     assert not list(unlabelled(figure))
 
 
@@ -171,3 +171,15 @@ def test_an_attribution_looks_the_same_whatever_stands_beside_it() -> None:
     few = {name: value for name, value in cascades(1)["cell 0"].items() if name in ("layers", "edges")}
     (line,) = (line for line in charts.sanity_cascades({"x": few}).axes[0].lines if len(line.get_xdata()) == 4)
     assert line.get_color() == charts.sanity_cascades(cascades(1)).axes[0].lines[2].get_color()
+
+
+def test_many_methods_become_rows_with_intervals(records: list[results.RunRecord]) -> None:
+    frame = results.metrics_frame(records).assign(random_gap_mean=0.01)
+    figure = charts.means(
+        frame, LOOKS, {name: quality(("mean",), ["foreground"])[name] for name in ("accuracy", "gap_mean")}
+    )
+    accuracy, gap = figure.axes
+    assert [text.get_text() for text in accuracy.get_yticklabels()] == [look.title for look in LOOKS.values()]
+    drawn = [bar.lines[0].get_xdata()[0] for bar in gap.containers]
+    assert drawn == pytest.approx([100 * frame.loc[frame["method"] == method, "gap_mean"].mean() for method in LOOKS])
+    assert gap.lines[0].get_xdata()[0] == pytest.approx(1.0) and not list(unlabelled(figure))

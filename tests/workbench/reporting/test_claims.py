@@ -179,19 +179,15 @@ def test_claims_as_shown() -> None:
     half = 100 * 4.302652729911275 * 0.001 / math.sqrt(3)
     assert table.display.iloc[0].to_dict() == {
         "Claim": "SMOOT: not worse than plain",
-        "Family": "primary",
-        "Data": "Fashion-MNIST",
-        "Backbone": "ResNet-10 (narrow)",
+        "Setting": "Fashion-MNIST, ResNet-10 (narrow)",
         "Measure": "Accuracy (points) ↑",
         "Improvement ↑": f"+1.10 [+{1.1 - half:.2f}, +{1.1 + half:.2f}]",
         "Margin": "0.30",
-        "n": "3",
         "p ↓": "0.002",
-        "p needed": "0.05",
         "Verdict": "supported",
     }
     assert table.display["Claim"].tolist() == ["SMOOT: not worse than plain", "", "SMOOT: better in the grid", ""]
     undefined = table.display.iloc[3]
     assert (undefined["Improvement ↑"], undefined["p ↓"], undefined["Verdict"]) == ("–", "–", "not measured")
-    assert undefined["p needed"] == "0.01" and undefined["Data"] == "Shortcut-MNIST"
+    assert undefined["Setting"].startswith("Shortcut-MNIST, ") and table.data["p_required"].tolist()[3] == 0.01
     assert table.data["effect"].tolist()[:2] == pytest.approx([0.011, 0.011])  # in the metric's own unit

@@ -40,7 +40,7 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
     assert table.display["Attribution"].tolist()[:6] == [
         "Gradient", "Input × gradient", "SmoothGrad", "Integrated gradients", "Random", "Edges",
     ]  # fmt: skip
-    assert list(table.display.columns)[4:] == [
+    assert list(table.display.columns)[3:] == [
         "Gap, mean (points) ↑",
         "Gap, black (points) ↑",
         "Judge's gap, right answers, mean (points) ↑",
@@ -100,7 +100,7 @@ def test_sanity(frame: pd.DataFrame) -> None:
     assert fails == ["Integrated gradients", "Random", "Edges"]
     assert shown.loc["Gradient", "Spearman ↓"] == "0.05"
     assert table.data["verdict"].tolist() == table.display["Verdict"].tolist()
-    assert "is above 0.5" in table.caption
+    assert "is above 0.5" in table.note
 
 
 def test_the_drop_is_paired_with_the_run_it_belongs_to() -> None:
@@ -109,8 +109,7 @@ def test_the_drop_is_paired_with_the_run_it_belongs_to() -> None:
     frame = frame.assign(dataset="shortcut_mnist", backbone="resnet10_narrow", relevance_mass=0.1)
     table = controls.shortcut_table(frame.assign(random_relevance_mass=0.02), METHODS, [PLACES[1]])
     assert table.display.set_index("Method").loc["Plain"].to_dict() == {
-        "Data": "Shortcut-MNIST",
-        "Backbone": "ResNet-10 (narrow)",
+        "Setting": "Shortcut-MNIST, ResNet-10 (narrow)",
         "Validation accuracy with the shortcut (%)": "85.00 ± 7.07",
         "Test accuracy without (%) ↑": "60.00 ± 14.14",
         "Drop (points) ↓": "25.00 ± 7.07",
@@ -141,7 +140,7 @@ def retrained() -> pd.DataFrame:
 
 def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_one() -> None:
     table = controls.retraining_table(retrained(), METHODS, "plain", [SETTING])
-    assert list(table.display.columns)[3:6] == [
+    assert list(table.display.columns)[2:5] == [
         "Top 10 % of pixels (%) ↑",
         "Bottom 10 % of pixels (%) ↓",
         "DiffROAR at 10 % (points) ↑",

@@ -125,9 +125,12 @@ def test_the_cost_table() -> None:
     ]
     table = cost.cost_table(pd.DataFrame(lines), TITLES)
     assert table.display.to_numpy().tolist() == [
-        ["ResNet-10 (narrow)", "Plain", "64", "CPU", "fp32", "0", "20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"],
         [
-            *("ViT (6 blocks)", "SGT as published", "512", "CUDA", "bf16, compiled", "50"),
+            *("ResNet-10 (narrow), batch of 64, CPU, fp32", "Plain (0 %)"),
+            *("20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"),
+        ],
+        [
+            *("ViT (6 blocks), batch of 512, CUDA, bf16, compiled", "SGT as published (50 %)"),
             *("1,500.0", "2.50 ×", "2.67 ×", "107", "1.10 ×", "0.99"),
         ],
     ]

@@ -52,7 +52,7 @@ def test_on_a_shortcut_lower_is_better_and_the_header_says_where(regions: list[s
 
 
 def test_fills_and_levels_stand_in_names_and_labels() -> None:
-    assert list(faithfulness(("mean", "black")))[3:5] == ["random_deletion_auc_mean", "gap_black"]
+    assert list(faithfulness(("mean", "black")))[5:7] == ["second_judge_gap_right_mean", "gap_black"]
     assert faithfulness(("mean",))["second_judge_gap_right_mean"].label == "Second judge's gap, right answers, mean"
     assert retraining(0.3)["top"].header == "Top 30 % of pixels (%) ↑"
 

@@ -48,7 +48,6 @@ def test_accuracy_as_shown(accuracy: Table) -> None:
     assert accuracy.title == "Accuracy, Fashion-MNIST, ResNet-10 (narrow)"
     # differences 2, 3, 4 points: 3 ± 4.3027 / sqrt(3); t = 5.196, p = 0.0351, the smallest of 3: 0.105
     assert accuracy.display.set_index("Method").loc["SMOOT"].drop("Minus SGT").to_dict() == {
-        "n": "3",
         "Accuracy (%) ↑": "84.00 ± 2.00",
         "NLL (nats) ↓": "0.540 ± 0.020",
         "ECE (%) ↓": "6.00 ± 1.00",
@@ -71,15 +70,14 @@ def test_accuracy_as_numbers(accuracy: Table) -> None:
 
 
 def test_the_caption_of_accuracy_tells_what_was_measured(accuracy: Table) -> None:
+    assert SETTING.facts in accuracy.caption and SETTING.origin in accuracy.caption
     for fact in (
-        SETTING.facts,
         "best epoch is chosen on 1,000 other training images",
         "Noise: Gaussian, sd 0.3; blur: Gaussian, sd 1 px; both on 1,000 test images",
         "5 steps against the label, no pixel changed by more than 0.03, on 400 test images",
         "Holm-adjusted over all 3 pairs of methods",
-        SETTING.origin,
     ):
-        assert fact in accuracy.caption
+        assert fact in accuracy.note
 
 
 def test_one_seed_gives_no_spread_and_no_p(frame: pd.DataFrame) -> None:
@@ -93,14 +91,13 @@ def test_pairs_with_a_method_that_is_no_reference_count_for_holm_and_have_no_col
     methods = {"plain": "Plain", "hlgm": "High and low", "smoot": "SMOOT"}
     table = quality.accuracy_table(pd.concat([frame, other]), methods, REFERENCES, SETTING)
     assert [name for name in table.display if name.startswith("Minus")] == ["Minus Plain"]
-    assert "all 3 pairs" in table.caption
+    assert "all 3 pairs" in table.note
 
 
 def test_faithfulness(frame: pd.DataFrame) -> None:
     table = quality.faithfulness_table(frame, METHODS, SETTING)
     shown = table.display.set_index("Method").loc["SMOOT"]
     assert shown.to_dict() == {
-        "n": "3",
         "Gap, mean (points) ↑": "41.0 ± 1.0",
         "Deletion, mean (%) ↓": "20.0",
         "Insertion, mean (%) ↑": "60.0",
@@ -115,16 +112,16 @@ def test_faithfulness(frame: pd.DataFrame) -> None:
         "Second judge's gap, right answers, black (points) ↑": "11.0 ± 1.0",
     }
     controls = table.display.set_index("Method").iloc[-2:]
-    assert list(controls.index) == ["Random map", "Edge filter"] and controls["n"].tolist() == ["3", "3"]
+    assert list(controls.index) == ["Random map", "Edge filter"] and table.data["n"].tolist() == [3] * 5
     assert controls["Gap, mean (points) ↑"].tolist() == ["0.0 ± 1.0", "10.0 ± 0.0"]  # of Plain's runs
     assert controls["Deletion, mean (%) ↓"].tolist() == ["40.0", "30.0"]
     assert controls["Judge's gap, right answers, mean (points) ↑"].tolist() == ["1.0 ± 1.0", "15.0 ± 0.0"]
     assert controls["Second judge's gap, right answers, mean (points) ↑"].tolist() == ["1.0 ± 1.0", "10.0 ± 0.0"]
     assert controls["Deletion, random map, mean (%)"].tolist() == ["–", "–"]
-    assert "on the runs of Plain." in table.caption
+    assert "on the runs of Plain." in table.note and "(mean or black)" in table.note
     assert table.name == "faithfulness_fashion_mnist_resnet10_narrow"
     assert table.data.set_index("method").loc["sgt", "gap_mean_mean"] == pytest.approx(41)
-    for fact in ("curves on 500 of them", "2,000 of 60,000 training images", "(mean or black)"):
+    for fact in ("curves on 500 of them", "2,000 of 60,000 training images"):
         assert fact in table.caption
 
 
@@ -133,7 +130,6 @@ def test_localisation_with_its_controls(frame: pd.DataFrame) -> None:
     shown = table.display.set_index("Method")
     assert list(shown.index) == ["Plain", "SGT", "SMOOT", "Random map", "Edge filter"]
     assert shown.loc["SMOOT"].to_dict() == {
-        "n": "3",
         "Relevance mass, object (%) ↑": "45.0 ± 0.0",
         "Relevance rank, object (%) ↑": "50.0 ± 0.0",
         "Pointing game, object (%) ↑": "80.0 ± 0.0",
@@ -142,11 +138,11 @@ def test_localisation_with_its_controls(frame: pd.DataFrame) -> None:
         "Stability ↑": "0.70 ± 0.00",
     }
     # Plain's seeds: 20, 30 and 40 %
-    assert shown.loc["Random map"].tolist() == ["3", "30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
+    assert shown.loc["Random map"].tolist() == ["30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
                                                 "33.0 ± 0.0", "–"]  # fmt: skip
-    assert shown.loc["Edge filter"].tolist() == ["3", "80.0 ± 10.0", "71.0 ± 0.0", "80.0 ± 0.0", "25.0 ± 0.0",
+    assert shown.loc["Edge filter"].tolist() == ["80.0 ± 10.0", "71.0 ± 0.0", "80.0 ± 0.0", "25.0 ± 0.0",
                                                  "83.0 ± 0.0", "–"]  # fmt: skip
-    assert "at most 1 pixel away" in table.caption and "sd 0.05" in table.caption and "(100 of them)" in table.caption
+    assert "at most 1 pixel away" in table.note and "sd 0.05" in table.note and "(100 of them)" in table.note
 
 
 def test_on_a_shortcut_lower_is_better_and_the_caption_says_why(frame: pd.DataFrame) -> None:
@@ -193,22 +189,21 @@ def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFram
     other = replace(SETTING, backbone="two_conv_small")
     both = pd.concat([frame, frame.assign(backbone="two_conv_small", accuracy=0.5)], ignore_index=True)
     table = quality.summary_table(both, METHODS, [SETTING, other])
-    assert table.display["Data"].tolist() == ["Fashion-MNIST", *[""] * 9]
-    assert table.display["Backbone"].tolist() == ["ResNet-10 (narrow)", *[""] * 4, "Two-conv (small)", *[""] * 4]
+    assert table.display["Setting"].tolist() == [SETTING.name, *[""] * 4, other.name, *[""] * 4]
     assert table.display["Method"].tolist() == ["Plain", "SGT", "SMOOT", "Random map", "Edge filter"] * 2
     assert table.display["Accuracy (%) ↑"].tolist()[2:6] == ["84.00 ± 2.00", "–", "–", "50.00 ± 0.00"]
     assert table.display["Relevance mass, object (%) ↑"].tolist()[3:5] == ["30.0 ± 10.0", "80.0 ± 10.0"]
     assert table.data["dataset"].tolist() == ["fashion_mnist"] * 10
-    assert list(table.display.columns)[3:] == [
+    assert list(table.display.columns)[2:] == [
         "Accuracy (%) ↑",
         "ECE (%) ↓",
         "Accuracy under noise (%) ↑",
         "Accuracy under PGD (%) ↑",
+        "Stability ↑",
         "Gap, mean (points) ↑",
         "Gap, black (points) ↑",
         "Judge's gap, right answers, mean (points) ↑",
         "Relevance mass, object (%) ↑",
-        "Stability ↑",
     ]
 
 
@@ -217,7 +212,7 @@ def test_summary_of_mixed_regions_says_where_lower_is_better(frame: pd.DataFrame
     both = pd.concat([frame, frame.assign(dataset="shortcut_mnist")], ignore_index=True)
     table = quality.summary_table(both, METHODS, [SETTING, other])
     assert "Relevance mass (%) ↑, shortcut ↓" in table.display
-    assert "object (Fashion-MNIST), shortcut (Shortcut-MNIST)" in table.caption
+    assert "object (Fashion-MNIST), shortcut (Shortcut-MNIST)" in table.note
 
 
 def test_masking_means_over_epochs_then_seeds() -> None:

@@ -122,7 +122,7 @@ def test_zero_gradients_are_told_and_not_drawn(of_methods: dict[str, Samples]) -
     for before, after in zip(*lines, strict=True):
         assert after == pytest.approx(before)
     before, after = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
-    assert "zero" not in before[0] and after[0].endswith(", 25% zero)")
+    assert "zero" not in before[0] and after[0].endswith(", 25 % zero)")
 
 
 def test_the_distribution_of_gradients_by_hand(of_methods: dict[str, Samples]) -> None:
@@ -142,7 +142,7 @@ def test_the_distribution_of_gradients_by_hand(of_methods: dict[str, Samples]) -
             {"plain": (-3 + 99 / 500, 0), "sgt": (-2 + 200.5 / 600, 0)}[method]
         )
     assert axes.get_xlim() == (-4, 0)  # 99.8 % of the pixels of either method
-    assert axes.get_xlabel() and axes.get_ylabel() == "Density per decade"
+    assert axes.get_xlabel() and axes.get_ylabel() == "Density (1 / decade)"
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["Plain (median $10^{-2.8}$)", "SGT (median $10^{-1.7}$)"]
 

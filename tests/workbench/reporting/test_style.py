@@ -1,5 +1,4 @@
 import sys
-import time
 from pathlib import Path
 
 import matplotlib
@@ -36,9 +35,8 @@ def test_a_legend_is_never_cut_off(count: int) -> None:
 
 def test_saving_twice_gives_the_same_bytes_without_dates(tmp_path: Path) -> None:
     first = style.save(sketch(), tmp_path / "a.png").read_bytes()
-    time.sleep(1.1)
     assert style.save(sketch(), tmp_path / "sub" / "b.png").read_bytes() == first
-    assert b"Software" not in first and b"Matplotlib" not in first
+    assert not [word for word in (b"Software", b"Matplotlib", b"tIME", b"Time") if word in first]
     assert [file.name for file in (tmp_path / "sub").iterdir()] == ["b.png"]
 
 

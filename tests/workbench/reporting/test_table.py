@@ -48,8 +48,8 @@ def test_one_line_per_setting_and_method_each_with_its_own_runs() -> None:
     )
     frame.loc[frame["method"] == "sgt", "a"] = 0.5
     rows = tables.grid_rows(frame, {"sgt": "SGT", "plain": "Plain"}, [SETTING], METRICS)
-    assert [(row[1]["Data"], row[1]["Method"], row[1]["A (%) ↑"]) for row in rows] == [
-        ("Fashion-MNIST", "SGT", "50.0 ± 0.0"),
+    assert [(row[1]["Setting"], row[1]["Method"], row[1]["A (%) ↑"]) for row in rows] == [
+        (SETTING.name, "SGT", "50.0 ± 0.0"),
         ("", "Plain", "20.0 ± 10.0"),
     ]
     assert rows[1][0]["n"] == 3 and rows[1][0]["dataset"] == "fashion_mnist"
@@ -62,3 +62,17 @@ def test_a_table_as_markdown_and_csv(tmp_path: Path) -> None:
     markdown = (tmp_path / "accuracy.md").read_bytes()
     assert markdown == b"**Accuracy.** Some `facts`.\n\n| Method | p < 1 |\n| --- | --: |\n| Plain | 81.97 |\n"
     assert (tmp_path / "accuracy.csv").read_bytes() == b"method,accuracy_mean\nplain,81.966667\n"
+
+
+def test_a_wide_table_comes_in_pieces_that_say_what_each_row_is() -> None:
+    display = pd.DataFrame([{"Setting": "A", "Method": "Plain"} | {f"m{place}": str(place) for place in range(6)}])
+    table = tables.Table("wide", "Wide", "Facts.", display, display, note="A gap is a difference.")
+    assert [list(piece.columns) for piece in table.pieces] == [
+        ["Setting", "Method", "m0", "m1", "m2"],
+        ["Setting", "Method", "m3", "m4", "m5"],
+    ]
+    assert table.markdown == (
+        "**Wide.** Facts.\n\n| Setting | Method | m0 | m1 | m2 |\n| --- | --- | --: | --: | --: |\n"
+        "| A | Plain | 0 | 1 | 2 |\n\n| Setting | Method | m3 | m4 | m5 |\n| --- | --- | --: | --: | --: |\n"
+        "| A | Plain | 3 | 4 | 5 |\n\n*Reading it.* A gap is a difference.\n"
+    )

@@ -1,6 +1,6 @@
 import math
 
-from workbench.reporting.words import display_name, fixed, in_order, interval, plus_minus, probability
+from workbench.reporting.words import class_name, display_name, fixed, in_order, interval, plus_minus, probability
 
 
 def test_numbers_as_text() -> None:
@@ -24,3 +24,8 @@ def test_names() -> None:
 
 def test_attributions_come_in_a_fixed_order_and_unknown_ones_last() -> None:
     assert in_order({"new", "edges", "gradient", "about", "random"}) == ["gradient", "random", "edges", "about", "new"]
+
+
+def test_classes_have_the_names_that_readers_know() -> None:
+    assert [class_name("fashion_mnist", label) for label in (0, 9)] == ["T-shirt", "ankle boot"]
+    assert (class_name("block_mnist", 3), class_name("my_birds", 3)) == ("digit 3", "class 3")

@@ -143,7 +143,7 @@ def test_provenance_stays_until_the_key_changes(root: Path) -> None:
 
 
 def test_processes_that_update_one_table_do_not_lose_rows(root: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.starmap(update_alone, [(root, seed) for seed in range(12)])
     assert RETRAINING_TABLE.read(root)["seed"][::2].tolist() == list(range(12))
     assert sorted(path.name for path in root.iterdir()) == ["retraining.csv", "scratch"]

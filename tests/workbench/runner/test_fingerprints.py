@@ -95,11 +95,18 @@ def test_names_and_number_of_files_count(sources: Path) -> None:
 
 def test_where_files_come_from_and_lie_decides_no_number(sources: Path) -> None:
     before = of("config", "data")
-    for file in fingerprints.LEFT_OUT:
+    for file in filter(lambda name: name.endswith(".py"), fingerprints.LEFT_OUT):
         (sources / file).write_text("ADDRESS = 'elsewhere'")
     assert of("config", "data") == before
     (sources / "workbench/data/formats.py").write_text("ADDRESS = 'elsewhere'")
     assert of("config", "data") != before
+
+
+def test_the_command_for_own_images_decides_no_number(sources: Path) -> None:
+    before = of("smoot")
+    (sources / "smoot" / "cli").mkdir()
+    (sources / "smoot" / "cli" / "command.py").write_text("EPOCHS = 30")
+    assert of("smoot") == before
 
 
 def test_several_rooms_together_and_one_that_there_is_not() -> None:

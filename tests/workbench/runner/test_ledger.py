@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import working
+from processes import FOREVER, PATIENCE
 
 from workbench.config import paths
 from workbench.runner import ledger
@@ -70,13 +71,13 @@ def test_of_two_claimants_the_second_waits_and_finds_it_finished(tmp_path: Path)
             assert second.stderr is not None
             assert second.stderr.readline() == "another process works on b/0-k: waiting\n"
             entry.finish()
-        assert second.communicate(timeout=working.TIMEOUT) == ("True\n", "")
+        assert second.communicate(timeout=PATIENCE) == ("True\n", "")
     assert not (tmp_path / "sign").exists()
 
 
 def test_a_killed_claimant_leaves_its_work_and_no_lock(tmp_path: Path, own_ledger: Path) -> None:
     part = own_ledger / "train/a/b/0-k/.weights.1.tmp"
-    with working.process("claim", tmp_path / "sign", 300, "") as process:
+    with working.process("claim", tmp_path / "sign", FOREVER, "") as process:
         working.await_file(tmp_path / "sign")
         part.write_text("half")
         process.kill()
@@ -90,7 +91,7 @@ def test_who_waited_for_a_lock_file_that_was_removed_locks_the_new_one(tmp_path:
     lock = own_ledger / "train/a/b/.0-k.lock"
     with ExitStack() as stack:
         with ledger.claim("train", "a/b", 0, "k"):
-            process = stack.enter_context(working.process("claim", tmp_path / "sign", 300, ""))
+            process = stack.enter_context(working.process("claim", tmp_path / "sign", FOREVER, ""))
             assert process.stderr is not None
             assert "waiting" in process.stderr.readline()
             lock.unlink()
@@ -108,7 +109,7 @@ def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kil
     counts = []
     for _ in range(2):
         with working.process("resumable", counter) as process:
-            out, _ = process.communicate(timeout=working.TIMEOUT)
+            out, _ = process.communicate(timeout=PATIENCE)
         assert out.splitlines()[-1] == "['abcdef']"
         counts.append(len(counter.read_text()))
     assert working.STEPS <= counts[0] <= working.STEPS + len(kills)
@@ -117,7 +118,7 @@ def test_work_killed_at_several_moments_ends_the_same_and_repeats_one_step_a_kil
 
 def test_finish_survives_a_crash_right_after_it(tmp_path: Path, own_ledger: Path) -> None:
     with working.process("claim", tmp_path / "sign", 0, "killed") as process:
-        process.communicate(timeout=working.TIMEOUT)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL
     assert sorted(file.name for file in (own_ledger / "train/a/b/0-k").iterdir()) == ["done", "work"]
 

@@ -8,21 +8,22 @@ from pathlib import Path
 
 import pytest
 import working
+from processes import FOREVER
 
-CHILD = """
+CHILD = f"""
 import sys, time
 from pathlib import Path
 from workbench.runner import parents
 parents.PAUSE = 0.05
 watched = parents.end_with_dvc()
 Path(sys.argv[1]).write_text(str(watched))
-time.sleep(300)
+time.sleep({FOREVER})
 """
-PARENT = """
+PARENT = f"""
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 open(sys.argv[3], "w").write(str(child.pid))
-time.sleep(300)
+time.sleep({FOREVER})
 """
 
 
@@ -38,7 +39,7 @@ def start(tmp_path: Path, name: str) -> "AbstractContextManager[subprocess.Popen
 def test_what_dvc_started_ends_with_it(tmp_path: Path, number: signal.Signals) -> None:
     with start(tmp_path, "dvc") as parent:
         assert working.await_file(tmp_path / "watched") == str(parent.pid)
-        child = int((tmp_path / "child").read_text())
+        child = int(working.await_file(tmp_path / "child"))
         assert working.running(child)
         parent.send_signal(number)
         assert working.ends(child)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 import working
+from processes import PATIENCE
 
 from workbench.runner.pool import WorkerDied, run_tasks
 
 
 def test_results_keep_the_order_and_every_task_has_one_thread(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = dict(os.environ)
-    found = run_tasks(working.surroundings, [0, 1, 2], workers=2, describe="train x", steps=2)
+    found = run_tasks(working.surroundings, [(n, tmp_path) for n in range(3)], workers=2, describe="train x", steps=2)
     assert [task for task, *_ in found] == [0, 1, 2]
     assert {threads for *_, threads, _ in found} == {1}
     assert {variable for *_, variable in found} == {"1"}
@@ -41,11 +42,12 @@ def test_counts_below_one_are_refused(workers: int, steps: int, name: str) -> No
 
 
 def test_the_bar_shows_what_is_done_of_all_steps(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "1").touch()
     monkeypatch.setenv("SMOOT_PROGRESS", "1")
     monkeypatch.setenv("COLUMNS", "90")
-    found = run_tasks(working.surroundings, [0, 1], workers=1, describe="train x", steps=2)
+    found = run_tasks(working.surroundings, [(n, tmp_path) for n in range(2)], workers=1, describe="train x", steps=2)
     assert len({process for _, process, *_ in found} - {os.getpid()}) == 1
     shown = capsys.readouterr()
     last = shown.out.split("\r")[-1].rstrip("\n")
@@ -82,6 +84,6 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
             os.killpg(parent.pid, number)  # as Ctrl-C does: to every process of the terminal
         else:
             parent.send_signal(number)
-        _, told = parent.communicate(timeout=working.TIMEOUT)
+        _, told = parent.communicate(timeout=PATIENCE)
     assert all(map(working.ends, workers))
     assert told.count("KeyboardInterrupt") == (number == signal.SIGINT)  # the parent's own

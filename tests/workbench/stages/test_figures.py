@@ -1,5 +1,6 @@
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from workbench.stages import figures
 PLACE = "fashion_mnist_resnet10_narrow"
 NAMES = [
     f"saliency_maps_{PLACE}",
+    f"overlays_{PLACE}",
     f"gradient_magnitudes_{PLACE}",
     f"attribution_maps_{PLACE}_smoot",
     f"curves_{PLACE}",
@@ -27,38 +29,50 @@ NAMES = [
 ]
 
 
+AXES = Axes(methods=("plain", "sgt", "smoot"), seeds=(4, 7))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with made-up results and their figures, for copies."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        write_results(lay_out(root, patch, AXES))
+        written = figures.write_all("laptop")
+        assert list(written) == NAMES
+        assert written == files.read_json(paths.ProfilePaths("laptop").plots / "captions.json")
+    return root
+
+
 @pytest.fixture
-def plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain", "smoot"), seeds=(4, 7))))
-    return paths.ROOT / "figures" / "laptop" / "plots"
+def plots(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    lay_out(tmp_path, monkeypatch, AXES)
+    return paths.ProfilePaths("laptop").plots
 
 
 def test_all_figures_are_written_with_the_same_bytes_each_time(plots: Path) -> None:
-    written = figures.write_all("laptop")
-    assert list(written) == NAMES
-    assert written == files.read_json(plots / "captions.json")
     first = {file.name: file.read_bytes() for file in plots.iterdir()}
     assert set(first) == {f"{name}.png" for name in NAMES} | {"captions.json"}
     page = (plots.parent / "report.html").read_bytes()
-
     figures.write_all("laptop")
     assert {file.name: file.read_bytes() for file in plots.iterdir()} == first
     assert (plots.parent / "report.html").read_bytes() == page
 
 
 def test_captions_say_what_was_run(plots: Path) -> None:
-    drawn = {one.name: one.caption for one in figures.draw_all("laptop")}
-    assert list(drawn) == NAMES
+    drawn = files.read_json(plots / "captions.json")
     grown = drawn.pop("growth")
     assert "ResNet-10 (narrow) on one CPU core" in grown and "batch size 0.90 and 0.80; image size 0.90" in grown
     for name, caption in drawn.items():
+        assert len(caption.split()) < 60, name
         seeds = "n = 1 seed" if name == "sanity" else "n = 2 seeds"
         assert f"2,000 of 60,000 training images, 10 epochs, {seeds}, 10,000 test images" in caption, name
         assert "Fashion-MNIST" in caption, name
         assert "ResNet-10 (narrow)" in caption, name
     assert "the network of seed 4" in drawn[NAMES[0]]
     assert "(seed 4)" in drawn["sanity"] and "on 100 test images" in drawn["sanity"]
-    assert "500 test images" in drawn[f"curves_{PLACE}"] and "the judge" in drawn[f"judge_curves_{PLACE}"]
+    assert "500 test images" in drawn[f"curves_{PLACE}"] and "the judge, " in drawn[f"judge_curves_{PLACE}"]
     assert "Accuracy under PGD" in drawn["robustness_differences"]
     assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
 
@@ -68,10 +82,10 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     [
         ("benchmarks/step_cost.csv", "make bench"),
         ("benchmarks/growth.csv", "make bench"),
-        ("laptop/fashion_mnist-resnet10_narrow/samples.npz", "dvc repro evaluate@fashion_mnist-resnet10_narrow"),
     ],
 )
-def test_what_is_missing_is_named(plots: Path, path: str, command: str) -> None:
+def test_what_is_missing_is_named(path: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
     (paths.ROOT / "results" / path).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{path} is missing: `{command}` makes it"):
         list(figures.draw_all("laptop"))
@@ -80,7 +94,7 @@ def test_what_is_missing_is_named(plots: Path, path: str, command: str) -> None:
 def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
     names = [drawn.name for drawn in figures.draw_all("laptop")]
-    absent = ("attribution_maps", "accuracy_differences", "robustness_differences")
+    absent = ("overlays", "attribution_maps", "accuracy_differences", "robustness_differences")
     assert names == [name for name in NAMES if not name.startswith(absent)]
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import working
 import yaml
-from processes import crew, running, until
+from processes import PATIENCE, crew, running, until
 from stopping import Checkout
 from tiny_runs import fresh, run
 
@@ -21,7 +21,6 @@ from workbench.training.networks import save_weights
 SETTING = ("digits", "two_conv_small")
 COMMANDS = {"judge": ("judge",), "retrain": ("retrain", *SETTING)}
 MADE = {"judge": "judges.csv", "retrain": f"{'-'.join(SETTING)}/retraining.csv"}
-PATIENCE = 600  # seconds that a busy machine may take to import torch
 
 
 @pytest.fixture
@@ -64,13 +63,13 @@ MOMENTS = {"judge": (imports_torch, starts_workers, works), "retrain": (works,)}
 def test_ctrl_c_ends_a_stage_in_order(name: str, moment: Callable[[Path, psutil.Process], bool], root: Path) -> None:
     with stage(root, name) as process:
         watched = psutil.Process(process.pid)
-        assert until(lambda: process.poll() is not None or moment(root, watched), PATIENCE)
+        assert until(lambda: process.poll() is not None or moment(root, watched))
         assert process.poll() is None
         members = crew(process)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of it
         out, told = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, told) == (130, "", "interrupted\n")
-    assert until(lambda: not any(map(running, members)), PATIENCE)
+    assert until(lambda: not any(map(running, members)))
     assert [file for file in root.rglob("*") if file.suffix in (".tmp", ".csv") or file.name == "done"] == []
     if moment is works:
         with stage(root, name) as again:

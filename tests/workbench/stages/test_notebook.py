@@ -14,6 +14,7 @@ import nbformat
 import pytest
 import working
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from processes import FOREVER, PATIENCE
 
 from workbench.__main__ import main
 from workbench.stages import notebook
@@ -79,7 +80,9 @@ def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_fol
     ("source", "target", "given", "message"),
     [
         ("n", "t", ["-p", "metod", "sgt"], "n.ipynb has no parameter metod: expected one of method, seeds"),
-        ("n", "t", ["-p", "seeds", "[1"], "parameter seeds is '[1', which is not YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "[1"], "parameter seeds is '[1', which is not plain YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "&a [*a]"], "parameter seeds is '&a [*a]', which is not plain YAML: quote it"),
+        ("n", "t", ["-p", "seeds", "2024-13-45"], "parameter seeds is '2024-13-45', which is not plain YAML: quote it"),
         ("n", "t", ["-p", "a", "1", "-p", "a", "2"], "parameter a is given twice, the second time as 2"),
         ("missing", "t", [], "missing.ipynb: expected the path of an .ipynb file"),
         ("n", "n", [], "n.ipynb is the source itself: name another target, or use `refresh`"),
@@ -150,7 +153,7 @@ def test_the_libraries_come_without_what_only_delays_them() -> None:
         "import sys\nfrom workbench.stages import notebook\nimport nbformat, papermill\n"
         "print(*{'jsonschema', 'papermill', 'torch', 'lark', 'rfc3987_syntax.syntax_helpers'} & {*sys.modules})"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert set(done.stdout.split()) == {"jsonschema", "papermill"}
 
 
@@ -162,7 +165,7 @@ def test_output_comes_while_the_cell_runs(tmp_path: Path) -> None:
         assert process.stdout.readline() == "first\n"
         assert process.poll() is None
         (tmp_path / "go").touch()
-        assert process.communicate(timeout=working.TIMEOUT) == ("last\n", "")
+        assert process.communicate(timeout=PATIENCE) == ("last\n", "")
     assert process.returncode == 0
 
 
@@ -170,8 +173,8 @@ WORKERS = """import os, pathlib, working
 pathlib.Path('kernel').write_text(str(os.getpid()))
 tasks = [pathlib.Path('one').resolve(), pathlib.Path('two').resolve()]
 working.run_tasks(working.stay, tasks, workers=2, describe='d', steps=1)"""
-CHILDREN = """import os, pathlib, subprocess
-children = [subprocess.Popen(['sleep', '300']) for _ in range(2)]
+CHILDREN = f"""import os, pathlib, subprocess
+children = [subprocess.Popen(['sleep', '{FOREVER}']) for _ in range(2)]
 for name, pid in zip(['kernel', 'one', 'two'], [os.getpid(), *(child.pid for child in children)]):
     pathlib.Path(name).write_text(str(pid))
 while True: pass"""
@@ -186,7 +189,7 @@ def test_kernel_and_children_end_with_the_wrapper(tmp_path: Path, number: signal
         pids = [int(working.await_file(tmp_path / name)) for name in ("kernel", "one", "two")]
         assert all(map(working.running, pids))
         process.send_signal(number)
-        _, told = process.communicate(timeout=working.TIMEOUT)
+        _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == code
     assert "Traceback" not in told
     assert all(map(working.ends, pids))

@@ -7,7 +7,7 @@ from synthetic import Axes, lay_out, write_results
 from workbench.__main__ import main
 from workbench.config import files, paths
 from workbench.reporting import style
-from workbench.stages import pages, tables
+from workbench.stages import pages, report, tables
 
 BEFORE = "# Title\n\n<!-- begin accuracy -->\nold\n\nolder\n<!-- end accuracy -->\ntext\n"
 AFTER = "# Title\n\n<!-- begin accuracy -->\n| a |\n<!-- end accuracy -->\ntext\n"
@@ -16,15 +16,18 @@ AFTER = "# Title\n\n<!-- begin accuracy -->\n| a |\n<!-- end accuracy -->\ntext\
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lay_out(tmp_path, monkeypatch, Axes())
-    tables, plots = tmp_path / "figures/laptop/tables", tmp_path / "figures/laptop/plots"
-    tables.mkdir(parents=True)
+    folders, plots = tmp_path / "figures/laptop/tables", tmp_path / "figures/laptop/plots"
+    folders.mkdir(parents=True)
     plots.mkdir()
-    (tables / "accuracy.md").write_text("| a |\n")
+    (folders / "accuracy.md").write_text("| a |\n")
     (plots / "curves_x.png").write_bytes(b"png")
     files.write_json({"curves_x": "Curves of x, A: what. More."}, plots / "captions.json")
     (tmp_path / "docs").mkdir()
     for document in pages.DOCUMENTS:
         (tmp_path / document).write_text(AFTER)
+    monkeypatch.setattr(pages, "drawn", lambda: "<svg/>")
+    (tmp_path / pages.DIAGRAM).write_text("<svg/>")
+    (tmp_path / pages.INDEX).write_text(pages.index())
     return tmp_path
 
 
@@ -40,6 +43,14 @@ def test_a_figure_becomes_an_image_with_its_caption_found_from_the_documents_fol
     assert pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document) == (
         filled + "<!-- end curves_x -->\n"
     )
+
+
+def test_the_index_shows_every_figure_with_its_caption_and_names_every_table(root: Path) -> None:
+    (root / "figures/laptop/tables/accuracy.md").write_text("**Accuracy, A.** Facts.\n\n| a |\n")
+    index = pages.index()
+    picture = '<img src="laptop/plots/curves_x.png" width="600" alt="Curves of x, A"></a>'
+    assert f"{picture}\n\nCurves of x, A: what. More.\n" in index
+    assert "[Accuracy, A](laptop/tables/accuracy.md)" in index
 
 
 def test_another_profile(root: Path) -> None:
@@ -132,28 +143,39 @@ def plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_report_holds_verdict_tables_and_links_to_figures(plots: Path) -> None:
-    path = pages.write_report("laptop")
+def test_the_report_holds_figures_first_then_verdict_and_tables_and_links_to_all(plots: Path) -> None:
+    path = report.write_report("laptop")
     assert path == paths.ROOT / "figures" / "laptop" / "report.html"
     page = Outline(path.read_text(encoding="utf-8"))
 
     built = tables.build_all("laptop")
-    assert page.tags.count("table") == len(built)
+    assert page.tags.count("table") == sum(len(table.pieces) for table in built.values())
+    assert page.tags.count("section") == 1 + 1 + len(built) + len(
+        {table.note for table in built.values() if table.note}
+    )
     for table in built.values():
         assert table.title.replace("`", "") in page.text
         for text in table.display.to_numpy().ravel():
             assert text in page.text
-    assert page.tags.count("li") == 4  # accuracy, two gaps and the judge's
+    verdict = tables.verdict("laptop").count("\n- ")  # accuracy, two gaps and the judge's
+    assert verdict == 4 and page.tags.count("li") == page.tags.count("section") + verdict
+    assert page.text.index("Curves of a & b") < page.text.rindex("Verdict") < page.text.rindex(built["summary"].title)
     assert 'Curves of a & b, "both" < 1.' in page.text
     assert page.sources == ["plots/curves_x.png"]  # nothing is fetched from elsewhere
     assert (path.parent / page.sources[0]).is_file()
     first = path.read_bytes()
-    assert pages.write_report("laptop").read_bytes() == first
+    assert report.write_report("laptop").read_bytes() == first
+
+
+def test_figures_come_in_reading_order_kind_by_kind(plots: Path) -> None:
+    names = ["curves_b", "overlays_z", "unknown", "curves_a", "growth"]
+    files.write_json(dict.fromkeys(names, "What."), plots / "captions.json")
+    assert list(report.captions(plots)) == ["overlays_z", "curves_a", "curves_b", "growth", "unknown"]
 
 
 @pytest.mark.parametrize("name", ["captions.json", "curves_x.png"])
 def test_figures_that_the_report_lacks_are_named(plots: Path, name: str) -> None:
     (plots / name).unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name} is missing: `dvc repro figures` makes it"):
-        pages.write_report("laptop")
+        report.write_report("laptop")
     assert not (paths.ROOT / "figures" / "laptop" / "report.html").exists()

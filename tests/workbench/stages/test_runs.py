@@ -1,11 +1,13 @@
 """The jobs of a profile: done once, found again, put in their places; what decides a result and what does not."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,7 +15,6 @@ import yaml
 from safetensors.torch import load_file
 from tiny_runs import (
     EXPLAINED,
-    METHODS,
     ROBUST,
     digits,
     fitted,
@@ -35,7 +36,7 @@ from workbench.runner import pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.requests import Superseded
 from workbench.stages import runs
-from workbench.stages.runs import Evaluate, Train, complete, evaluate, retrain, train, train_judges
+from workbench.stages.runs import Evaluate, Train, WeightsUnusable, complete, evaluate, retrain, train, train_judges
 from workbench.training import guided
 from workbench.training.inference import accuracy
 from workbench.training.networks import load_weights, save_weights
@@ -50,11 +51,21 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return own_checkout(tmp_path / "checkout", monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with two runs of one method and the judges trained, for copies."""
+    folder = tmp_path_factory.mktemp("template") / "checkout"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "run_tasks", in_this_process)
+        own_checkout(folder, patch)
+        train(*SETTING, "sgt", "smoke")
+        train_judges("smoke", ["digits"])
+    return folder
+
+
 @pytest.fixture
-def trained(root: Path) -> Path:
-    """A checkout with two runs of one method and the judge trained."""
-    train(*SETTING, "sgt", "smoke")
-    train_judges("smoke", ["digits"])
+def trained(root: Path, template: Path) -> Path:
+    shutil.copytree(template, root, dirs_exist_ok=True)
     return root
 
 
@@ -122,37 +133,44 @@ def test_a_run_is_trained_on_its_own_labels(tmp_path: Path) -> None:
     assert same(dict(sorted(found.items())), dict(sorted(expected.items())))
 
 
-@pytest.mark.parametrize("done", [1, 2, 3])
-def test_a_training_that_was_stopped_goes_on_where_it_was(done: int, tmp_path: Path) -> None:
+def test_a_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     def stop(step: int, **numbers: float) -> None:
-        if step == done:
+        if step == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         complete(Train(run("random_mask")), stop)
     steps: list[int] = []
     folder = Path(complete(Train(run("random_mask")), lambda step, **_: steps.append(step)))
-    assert steps == list(range(done + 1, 4))
+    assert steps == [3]
     assert not (folder / "checkpoint.pt").exists()
     best = fitted(run("random_mask"), tmp_path / "checkpoint").best
     found = load_file(folder / "weights.safetensors")
     assert same(dict(sorted(found.items())), dict(sorted(best.items())))
 
 
-def test_portions_give_the_same_bytes_as_all_at_once(root: Path) -> None:
+def test_portions_give_the_same_bytes_as_all_at_once_and_are_not_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(root, "grid", methods=["plain", "sgt", "smoot"])
     for method, seed in (("sgt", 1), ("plain", 0), ("sgt", 0)):
         train(*SETTING, method, "smoke", [seed])
         evaluate(*SETTING, method, "smoke", [seed])
     assert records.records_in(PLACES.folder)[0].keys["method"] == "plain"  # the grid's order
     portions = contents(root)
+    for name in portions:
+        Path(root / name).unlink()
+    trained, fit = [], guided.fit
+    monkeypatch.setattr(guided, "fit", lambda *given: (trained.append(given[0].method.name), fit(*given))[1])
     together = train(*SETTING, None, "smoke", [0, 1])
-    assert list(dict.fromkeys(together["method"])) == list(METHODS)
+    assert list(dict.fromkeys(together["method"])) == ["plain", "sgt", "smoot"]
+    assert trained == ["plain", "smoot", "smoot"]
+    monkeypatch.setattr(evaluation, "evaluate_network", once_more)
     evaluate(*SETTING, "plain", "smoke", [0])
     evaluate(*SETTING, "sgt", "smoke", [0, 1])
     after = contents(root)
     measured = [name for name in portions if Path(name).suffix != ".csv" or Path(name).stem in ("runs", "curves")]
-    measured = [name for name in measured if Path(name).name != "samples.npz"]  # its maps: mean of the seeds asked for
-    assert len(measured) >= 6
+    assert len(measured) >= 7 and str(PLACES.folder / "samples.npz") in measured
     assert [name for name in measured if after[name] != portions[name]] == []
     kept = set(portions[str(PLACES.epochs)].splitlines())
     assert kept <= set(after[str(PLACES.epochs)].splitlines())  # beside the new rows, the old ones as they were
@@ -190,6 +208,7 @@ def judges() -> dict[str, torch.nn.Module]:
 def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path) -> None:
     frame = evaluate(*SETTING, "sgt", "smoke")
     assert frame[["method", "seed"]].to_numpy().tolist() == [["sgt", 0], ["sgt", 1]]
+    measured = []
     for record in records.records_in(PLACES.folder):
         config = load_run(*SETTING, "sgt", record.seed, "smoke")
         network = network_of(PLACES.weights("sgt", record.seed))
@@ -198,10 +217,11 @@ def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path)
         for fill in ("mean", "black"):
             for kind, scores in direct.curves[fill].items():
                 assert record.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
-        shown = samples.samples_in(PLACES.folder)["sgt"]
-        if record.seed == 0:  # the first seed's answers, the mean of all seeds' maps
-            assert (shown.predictions == direct.samples.predictions).all()
-            assert not (shown.saliency == direct.samples.saliency).all()
+        measured.append(direct.samples)
+    shown, mean = samples.samples_in(PLACES.folder)["sgt"], samples.averaged(measured)
+    for part in samples.PARTS:  # the first seed's answers, the mean of both seeds' maps
+        assert np.array_equal(getattr(shown, part), getattr(mean, part)), part
+    assert not np.array_equal(mean.saliency, samples.averaged(measured[:1]).saliency)
 
 
 def test_a_record_says_what_it_depends_on(trained: Path) -> None:
@@ -292,6 +312,19 @@ def test_a_judge_that_is_missing_is_trained_first(trained: Path) -> None:
         assert judge_file(name).read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-1], lambda content: content.replace(b"weight", b"weighu")]
+)
+def test_damaged_weights_are_named(trained: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = PLACES.weights("sgt", 0)
+    content = file.read_bytes()
+    file.write_bytes(damage(content))
+    with pytest.raises(WeightsUnusable, match=r"sgt/0\.safetensors or .* holds no weights \(.*\): delete it and make"):
+        evaluate(*SETTING, "sgt", "smoke", [0])
+    train(*SETTING, "sgt", "smoke", [0])
+    assert file.read_bytes() == content
+
+
 # -- judge
 
 
@@ -327,9 +360,10 @@ def test_a_judge_of_each_data_set_is_trained_once(root: Path, monkeypatch: pytes
 def test_every_run_of_a_listed_setting_is_retrained_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = {"train_images": 80, "test_images": 40, "epochs": 1, "levels": [0.5]}
     change(root, "retraining", **params)
+    change(root, "grid", methods=["plain", "sgt"])
     train(*SETTING, None, "smoke")
     levels = retrain(*SETTING, "smoke")
-    assert levels["method"].tolist() == [method for method in METHODS for _ in range(2)]
+    assert levels["method"].tolist() == ["plain", "plain", "sgt", "sgt"]
     assert levels["diffroar"].tolist() == pytest.approx((levels["top"] - levels["bottom"]).tolist(), abs=2e-6)
     pd.testing.assert_frame_equal(tables.RETRAINING_TABLE.read(PLACES.folder), levels, check_like=True)
     assert set(tables.PROVENANCE_TABLE.read(PLACES.folder)["stage"]) == {"train", "retrain"}

@@ -47,14 +47,14 @@ def test_the_headline_is_accuracy_and_the_judges_gap_of_the_fill_that_was_used()
 def test_the_forest_shows_the_compared_methods_against_the_reference(compared: tuple[str, ...]) -> None:
     chart = compare.chart(runs(*compared), LOOKS)
     assert chart.name == f"comparison_{SETTING.place}"
-    assert "Differences to Plain" in chart.caption and " Three seeds. " in chart.caption
+    assert "Differences to Plain" in chart.caption and SETTING.facts in chart.caption
     accuracy, *_, stability = chart.figure.axes
     others = [method for method in LOOKS if method in (compared or LOOKS) and method != "plain"]
     assert [text.get_text() for text in accuracy.get_yticklabels()] == [LOOKS[method].title for method in others]
     rows = compared_frame(runs().frame, "accuracy", ["plain", *others], ["plain"])
     drawn = [bar.lines[0].get_xdata()[0] for bar in accuracy.containers]
     assert drawn == pytest.approx((100 * rows["difference"]).tolist())
-    assert (accuracy.get_xlabel(), stability.get_xlabel()) == ("Points ↑", "Difference ↑")
+    assert (accuracy.get_xlabel(), stability.get_xlabel()) == ("points ↑", "correlation ↑")
     assert not list(unlabelled(chart.figure))
 
 
@@ -74,8 +74,9 @@ def test_the_table_shows_what_methods_reach_gain_mask_and_cost() -> None:
     share = history(replace(NETWORK, method="smoot"), 0, 3)["masked_share"].mean()  # the same for every seed, about
     assert data.loc["smoot", "masked_share_mean"] == pytest.approx(100 * share, abs=5)
     assert shown.loc["Plain", ["Images masked (%)", "Cost of the run (×) ↓"]].tolist() == ["0.0 ± 0.0", "1.00 ± 0.00"]
-    assert "Three seeds. Judge's gap, right answers: on each method's own right answers" in table.caption
-    assert f"{SETTING.facts}; maps on the first 500 of them, PGD on the first 400. {SETTING.origin}" in table.caption
+    assert "Three seeds. Judge's gap, right answers: on each method's own right answers" in table.note
+    assert f"{SETTING.facts}; maps on the first 500 of them, PGD on the first 400." in table.note
+    assert f"{SETTING.facts}. {SETTING.origin}" in table.caption
 
 
 def test_the_reference_need_not_be_a_row() -> None:

@@ -131,8 +131,9 @@ def test_the_table_puts_the_rules_below_the_search(runs: StudyRuns) -> None:
     costs = [1.0, 3 * search, 2 * search + half, 3 * search, 2 * search + every]
     assert shown["Cost (trainings) ↓"].tolist()[:5] == [f"{cost:.1f}" for cost in costs]
     assert 1 < table.data.set_index("method").loc["smoot", "cost"].iloc[0] < every
-    assert "The search tries 3 constant numbers (Half; Half more; All). " in table.caption
-    assert table.caption.endswith(f"{runs.ending({'judge_gap_right_mean': Metric('')})} {SETTING.origin}")
+    assert "The search tries 3 constant numbers (Half; Half more; All). " in table.note
+    assert table.note.endswith(runs.ending({"judge_gap_right_mean": Metric("")}))
+    assert table.caption.endswith(f"{SETTING.facts}. {SETTING.origin}")
 
 
 def test_no_share_in_the_table_where_the_search_may_gain_nothing(runs: StudyRuns) -> None:
@@ -152,7 +153,10 @@ def test_the_chart_holds_what_is_fair_to_compare(runs: StudyRuns) -> None:
     p_values = holm([compare(list(PLAIN + gain), list(PLAIN)).p_value for gain in (RISING + 0.01, -0.01, RISING)])
     filled = [bar.lines[0].get_markerfacecolor() != "white" for bar in accuracy.containers]
     assert filled == [p < 0.05 for p in p_values] == [True, True, True]
-    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == ("Points ↑", "Judge's gap")
+    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == (
+        "Accuracy: gain (points) ↑",
+        "Judge's gap",
+    )
     assert not list(unlabelled(chart.figure))
 
 

@@ -66,8 +66,8 @@ def test_each_epoch_of_the_log_stands_beside_ours(runs: StudyRuns) -> None:
     }
     assert shown.loc["4"].tolist()[:4] == ["150.5", "50.5 ± 0.7", "900", "100 ± 0"]
     assert table.data.set_index("epoch").loc[4, ["number_mean_published", "number_mean_mean"]].tolist() == [150.5, 50.5]
-    assert "of 1,024, after the epoch" in table.caption and "here on 1,000 of them" in table.caption
-    assert " A note. " in table.caption and table.caption.endswith(f"{SETTING.facts}. {SETTING.origin}")
+    assert "of 1,024, after the epoch" in table.note and "here on 1,000 of them" in table.note
+    assert table.note.endswith("A note.") and table.caption.endswith(f"{SETTING.facts}. {SETTING.origin}")
 
 
 def test_an_epoch_that_was_not_trained_is_a_dash(runs: StudyRuns) -> None:
