@@ -128,6 +128,16 @@ class MethodConfig:
                 f"plan sets image_fraction: leave it out, the schedule {self.schedule!r} sets it before every step"
             )
 
+    @property
+    def measured(self) -> bool:
+        """Whether the schedule needs the losses on training and held-out images after each epoch."""
+        return self.gap is not None or (self.per_image is not None and self.per_image.rule == "held_out")
+
+    @property
+    def steered(self) -> bool:
+        """Whether the held-out images are those that the data set sets aside for it."""
+        return self.measured and (self.gap is None or self.gap.held_out == "steering")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -280,8 +290,7 @@ class RunConfig:
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
-        gap = self.method.gap
-        if gap is not None and gap.held_out == "steering" and not self.dataset.steering_images:
+        if self.method.steered and not self.dataset.steering_images:
             raise ValueError(
                 f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
                 "no steering_images to measure it on: set them, such as 1000"

@@ -110,7 +110,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
             state.schedule.step(
                 Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
             )
-        if isinstance(state.schedule, GapSchedule):
+        if isinstance(state.schedule, GapSchedule | PerImageSchedule) and config.method.measured:
             compared = _compared(images, labels, steering, config, epoch)
             state.schedule.measure(*(_validate(state.network, *part, config)[1] for part in compared))
         if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
