@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from smoot.checks import is_out_of_memory
 from smoot.feedback import Feedback
 from smoot.objective import GuidedLoss
-from smoot.parallel import averaged
+from smoot.parallel import averaged, summed
 from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
@@ -219,8 +219,8 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
                 _learn(state.schedule, loss, owners)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
+    _check_finite(torch.stack(steps)[:, 0].cpu(), epoch)  # on an accelerator a check per step would wait for it
     numbers = parallel.of_all_ranks(torch.stack(steps)).cpu().double()
-    _check_finite(numbers[:, 0], epoch)  # once per epoch on an accelerator: a check per step would wait for it
     change = first_order_change(state.network, images[rows], labels[rows], plan, config.method.guidance, draws)
     return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(parallel.of_all_ranks(change).mean())}
 
@@ -300,9 +300,10 @@ def _owners(rows: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
 
 def _learn(schedule: MaskSchedule, loss: GuidedLoss, owners: Tensor) -> None:
     """The schedule's feedback of one step."""
-    schedule.step(averaged(loss.feedback))
+    feedback = averaged(loss.feedback)
+    schedule.step(feedback)
     if isinstance(schedule, PerImageSchedule):
-        schedule.learn(schedule.changes(owners, loss.answers, loss.feedback))
+        schedule.learn(summed(schedule.changes(owners, loss.answers, feedback)))
 
 
 def _left_out(rows: Tensor, config: RunConfig, epoch: int) -> Tensor:
@@ -327,10 +328,10 @@ def _numbers(schedule: MaskSchedule) -> Row:
     return {"number_mean": float(numbers.mean()), "number_largest": float(numbers.max())}
 
 
-def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, float]:
+def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, ...]:
     """Accuracy and cross-entropy on the validation images."""
     logits = predict(network, images, batch_size=config.evaluation.batch_size)
-    return share_correct(logits, labels), float(F.cross_entropy(logits, labels))
+    return parallel.of_the_first(share_correct(logits, labels), float(F.cross_entropy(logits, labels)))
 
 
 def _save(state: TrainState, checkpoint: Path) -> None:

@@ -39,6 +39,14 @@ def of_all_ranks(numbers: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def of_the_first(*numbers: float) -> tuple[float, ...]:
+    """The numbers of the first rank, on every rank: what is decided by them is decided alike."""
+    given = [numbers]
+    if num_ranks() > 1:
+        dist.broadcast_object_list(given)
+    return given[0]
+
+
 def share_buffers(network: nn.Module) -> None:
     """Give every rank the buffers of the first, so that all measure the same network."""
     for buffer in network.buffers() if num_ranks() > 1 else ():
@@ -53,11 +61,6 @@ def check(config: RunConfig, num_images: int) -> None:
     """
     if config.training.devices == 1:
         return
-    if config.method.per_image is not None:
-        raise ValueError(
-            f"method {config.method.name!r} has a number per image, which is learned in one process: expected "
-            "training.devices 1"
-        )
     if config.method.gap is not None and config.method.gap.held_out == "turns":
         raise ValueError(
             f"method {config.method.name!r} leaves out training images in turns, so that ranks have unequal shares: "

@@ -5,7 +5,6 @@ The first rank writes the checkpoint, the others nothing; the finished run is re
 
 import signal
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +39,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
     _check_devices(config, device)
     parallel.check(config, len(part.train_images))
     with tempfile.TemporaryDirectory() as folder:
-        reports = multiprocessing.get_context("spawn").SimpleQueue()
-        given = (config, part, num_classes, checkpoint, f"file://{folder}/meeting", reports)
-        _run(given, training.devices, lambda: _pass_on(reports, report))
+        _run((config, part, num_classes, checkpoint, f"file://{folder}/meeting"), training.devices, report)
     alone = replace(config, training=replace(training, devices=1, sync_batch_norm=False))
     state = create_state(alone, part.train_images.shape[1:], num_classes, len(part.train_images))
     content = checkpoints.load(checkpoint, device)
@@ -54,10 +51,10 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
 
 def _check_devices(config: RunConfig, device: torch.device) -> None:
     training = config.training
-    if device.type == "cuda" and training.devices > torch.cuda.device_count():
+    most = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type, training.devices)
+    if training.devices > most:
         raise ValueError(
-            f"training.devices is {training.devices}: expected at most {torch.cuda.device_count()}, the GPUs that this "
-            "process sees"
+            f"training.devices is {training.devices}: expected at most {most}, the GPUs that this process sees"
         )
     if training.sync_batch_norm and device.type != "cuda":
         raise ValueError(
@@ -65,45 +62,56 @@ def _check_devices(config: RunConfig, device: torch.device) -> None:
         )
 
 
-def _run(given: tuple[Any, ...], count: int, meanwhile: Callable[[], None]) -> None:
+def _run(given: tuple[Any, ...], count: int, report: Report) -> None:
     """Run the ranks to their end; if one ends badly, so do all."""
-    context = multiprocessing.start_processes(_rank, (count, *given), count, join=False, start_method="spawn")
+    told = multiprocessing.get_context("spawn").SimpleQueue()
+    context = multiprocessing.start_processes(_rank, (count, told, *given), count, join=False, start_method="spawn")
+    errors: list[str] = []
     try:
         while not context.join(timeout=0.2):
-            meanwhile()
-        meanwhile()
+            errors += _heard(told, report)
+        _heard(told, report)
     except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
-        raise RankFailed(_why(error, [process.exitcode for process in context.processes])) from None
+        errors += [*_heard(told, report), str(error)]
+        raise RankFailed(_why(errors, [process.exitcode or 0 for process in context.processes])) from error
     finally:
         for process in context.processes:
             process.kill()
             process.join()
 
 
-def _why(error: Exception, codes: list[int | None]) -> str:
-    """Which rank ended the run; one that was killed explains the errors of those that waited for it."""
-    killed = {number: -code for number, code in enumerate(codes) if code and code < 0 and code != -signal.SIGTERM}
-    for number, by in killed.items():
-        return (
-            f"rank {number} of {len(codes)} ended by signal {signal.Signals(by).name}, so all are ended: the same "
-            "command goes on after the last finished epoch"
-        )
-    number = getattr(error, "error_index", 0)
-    return f"rank {number} of {len(codes)}: {str(error).strip().splitlines()[-1]}; all are ended"
+def _why(errors: list[str], codes: list[int]) -> str:
+    """What ended a run: a killed rank, which explains the errors of those that waited for it, or the first error."""
+    for number, code in enumerate(codes):
+        if code < 0 and code != -signal.SIGTERM:  # with which torch ends the others
+            return (
+                f"rank {number} of {len(codes)} ended by signal {signal.Signals(-code).name}, so all are ended: the "
+                "same command goes on after the last finished epoch"
+            )
+    return f"{errors[0]}; all {len(codes)} ranks are ended"
 
 
-def _rank(
+def _rank(number: int, count: int, told: Any, config: RunConfig, part: Split, *others: Any) -> None:
+    """One of the processes; tells what it reports, if it is the first one, and the error that ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C, or the parent's end, even where it waits for the others
+    torch.set_num_threads(1)
+    try:
+        _train(number, count, told, config, part, *others)
+    except Exception as error:
+        told.put(f"rank {number} of {count}: {type(error).__name__}: {error}")
+        raise
+
+
+def _train(
     number: int,
     count: int,
+    told: Any,
     config: RunConfig,
     part: Split,
     num_classes: int,
     checkpoint: Path,
     meeting: str,
-    reports: Any,
 ) -> None:
-    """One of the processes."""
-    torch.set_num_threads(1)
     cuda = pick_device(config.training.device).type == "cuda"
     if cuda:
         torch.cuda.set_device(number)
@@ -111,14 +119,20 @@ def _rank(
 
     def report(epoch: int, **numbers: float) -> None:
         if number == 0:
-            reports.put((epoch, numbers))
+            told.put((epoch, numbers))
 
     guided.fit(config, part, num_classes, checkpoint, report)
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _pass_on(reports: Any, report: Report) -> None:
-    while not reports.empty():
-        epoch, numbers = reports.get()
-        report(epoch, **numbers)
+def _heard(told: Any, report: Report) -> list[str]:
+    """Pass on the reports so far; returns the errors, the first one first."""
+    errors = []
+    while not told.empty():
+        message = told.get()
+        if isinstance(message, str):
+            errors.append(message)
+        else:
+            report(message[0], **message[1])
+    return errors

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from processes import until
+from processes import running, start, until
 from tiny_runs import digits, run, silent, split
 
 from workbench.config.run import ModelConfig, RunConfig
@@ -25,6 +26,7 @@ STILL = ModelConfig(
     options={"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
 )
 EXACT = ("total", "classification", "consistency", "accuracy", "masked_share", "masked_pixels", "information_loss")
+EXACT += ("number_mean", "number_largest", "validation_loss", "trained_loss")
 
 
 def still(method: str = "plain", **training: Any) -> RunConfig:
@@ -34,7 +36,8 @@ def still(method: str = "plain", **training: Any) -> RunConfig:
     )
     if method == "plain":
         return config
-    plan = replace(config.method.plan, image_fraction=1.0, mask_fraction=0.25)
+    fraction = {} if config.method.per_image else {"mask_fraction": 0.25}
+    plan = replace(config.method.plan, image_fraction=1.0, **fraction)
     guidance = replace(config.method.guidance, fill="mean", saliency_pass="reuse", detach_target=True)
     return replace(config, method=replace(config.method, plan=plan, guidance=guidance))
 
@@ -52,7 +55,7 @@ def same(one: Mapping[str, float], other: Mapping[str, float]) -> None:
         assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-4, nan_ok=True), name
 
 
-@pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("sgt_improved", 2)])
+@pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("per_image_loss", 2)])
 def test_the_history_is_that_of_one_process(method: str, devices: int, tmp_path: Path) -> None:
     config = still(method, epochs=1)
     alone = trained(config, tmp_path / "alone")
@@ -85,29 +88,46 @@ def test_a_run_goes_on_with_another_number_of_processes_and_one_writes(tmp_path:
     assert found.history[0] == content["history"][0]
 
 
+def ranks_of(parent: int) -> list[psutil.Process]:
+    """The ranks that a process has started, the first one first."""
+    children = psutil.Process(parent).children(recursive=True)
+    found = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    return sorted(found, key=psutil.Process.create_time)
+
+
 def test_a_killed_rank_ends_the_others_in_one_sentence(tmp_path: Path) -> None:
-    config = on(2, still(epochs=500))
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    victims: list[psutil.Process] = []
+    started: list[psutil.Process] = []
 
     def kill() -> None:
-        assert until((tmp_path / "checkpoint").exists, 240)
-        children = [child for child in psutil.Process().children() if child.pid not in before]
-        victims.extend(child for child in children if "spawn_main" in " ".join(child.cmdline()))
-        os.kill(victims[-1].pid, signal.SIGKILL)
+        assert until((tmp_path / "checkpoint").exists)
+        started.extend(ranks_of(os.getpid()))
+        started[1].kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
-    with pytest.raises(RankFailed, match=r"rank \d of 2 ended by signal SIGKILL, so all are ended: the same command"):
-        trained(config, tmp_path / "checkpoint")
+    with pytest.raises(RankFailed, match="rank 1 of 2 ended by signal SIGKILL, so all are ended: the same command"):
+        trained(on(2, still(epochs=500)), tmp_path / "checkpoint")
     thread.join()
-    assert not any(victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE for victim in victims)
+    assert len(started) == 2 and not any(running(rank.pid) for rank in started)
+
+
+def test_the_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    code = "import test_ranks as t, sys; t.trained(t.on(2, t.still(epochs=500)), t.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "checkpoint")]
+    parent = start(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    try:
+        assert until(lambda: (tmp_path / "checkpoint").exists() or parent.poll() is not None)
+        started = ranks_of(parent.pid)
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    assert len(started) == 2 and until(lambda: not any(running(rank.pid) for rank in started), 120)
 
 
 def test_an_error_of_a_rank_is_passed_on(tmp_path: Path) -> None:
-    config = on(2, still(learning_rate=1e30))
-    with pytest.raises(RankFailed, match=r"rank \d of 2: .*TrainingDiverged: .*all are ended"):
-        trained(config, tmp_path / "checkpoint")
+    words = r"^rank \d of 2: TrainingDiverged: digits-.*; there is no checkpoint yet; all 2 ranks are ended$"
+    with pytest.raises(RankFailed, match=words):
+        trained(on(2, still(learning_rate=1e30)), tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize(
