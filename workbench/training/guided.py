@@ -222,7 +222,9 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
     _check_finite(torch.stack(steps)[:, 0].cpu(), epoch)  # on an accelerator a check per step would wait for it
     numbers = parallel.of_all_ranks(torch.stack(steps)).cpu().double()
     change = first_order_change(state.network, images[rows], labels[rows], plan, config.method.guidance, draws)
-    return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(parallel.of_all_ranks(change).mean())}
+    return _epoch_row(numbers, planned, epoch) | {
+        "first_order_change": float(parallel.of_all_ranks(change).cpu().nanmean())
+    }
 
 
 def _optimise(

@@ -68,7 +68,7 @@ def _run(given: tuple[Any, ...], count: int, report: Report) -> None:
     context = multiprocessing.start_processes(_rank, (count, told, *given), count, join=False, start_method="spawn")
     errors: list[str] = []
     try:
-        while not context.join(timeout=0.2):
+        while not context.join(timeout=0.2, grace_period=2):
             errors += _heard(told, report)
         _heard(told, report)
     except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:

@@ -52,11 +52,11 @@ def trained(config: RunConfig, checkpoint: Path, report: Any = silent) -> guided
 
 def same(one: Mapping[str, float], other: Mapping[str, float]) -> None:
     for name in EXACT:
-        assert other[name] == pytest.approx(one[name], rel=2e-3, abs=2e-4, nan_ok=True), name
+        assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5, nan_ok=True), name
 
 
 @pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("per_image_loss", 2)])
-def test_the_history_is_that_of_one_process(method: str, devices: int, tmp_path: Path) -> None:
+def test_the_history_is_that_of_one_process_which_can_go_on(method: str, devices: int, tmp_path: Path) -> None:
     config = still(method, epochs=1)
     alone = trained(config, tmp_path / "alone")
     steps: list[int] = []
@@ -65,7 +65,30 @@ def test_the_history_is_that_of_one_process(method: str, devices: int, tmp_path:
     assert one.keys() == other.keys() and steps == [1]
     same(one, other)
     for name, weight in alone.best.items():
-        torch.testing.assert_close(together.best[name], weight, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(together.best[name], weight, rtol=1e-3, atol=1e-4)
+    further = trained(still(method, epochs=2), tmp_path / "together").history
+    assert [row["epoch"] for row in further] == [1, 2] and repr(further[0]) == repr(other)  # NaN included
+
+
+def test_several_processes_go_on_where_one_was_stopped(tmp_path: Path) -> None:
+    def stop(epoch: int, **_: float) -> None:
+        raise KeyboardInterrupt
+
+    config, steps = still(), []
+    with pytest.raises(KeyboardInterrupt):
+        trained(config, tmp_path / "checkpoint", stop)
+    content = checkpoints.load(tmp_path / "checkpoint", torch.device("cpu"))
+    assert content is not None and len(content["history"]) == 1
+    together = trained(on(2, config), tmp_path / "checkpoint", lambda step, **_: steps.append(step))
+    alone = trained(config, tmp_path / "alone")
+    assert steps == [2] and repr(together.history[0]) == repr(alone.history[0])
+    same(alone.history[1], together.history[1])
+
+
+def test_the_first_rank_alone_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "rank", lambda: 1)
+    trained(still(epochs=1), tmp_path / "checkpoint")
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_process_goes_the_way_of_one_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,22 +100,11 @@ def test_one_process_goes_the_way_of_one_device(tmp_path: Path, monkeypatch: pyt
     assert on(2, config).as_dict()["training"]["devices"] == 2
 
 
-def test_a_run_goes_on_with_another_number_of_processes_and_one_writes(tmp_path: Path) -> None:
-    config, checkpoint = still(), tmp_path / "checkpoint"
-    trained(on(2, replace(config, training=replace(config.training, epochs=1))), checkpoint)
-    assert [file.name for file in tmp_path.iterdir() if "checkpoint" in file.name] == ["checkpoint"]
-    content = checkpoints.load(checkpoint, torch.device("cpu"))
-    assert content is not None and len(content["history"]) == 1
-    found = trained(on(4, config), checkpoint)
-    assert [row["epoch"] for row in found.history] == [1, 2]
-    assert found.history[0] == content["history"][0]
-
-
 def ranks_of(parent: int) -> list[psutil.Process]:
     """The ranks that a process has started, the first one first."""
     children = psutil.Process(parent).children(recursive=True)
     found = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    return sorted(found, key=psutil.Process.create_time)
+    return sorted(found, key=lambda child: child.pid)
 
 
 def test_a_killed_rank_ends_the_others_in_one_sentence(tmp_path: Path) -> None:
@@ -147,4 +159,5 @@ def test_what_several_processes_cannot_share_is_refused(config: Any, message: st
 def test_a_process_that_is_alone_changes_nothing() -> None:
     rows, numbers = torch.arange(5), torch.tensor(2.0)
     assert parallel.rank() == 0 and parallel.wrapped(torch.nn.Identity()) is None
+    assert parallel.of_the_first(0.5, 2.0) == (0.5, 2.0)
     assert parallel.own_share(rows) is rows and parallel.of_all_ranks(numbers) is numbers
