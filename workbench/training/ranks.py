@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import multiprocessing
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from workbench.config.run import RunConfig
 from workbench.data.sets import Split
@@ -65,13 +66,13 @@ def _check_devices(config: RunConfig, device: torch.device) -> None:
 def _run(given: tuple[Any, ...], count: int, report: Report) -> None:
     """Run the ranks to their end; if one ends badly, so do all."""
     told = multiprocessing.get_context("spawn").SimpleQueue()
-    context = multiprocessing.start_processes(_rank, (count, told, *given), count, join=False, start_method="spawn")
+    context = start_processes(_rank, (count, told, *given), count, join=False, start_method="spawn")
     errors: list[str] = []
     try:
         while not context.join(timeout=0.2, grace_period=2):
             errors += _heard(told, report)
         _heard(told, report)
-    except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
+    except (ProcessRaisedException, ProcessExitedException) as error:
         errors += [*_heard(told, report), str(error)]
         raise RankFailed(_why(errors, [process.exitcode or 0 for process in context.processes])) from error
     finally:
