@@ -29,7 +29,7 @@ from smoot.guidance import Guidance
 from smoot.masking import fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
 from smoot.objective import GuidedLoss, consistency, guided_loss, kl_consistency
-from smoot.per_image import InformationLoss, PerImageSchedule, PublicCode, Staircase
+from smoot.per_image import HeldOut, InformationLoss, PerImageSchedule, PublicCode, Staircase
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
@@ -45,6 +45,7 @@ __all__ = [
     "GapSchedule",
     "Guidance",
     "GuidedLoss",
+    "HeldOut",
     "InformationLoss",
     "MaskPlan",
     "MaskSchedule",

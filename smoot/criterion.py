@@ -17,7 +17,7 @@ from smoot.checks import check_above_zero
 from smoot.guidance import Guidance
 from smoot.modes import buffers_kept, evaluation_mode, roots
 from smoot.objective import GuidedLoss, guided_loss
-from smoot.parallel import averaged, check_wrapper, num_ranks, summed
+from smoot.parallel import averaged, check_wrapper, num_ranks, summed, unwrapped
 from smoot.per_image import PerImageSchedule
 from smoot.preflight import check_step
 from smoot.scheduler import GapSchedule, MaskPlan, MaskSchedule
@@ -143,6 +143,8 @@ class SaliencyGuidedLoss(nn.Module):
     def measure(self, model: Model, training: Batches, validation: Batches) -> float:
         """Measures the generalisation gap: how many images a :class:`smoot.scheduler.GapSchedule` masks from now on.
 
+        A :class:`smoot.per_image.PerImageSchedule` passes the held-out loss to its rule.
+
         Call it after each epoch. Both losses are cross-entropies in eval mode, without gradients; of several processes,
         each of which must call it, they are means over the images of all. A thousand images of each kind are enough.
 
@@ -156,12 +158,14 @@ class SaliencyGuidedLoss(nn.Module):
             The share of the images that is masked from now on, in [0, 1].
 
         Raises:
-            TypeError: if the schedule does not follow the gap.
+            TypeError: if the schedule is neither a gap schedule nor one of numbers per image.
             ValueError: if there are no training or no validation images.
             FloatingPointError: if a loss is not finite.
         """
-        if not isinstance(self.schedule, GapSchedule):
-            raise TypeError(f"the schedule is a {type(self.schedule).__name__}: only a GapSchedule follows the gap")
+        if not isinstance(self.schedule, GapSchedule | PerImageSchedule):
+            raise TypeError(
+                f"the schedule is a {type(self.schedule).__name__}: only a GapSchedule or PerImageSchedule reads losses"
+            )
         sums = [self._losses(model, batches) for batches in (training, validation)]
         (trained, seen), (validated, held_out) = summed(torch.stack(sums), self.process_group).tolist()
         if not (seen and held_out):
@@ -170,6 +174,7 @@ class SaliencyGuidedLoss(nn.Module):
 
     def _losses(self, model: Model, batches: Batches) -> Tensor:
         """The sum of the cross-entropies in eval mode and the number of images, as float64 on their device."""
+        model = unwrapped(model)  # of several processes one may have fewer batches: their forwards must not wait
         total = torch.zeros(2, dtype=torch.float64)
         with evaluation_mode(model), torch.no_grad():
             for inputs, targets, *_ in batches:

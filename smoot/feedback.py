@@ -20,6 +20,8 @@ class Feedback:
         num_classes: number of classes, at least 2.
         num_images: number of images behind the two means, at least 0; a number or a 0-d tensor. Feedback of none
             counts for nothing.
+        held_out_loss: mean cross-entropy in nats on images that the model does not train on, as last measured; None
+            before the first measurement.
 
     Raises:
         ValueError: for too few classes or images.
@@ -29,6 +31,7 @@ class Feedback:
     loss: float | Tensor
     num_classes: int
     num_images: float | Tensor
+    held_out_loss: float | None = None
 
     def __post_init__(self) -> None:
         check_between("num_classes", self.num_classes, 2, math.inf)

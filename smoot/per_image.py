@@ -2,22 +2,32 @@
 
 The other schedules mask as many pixels in each image of a batch. :class:`PerImageSchedule` keeps one number per
 training image, known by its index in the training set, and after each step a rule moves the numbers of the images that
-were masked. Three rules are here; a plan with ``max_effect`` (:class:`smoot.scheduler.MaskPlan`) is a fourth one, which
+were masked. Four rules are here; a plan with ``max_effect`` (:class:`smoot.scheduler.MaskPlan`) is a fifth one, which
 needs no memory.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smoot.checks import at_least_float32, check_above_zero, check_between, check_count
 from smoot.feedback import Feedback, on_device
 from smoot.objective import MaskedAnswers
-from smoot.scheduler import ConstantSchedule, MaskPlan, MaskSchedule, PerImagePlan, State, check_state
+from smoot.scheduler import (
+    ConstantSchedule,
+    GapSchedule,
+    MaskPlan,
+    MaskSchedule,
+    PerImagePlan,
+    State,
+    check_losses,
+    check_state,
+)
 from smoot.task import kl_divergences
 
 
@@ -104,6 +114,41 @@ class Staircase:
     def settings(self) -> tuple[float, ...]:
         """See :class:`NumberRule`."""
         return self.up, self.down
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A controller: the number grows while the model answers an image better than images that it has not seen.
+
+    With the image's own cross-entropy l in the training step and the held-out cross-entropy L of the last measurement,
+    its fraction of masked pixels changes by ``rate * clip(1 - l / (kappa * L), -1, 1)``: the generalisation gap of
+    one image. Nothing changes before the first measurement. The formula is our own.
+
+    Attributes:
+        kappa: factor on the held-out loss, above 0.
+        rate: largest change per step, in (0, 1].
+
+    Raises:
+        ValueError: for values out of range.
+    """
+
+    kappa: float = 1.0
+    rate: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_above_zero("kappa", self.kappa)
+        check_above_zero("rate", self.rate, 1.0)
+
+    def change(self, answers: MaskedAnswers, feedback: Feedback) -> Tensor:
+        """See :class:`NumberRule`; needs labels ``(M,)``."""
+        own = F.cross_entropy(at_least_float32(answers.clean), _labels(answers, "HeldOut"), reduction="none")
+        if feedback.held_out_loss is None:
+            return torch.zeros_like(own)
+        return self.rate * (1 - own / max(self.kappa * feedback.held_out_loss, 1e-6)).clamp(-1, 1)
+
+    def settings(self) -> tuple[float, ...]:
+        """See :class:`NumberRule`."""
+        return self.kappa, self.rate
 
 
 @dataclass(frozen=True)
@@ -200,6 +245,7 @@ class PerImageSchedule:
         self._bounds = torch.tensor(bounds, dtype=torch.float32)
         self._numbers = torch.full((num_images,), start, dtype=torch.float32)
         self._visits = torch.zeros(num_images, dtype=torch.int64)
+        self.held_out_loss: float | None = None
 
     @property
     def plan(self) -> MaskPlan:
@@ -264,7 +310,8 @@ class PerImageSchedule:
         if answers.drawn is not None:
             counts = answers.drawn.to(added.dtype)
         used = self._within(visited)
-        moved = self._within(visited, used + self.rule.change(answers, feedback).to(added.dtype))
+        change = self.rule.change(answers, replace(feedback, held_out_loss=self.held_out_loss))
+        moved = self._within(visited, used + change.to(added.dtype))
         added[0].index_add_(0, visited, (moved - self._numbers[visited]) * counts)
         added[1].index_add_(0, visited, counts)
         return added
@@ -273,6 +320,21 @@ class PerImageSchedule:
         """Applies the :meth:`changes` of a step, summed over all ranks; an image seen twice moves by their mean."""
         self._numbers += added[0] / added[1].clamp(min=1)
         self._visits += added[1] > 0
+
+    def measure(self, training_loss: float, validation_loss: float) -> float:
+        """Tells the rule the held-out loss, and a gap schedule in ``images`` both; returns the share of masked images.
+
+        Under an initialised process group give every rank the same two numbers.
+
+        Raises:
+            FloatingPointError: if one of them is not finite.
+            ValueError: if one of them is negative.
+        """
+        check_losses(training_loss, validation_loss)
+        self.held_out_loss = validation_loss
+        if isinstance(self.images, GapSchedule):
+            self.images.measure(training_loss, validation_loss)
+        return self.images.plan.image_fraction
 
     def step(self, feedback: Feedback) -> MaskPlan:
         """Learns how many images are masked; see :meth:`learn` for the pixels."""
@@ -285,6 +347,9 @@ class PerImageSchedule:
             "settings": torch.cat([settings, self._bounds.flatten().double().cpu()]),
             "numbers": self._numbers.cpu().clone(),
             "visits": self._visits.cpu().clone(),
+            "held_out_loss": torch.tensor(
+                [math.nan if self.held_out_loss is None else self.held_out_loss], dtype=torch.float64
+            ),
         }
         return own | {f"images_{name}": value for name, value in self.images.state_dict().items()}
 
@@ -297,6 +362,8 @@ class PerImageSchedule:
         device = self._numbers.device
         self._numbers = state["numbers"].to(device, torch.float32).clone()
         self._visits = state["visits"].to(device, torch.int64).clone()
+        held_out = float(state["held_out_loss"])
+        self.held_out_loss = None if math.isnan(held_out) else held_out
 
     def _within(self, index: Tensor, numbers: Tensor | None = None) -> Tensor:
         """The images' numbers, held within the bounds of their visit."""

@@ -361,10 +361,7 @@ class GapSchedule:
             FloatingPointError: if one of them is not finite.
             ValueError: if one of them is negative.
         """
-        if not (math.isfinite(training_loss) and math.isfinite(validation_loss)):
-            raise FloatingPointError(f"losses are {training_loss} and {validation_loss}: training has diverged")
-        check_between("training_loss", training_loss, 0.0, math.inf)
-        check_between("validation_loss", validation_loss, 0.0, math.inf)
+        check_losses(training_loss, validation_loss)
         self.gap = max(0.0, 1.0 - training_loss / validation_loss) if validation_loss else 0.0
         self._measured = True
         return self.gap
@@ -405,6 +402,14 @@ def _numbers(plan: MaskPlan) -> Tensor:
     ranking = get_args(Ranking).index(plan.ranking)
     limit = math.inf if plan.max_effect is None else plan.max_effect
     return _vector(plan.image_fraction, plan.mask_fraction, ranking, plan.protected, limit)
+
+
+def check_losses(training_loss: float, validation_loss: float) -> None:
+    """Raises FloatingPointError unless both losses are finite, ValueError if one is negative."""
+    if not (math.isfinite(training_loss) and math.isfinite(validation_loss)):
+        raise FloatingPointError(f"losses are {training_loss} and {validation_loss}: training has diverged")
+    check_between("training_loss", training_loss, 0.0, math.inf)
+    check_between("validation_loss", validation_loss, 0.0, math.inf)
 
 
 def check_state(state: State, own: State) -> None:

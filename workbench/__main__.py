@@ -1,6 +1,7 @@
 """The workbench's command line: ``python -m workbench COMMAND …``."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -107,6 +108,13 @@ def _main(arguments: Arguments) -> int:
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     command = COMMANDS[parser.parse_args(given[:1]).command]
+    if (started := os.environ.get("WORLD_SIZE", "1")) != "1":
+        print(
+            f"error: WORLD_SIZE is {started}, as torchrun sets it: expected one process, which starts those of a run "
+            "itself; set training.devices and give the command without torchrun",
+            file=sys.stderr,
+        )
+        return 2
     with _ending_properly():
         status = _run(command, given[1:])
     if status and not paths.methods_file().is_file():

@@ -1,4 +1,4 @@
-"""The command ``smoot``: trains, explains and evaluates on a folder of images. Nothing else imports it."""
+"""The command ``smoot``: trains, explains and evaluates on a folder of images. Others import its decoding alone."""
 
 import sys
 from collections.abc import Sequence

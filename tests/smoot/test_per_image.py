@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,16 @@ from smoot.feedback import Feedback
 from smoot.guidance import Guidance
 from smoot.masking import limited_mask, lowest_saliency_mask
 from smoot.objective import MaskedAnswers, guided_loss
-from smoot.per_image import PUBLIC_CODE_BOUNDS, InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, PerImagePlan
+from smoot.per_image import (
+    PUBLIC_CODE_BOUNDS,
+    HeldOut,
+    InformationLoss,
+    NumberRule,
+    PerImageSchedule,
+    PublicCode,
+    Staircase,
+)
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, PerImagePlan
 
 CPU = torch.device("cpu")
 FEEDBACK = Feedback(0.5, 0.8, 2, 4)
@@ -76,6 +85,32 @@ def test_information_loss_settles_at_its_target() -> None:
         seen = MaskedAnswers(torch.tensor([0]), torch.zeros(1, 2), masked, torch.tensor([0]), None, 1)
         schedule.learn(schedule.changes(torch.tensor([0]), seen, FEEDBACK))
     assert float(schedule.numbers[0]) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_the_held_out_rule_by_hand() -> None:
+    """Losses 0.29, 0.69, 0.11 of the three images against a held-out loss of 0.5."""
+    rule, own = HeldOut(kappa=0.8, rate=0.1), [-math.log(0.75), math.log(2), -math.log(0.9)]
+    measured = replace(FEEDBACK, held_out_loss=0.5)
+    expected = [0.1 * max(-1.0, 1 - loss / 0.4) for loss in own]
+    assert expected[0] > 0 > expected[1]
+    assert rule.change(answers(ODDS), measured).tolist() == pytest.approx(expected, abs=1e-6)
+    assert rule.change(answers(ODDS), FEEDBACK).tolist() == [0.0, 0.0, 0.0]
+    assert rule.change(answers(ODDS), replace(FEEDBACK, held_out_loss=0.0)).tolist() == pytest.approx([-0.1] * 3)
+
+
+def test_a_schedule_per_image_passes_on_what_is_measured() -> None:
+    """The rule gets the held-out loss, a gap schedule of the images both; a saved state keeps it."""
+    schedule = PerImageSchedule(HeldOut(rate=0.1), 4, start=0.0, images=GapSchedule(MaskPlan(mask_fraction=0.5)))
+    assert schedule.measure(0.3, 0.4) == pytest.approx(0.25) == schedule.plan.image_fraction
+    schedule.learn(schedule.changes(torch.arange(4), answers(ODDS), FEEDBACK))
+    assert schedule.numbers[0] == pytest.approx(0.1 * (1 + math.log(0.75) / 0.4))
+    other = PerImageSchedule(HeldOut(rate=0.1), 4, start=0.0, images=GapSchedule(MaskPlan(mask_fraction=0.5)))
+    other.load_state_dict(schedule.state_dict())
+    assert other.held_out_loss == 0.4 and other.plan == schedule.plan and other.numbers.equal(schedule.numbers)
+    fixed = PerImageSchedule(HeldOut(), 4)
+    assert fixed.measure(0.3, 0.4) == 1.0 and fixed.held_out_loss == 0.4
+    with pytest.raises(FloatingPointError, match="diverged"):
+        fixed.measure(0.3, math.nan)
 
 
 def test_staircase_by_hand() -> None:

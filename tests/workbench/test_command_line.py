@@ -50,6 +50,13 @@ def test_an_unknown_profile_is_one_line(given: list[str], capsys: pytest.Capture
     assert shown.err.startswith("error: unknown profile 'big': expected one of laptop, smoke,")
 
 
+def test_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(AssertionError("it ran"), monkeypatch)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["judge"]) == 2
+    assert capsys.readouterr().err.startswith("error: WORLD_SIZE is 2, as torchrun sets it: expected one process,")
+
+
 def test_our_own_errors_are_one_line_and_mistakes_in_the_code_show_where(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,7 +98,7 @@ def read_yaml(path: Path) -> Any:
         raise FileNotFoundError(f"{path} is missing") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): expected a file that you may read") from None
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:  # what PyYAML raises
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:  # of PyYAML
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 

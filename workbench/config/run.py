@@ -128,6 +128,16 @@ class MethodConfig:
                 f"plan sets image_fraction: leave it out, the schedule {self.schedule!r} sets it before every step"
             )
 
+    @property
+    def measured(self) -> bool:
+        """Whether the schedule needs the losses on training and held-out images after each epoch."""
+        return self.gap is not None or (self.per_image is not None and self.per_image.rule == "held_out")
+
+    @property
+    def steered(self) -> bool:
+        """Whether the held-out images are those that the data set sets aside for it."""
+        return self.measured and (self.gap is None or self.gap.held_out == "steering")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -139,6 +149,8 @@ class TrainingConfig:
         erase_probability: share of the training images of which something is erased (Zhong et al. 2020), in [0, 1].
         optimizer: AdamW whose learning rate falls to zero along half a cosine, or Adadelta at a constant rate.
         shuffled: whether every epoch has an order of its own.
+        devices: processes that train one network together, each on its share of every batch.
+        sync_batch_norm: whether BatchNorm takes its statistics over the batches of all devices, not of each one.
     """
 
     epochs: int
@@ -154,10 +166,17 @@ class TrainingConfig:
     erase_probability: float = 0.0
     optimizer: Literal["adamw", "adadelta"] = "adamw"
     shuffled: bool = True
+    devices: int = 1
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         _check_least(self, 0, "learning_rate", "weight_decay", "clip_norm")
-        _check_least(self, 1, "epochs")
+        _check_least(self, 1, "epochs", "devices")
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size is {self.batch_size}: expected a multiple of devices, which is {self.devices}, so that "
+                "every one has as many images"
+            )
         _check_least(self, 2, "batch_size")
         check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
         check_between("erase_probability", self.erase_probability)
@@ -271,8 +290,7 @@ class RunConfig:
     evaluation: EvaluationConfig
 
     def __post_init__(self) -> None:
-        gap = self.method.gap
-        if gap is not None and gap.held_out == "steering" and not self.dataset.steering_images:
+        if self.method.steered and not self.dataset.steering_images:
             raise ValueError(
                 f"method {self.method.name!r} follows the generalisation gap, and data set {self.dataset.name!r} has "
                 "no steering_images to measure it on: set them, such as 1000"
@@ -307,8 +325,11 @@ class RunConfig:
         return {name: getattr(self.dataset, name) for name in names} | {"seed": self.seed_for("subset")}
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, as plain numbers, strings, lists and dicts."""
-        return asdict(self)
+        """Everything, as plain numbers, strings, lists and dicts; of the devices only if there are several."""
+        everything = asdict(self)
+        if self.training.devices == 1:
+            del everything["training"]["devices"], everything["training"]["sync_batch_norm"]
+        return everything
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from smoot.checks import check_between
-from smoot.per_image import InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
+from smoot.per_image import HeldOut, InformationLoss, NumberRule, PerImageSchedule, PublicCode, Staircase
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, Ranking
 
-RULES = {"information_loss": InformationLoss, "staircase": Staircase, "public_code": PublicCode}
+RULES = {
+    "information_loss": InformationLoss,
+    "staircase": Staircase,
+    "held_out": HeldOut,
+    "public_code": PublicCode,
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class PerImageConfig:
             the control for a number per image.
     """
 
-    rule: Literal["information_loss", "staircase", "public_code"]
+    rule: Literal["information_loss", "staircase", "held_out", "public_code"]
     settings: Mapping[str, Any] = field(default_factory=dict)
     start: float = 0.2
     bounds: tuple[tuple[float, ...], ...] = ((0.0, 0.9),)

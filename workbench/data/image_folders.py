@@ -1,31 +1,25 @@
 """Folders of images: ``train/CLASS/FILE`` and ``test/CLASS/FILE``, read right or refused with the file's name.
 
 What is no image by its name (another suffix, a hidden file, a folder) is left out, and `left_out` names it. A file
-whose pixels would not be what a viewer shows is refused: more than 8 bits a channel, transparency, several frames.
-The orientation that a camera noted is applied. Nothing is decoded before its size is known to be allowed.
+whose pixels would not be what a viewer shows is refused: see :mod:`smoot.cli.decoding`. All pixels are kept in memory,
+as the other sets' are, so a folder that would not fit is refused before the second image is read.
 """
 
 import hashlib
-import io
+import math
 import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import psutil
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from smoot.cli.decoding import IMAGE_SUFFIXES, decode, read_bytes
 from workbench.config import paths
 from workbench.data.catalogue import DataSet
 from workbench.data.formats import Arrays, Files, StoredFile
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 PARTS = ("train", "test")
-MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA")  # grey or RGB, up to 8 bits a channel
-PNG_DEPTH = 24  # the byte of a PNG that says how many bits a channel has
-MAX_PIXELS = 2**26  # of one image; a larger one is taken for an attack or a mistake
 
 
 def read_image_folder(dataset: DataSet) -> tuple[Arrays, Files]:
@@ -35,19 +29,21 @@ def read_image_folder(dataset: DataSet) -> tuple[Arrays, Files]:
 
     Raises:
         ValueError: if a class is in one part only, or an image is broken, of another size, or not shown by its
-            pixels alone; names the file.
+            pixels alone; names the file. If all images would not fit in memory.
         FileNotFoundError: if a folder is absent or holds no classes or no images.
     """
-    classes = class_names(dataset)
-    shape = dataset.image_shape
+    classes, root = class_names(dataset), image_root(dataset)
+    files = {(part, name): _image_files(root / part / name) for part in PARTS for name in classes}
+    first = files["train", classes[0]][0]
+    shape = dataset.image_shape or tuple(decode(first, read_bytes(first)).shape)
+    _check_memory(dataset.name, sum(map(len, files.values())), shape)
     parts: list[Tensor] = []
     stored: dict[str, StoredFile] = {}
     for part in PARTS:
         images: list[Tensor] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            decoded, stored[f"{part}/{name}"] = _read_class(image_root(dataset) / part / name, shape)
-            shape = shape or tuple(decoded[0].shape)
+            decoded, stored[f"{part}/{name}"] = _read_class(files[part, name], shape)
             images += decoded
             labels += [label] * len(decoded)
         parts += [torch.stack(images).float().div_(255), torch.tensor(labels)]
@@ -105,72 +101,30 @@ def _is_image(entry: Path) -> bool:
     return not entry.name.startswith(".") and entry.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _read_class(folder: Path, shape: tuple[int, ...] | None) -> tuple[list[Tensor], StoredFile]:
-    """The images of one class as (C, H, W) bytes, in the order of their names, and the digest of all of them."""
-    files = list(filter(_is_image, _entries(folder)))
-    if not files:
+def _image_files(folder: Path) -> list[Path]:
+    """The images of one class, sorted by name."""
+    if not (files := list(filter(_is_image, _entries(folder)))):
         raise FileNotFoundError(f"{folder}: no images: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    return files
+
+
+def _check_memory(name: str, count: int, shape: tuple[int, ...]) -> None:
+    """Refuse a folder whose images, as float32 and once more while they are put in order, would not fit."""
+    needed, free = 2 * 4 * count * math.prod(shape), psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(
+            f"{name}: {count} images of {shape} take {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are "
+            "free: expected fewer or smaller images, for the pipeline keeps all of them in memory; the command smoot "
+            "train reads a folder batch by batch"
+        )
+
+
+def _read_class(files: list[Path], shape: tuple[int, ...]) -> tuple[list[Tensor], StoredFile]:
+    """The images of one class as (C, H, W) bytes, in the order of their names, and the digest of all of them."""
     images, digest, size = [], hashlib.sha256(), 0
     for file in files:
-        content = _content(file)
+        content = read_bytes(file)
         digest.update(f"{hashlib.sha256(content).hexdigest()}  {file.name}\n".encode(errors="surrogateescape"))
         size += len(content)
-        images.append(_decode(file, content, shape))
-        shape = shape or tuple(images[0].shape)
+        images.append(decode(file, content, shape))
     return images, StoredFile(size, digest.hexdigest())
-
-
-def _content(file: Path) -> bytes:
-    """The bytes of a file; a folder, a pipe or a link to nowhere of an image's name is refused before it is opened."""
-    if not os.path.isfile(file):
-        raise ValueError(f"{file}: no regular file: expected an image file, or another name")
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror}): expected a file that you may read") from None
-
-
-def _decode(file: Path, content: bytes, shape: tuple[int, ...] | None) -> Tensor:
-    """The pixels of one image file as bytes, (C, H, W)."""
-    grey = shape is not None and shape[0] == 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                problem = next(_problems(image, content, shape), "")
-                if not problem:
-                    upright = ImageOps.exif_transpose(image)
-                    problem = "transparent in places: expected opaque pixels" if _is_transparent(upright) else ""
-                    pixels = np.array(upright.convert("L" if grey else "RGB"))
-    except Exception as error:  # Pillow's parsers raise whatever damaged or hostile bytes lead them to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{file}: cannot be decoded ({reason}): expected an image file") from None
-    if problem:
-        raise ValueError(f"{file}: {problem}")
-    found = (1 if grey else 3, *pixels.shape[:2])
-    if shape is not None and found != shape:
-        raise ValueError(f"{file}: the shape is {found}: expected {shape}, as of the others")
-    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
-
-
-def _problems(image: Image.Image, content: bytes, shape: tuple[int, ...] | None) -> Iterator[str]:
-    """Why an image that is not decoded yet must not be, as its header says."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        yield f"{width}x{height} pixels: expected at most {MAX_PIXELS:,} in one image"
-    if shape is not None and sorted(image.size) != sorted(shape[1:]):  # an orientation may turn it
-        yield f"the shape is {(1 if shape[0] == 1 else 3, height, width)}: expected {shape}, as of the others"
-    if getattr(image, "n_frames", 1) > 1:
-        yield f"{image.n_frames} frames: expected one image in a file"  # type: ignore[attr-defined]
-    if image.mode not in MODES:
-        yield f"pixels of Pillow's mode {image.mode}: expected grey or RGB with 8 bits a channel; convert it"
-    if image.format == "PNG" and content[PNG_DEPTH] > 8:
-        yield f"{content[PNG_DEPTH]} bits a channel: expected 8; convert it"
-
-
-def _is_transparent(image: Image.Image) -> bool:
-    """Whether some pixel is not opaque."""
-    if image.mode not in ("LA", "PA", "RGBA") and "transparency" not in image.info:
-        return False
-    alpha = np.array(image.convert("RGBA").getchannel("A"))
-    return bool((alpha < 255).any())

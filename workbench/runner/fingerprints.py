@@ -2,9 +2,9 @@
 
 A result depends on the code that computed it, yet not on its comments, docstrings and line breaks. A *room* is
 ``smoot`` or a folder of ``workbench``. No fingerprint have the runner, which decides when work is done and not what
-comes out, what is only looked at, and ``smoot.cli``, which nothing imports. Those of rooms and notebooks are committed
-in ``fingerprints/``, one file each; the stages of the pipeline depend on those files, and the ledger's keys on the same
-text.
+comes out, what is only looked at, and ``smoot.cli``, of which others import the decoding of images alone. Those of
+rooms and notebooks are committed in ``fingerprints/``, one file each; the stages of the pipeline depend on those files,
+and the ledger's keys on the same text.
 """
 
 import ast
@@ -22,6 +22,7 @@ NOTEBOOKS = ("01_train", "02_evaluate", "03_tables", "04_figures")
 UNSEEN = ("runner", "exploring")  # rooms that decide no result
 # Where files come from and where they lie decides no number: their content is checked by its own hash.
 LEFT_OUT = ("workbench/data/download.py", "workbench/config/paths.py", "smoot/cli/")
+DECODING = "smoot/cli/decoding.py"  # of image folders, the workbench's too
 
 
 def rooms() -> dict[str, Path]:
@@ -47,7 +48,8 @@ def fingerprint(*names: str) -> str:
 def room_text(folder: Path) -> str:
     """One line ``SHA-256  FILE`` for each source file of a room, in the order of their names."""
     sources = sorted(folder.rglob("*.py"))
-    found = [file for file in sources if not file.relative_to(SOURCES).as_posix().startswith(LEFT_OUT)]
+    places = {file: file.relative_to(SOURCES).as_posix() for file in sources}
+    found = [file for file, place in places.items() if place == DECODING or not place.startswith(LEFT_OUT)]
     lines = (f"{_sha256(meaning(file.read_text('utf-8')))}  {file.relative_to(folder).as_posix()}\n" for file in found)
     return "".join(lines)
 

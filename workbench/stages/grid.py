@@ -18,6 +18,7 @@ import pandas as pd
 from workbench.config import files, paths
 from workbench.config.locks import waiting_for
 from workbench.config.profile import load_backbone, load_grid, load_judge, load_retraining, load_run, load_runs
+from workbench.config.run import TrainingConfig
 from workbench.results import tables
 from workbench.runner.local import Local
 from workbench.runner.pool import Report
@@ -163,7 +164,7 @@ def run_grid(profile: str, given: argparse.Namespace | None = None) -> None:
 
 def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: Path) -> Queue:
     """The tasks on the engine that is asked for."""
-    grid, device = load_grid(profile), _device(profile)
+    grid, training = load_grid(profile), _training(profile)
     describe = f"grid {profile}"
     if given.engine == "local":
         if given.on_interrupt == "detach":
@@ -171,7 +172,7 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
                 "--on-interrupt is 'detach': expected cancel, for runs on this machine end with the command; to leave "
                 "it alone, start it under nohup or tmux"
             )
-        gpus = _gpus() if device != "cpu" else []
+        gpus = _gpus(training.devices) if training.device != "cpu" else []
         shares = {
             "per_gpu": grid.workers if given.per_gpu is None else given.per_gpu,
             "cores": grid.workers if given.cores is None else given.cores,
@@ -182,7 +183,7 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
     wishes = Wishes(
         partition=given.partition,
         minutes=given.minutes,
-        gpus=0 if device == "cpu" else 1,
+        gpus=0 if training.device == "cpu" else training.devices,
         at_once=given.at_once,
         start_within=given.start_within,
         options=_options(given.slurm),
@@ -196,17 +197,24 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
     return Queue(tasks, engine, describe, folder, journal, detach=given.on_interrupt == "detach")
 
 
-def _device(profile: str) -> str:
+def _training(profile: str) -> TrainingConfig:
     grid = load_grid(profile)
-    return load_run(*grid.settings[0], grid.methods[0], grid.seeds[0], profile).training.device
+    return load_run(*grid.settings[0], grid.methods[0], grid.seeds[0], profile).training
 
 
-def _gpus() -> list[str]:
-    """The GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` names them."""
+def _gpus(together: int) -> list[str]:
+    """The GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` names them, in groups for one run each.
+
+    Raises:
+        ValueError: if there are fewer than one run takes.
+    """
     import torch
 
     named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return named[: torch.cuda.device_count()] or [str(number) for number in range(torch.cuda.device_count())]
+    seen = named[: torch.cuda.device_count()] or [str(number) for number in range(torch.cuda.device_count())]
+    if 0 < len(seen) < together:
+        raise ValueError(f"training.devices is {together}: expected at most {len(seen)}, the GPUs of this machine")
+    return [",".join(seen[start : start + together]) for start in range(0, len(seen) - together + 1, together)]
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:

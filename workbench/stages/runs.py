@@ -142,8 +142,8 @@ class Train(Job):
         return {name: value for name, value in self.config.as_dict().items() if name != "evaluation"}
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
-        from workbench.training.guided import fit
         from workbench.training.networks import save_weights
+        from workbench.training.ranks import fit
 
         part = split(images, **self.config.split_arguments())
         state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from smoot.checks import is_out_of_memory
 from smoot.feedback import Feedback
 from smoot.objective import GuidedLoss
+from smoot.parallel import averaged, summed
 from smoot.per_image import PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.run import RunConfig, TrainingConfig
 from workbench.data.sets import Split, check_images
-from workbench.training import checkpoints
+from workbench.training import checkpoints, parallel
 from workbench.training.erasing import erase
 from workbench.training.inference import predict, share_correct
 from workbench.training.networks import create_backbone, pick_device
@@ -55,6 +56,7 @@ class TrainState:
             images and on as many training images; with a number per image their mean and the largest, as fractions of
             the pixels, else NaN.
         best: weights of the epoch with the highest validation accuracy so far, the earliest of equals.
+        parallel: the network in the wrapper that adds up the gradients of several processes; None in one process.
     """
 
     network: nn.Module
@@ -63,6 +65,7 @@ class TrainState:
     schedule: MaskSchedule
     history: list[Row]
     best: dict[str, Tensor]
+    parallel: nn.Module | None = None
 
 
 def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, report: Report) -> TrainState:
@@ -88,7 +91,8 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
     state = create_state(config, part.train_images.shape[1:], num_classes, len(part.train_images))
     device = next(state.network.parameters()).device
     if content := checkpoints.load(checkpoint, device):
-        _restore(state, content)
+        restore(state, content)
+    state.parallel = parallel.wrapped(state.network)
     images, labels = part.train_images.to(device), part.train_labels.to(device)
     validation = part.validation_images.to(device), part.validation_labels.to(device)
     steering = part.steering_images.to(device), part.steering_labels.to(device)
@@ -98,6 +102,7 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
         except TrainingDiverged as error:
             last = f"{checkpoint} holds epoch {epoch - 1}" if state.history else "there is no checkpoint yet"
             raise TrainingDiverged(f"{config.network}, seed {config.seed}, {error}; {last}") from None
+        parallel.share_buffers(state.network)
         row["validation_accuracy"], row["validation_loss"] = _validate(state.network, *validation, config)
         seen = images[: len(validation[0])], labels[: len(validation[0])]
         row["trained_accuracy"], row["trained_loss"] = _validate(state.network, *seen, config)
@@ -105,13 +110,14 @@ def fit(config: RunConfig, part: Split, num_classes: int, checkpoint: Path, repo
             state.schedule.step(
                 Feedback(row["validation_accuracy"], row["validation_loss"], num_classes, len(validation[0]))
             )
-        if isinstance(state.schedule, GapSchedule):
+        if isinstance(state.schedule, GapSchedule | PerImageSchedule) and config.method.measured:
             compared = _compared(images, labels, steering, config, epoch)
             state.schedule.measure(*(_validate(state.network, *part, config)[1] for part in compared))
         if row["validation_accuracy"] > max((past["validation_accuracy"] for past in state.history), default=-1.0):
             state.best = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
         state.history.append(row | _numbers(state.schedule))
-        _save(state, checkpoint)
+        if parallel.rank() == 0:
+            _save(state, checkpoint)
         report(epoch, loss=row["total"], accuracy=row["validation_accuracy"], masked=row["masked_share"])
     return state
 
@@ -124,6 +130,8 @@ def create_state(config: RunConfig, image_shape: tuple[int, ...], num_classes: i
     network = network.to(pick_device(training.device))
     if training.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    if training.sync_batch_norm:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if training.compile:
         network.compile()
     optimizer, rate = create_optimizer(network, training, num_images, warmup_epochs=training.warmup_epochs)
@@ -185,15 +193,15 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
         BatchTooLarge: if a step does not fit into memory.
     """
     state.network.train()
-    torch.manual_seed(config.seed_for("dropout", epoch))
-    draws = torch.Generator(images.device).manual_seed(config.seed_for("masks", epoch))
+    torch.manual_seed(config.seed_for("dropout", epoch) + parallel.rank())
+    draws = torch.Generator(images.device).manual_seed(config.seed_for("masks", epoch) + parallel.rank())
     order = torch.Generator().manual_seed(config.seed_for("order", epoch))
     steps: list[Tensor] = []
     planned: list[tuple[float, float]] = []
     every_step = config.method.adaptive is None or config.method.adaptive.feedback == "training"
     batches = shuffled_batches(len(images), config.training.batch_size, order, shuffled=config.training.shuffled)
     for step, chosen in enumerate(batches):
-        rows = chosen[~_left_out(chosen, config, epoch)].to(images.device)
+        rows = parallel.own_share(chosen[~_left_out(chosen, config, epoch)]).to(images.device)
         owners = _owners(rows, config, order)
         plan = state.schedule.plan
         if isinstance(state.schedule, PerImageSchedule):
@@ -211,10 +219,12 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
                 _learn(state.schedule, loss, owners)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
-    numbers = torch.stack(steps).cpu().double()
-    _check_finite(numbers[:, 0], epoch)  # once per epoch on an accelerator: a check per step would wait for it
+    _check_finite(torch.stack(steps)[:, 0].cpu(), epoch)  # on an accelerator a check per step would wait for it
+    numbers = parallel.of_all_ranks(torch.stack(steps)).cpu().double()
     change = first_order_change(state.network, images[rows], labels[rows], plan, config.method.guidance, draws)
-    return _epoch_row(numbers, planned, epoch) | {"first_order_change": float(change)}
+    return _epoch_row(numbers, planned, epoch) | {
+        "first_order_change": float(parallel.of_all_ranks(change).cpu().nanmean())
+    }
 
 
 def _optimise(
@@ -230,7 +240,8 @@ def _optimise(
     state.optimizer.zero_grad(set_to_none=True)
     with torch.autocast(images.device.type, torch.bfloat16, enabled=training.precision == "bf16"):
         try:
-            loss = guided_backward(state.network, images, labels, plan, config.method.guidance, generator=draws)
+            network = state.network if state.parallel is None else state.parallel
+            loss = guided_backward(network, images, labels, plan, config.method.guidance, generator=draws)
         except ValueError as error:  # a diverged network's saliency is refused before there is a loss
             with torch.no_grad():
                 if torch.isfinite(state.network(images)).all():
@@ -291,9 +302,10 @@ def _owners(rows: Tensor, config: RunConfig, draws: torch.Generator) -> Tensor:
 
 def _learn(schedule: MaskSchedule, loss: GuidedLoss, owners: Tensor) -> None:
     """The schedule's feedback of one step."""
-    schedule.step(loss.feedback)
+    feedback = averaged(loss.feedback)
+    schedule.step(feedback)
     if isinstance(schedule, PerImageSchedule):
-        schedule.learn(schedule.changes(owners, loss.answers, loss.feedback))
+        schedule.learn(summed(schedule.changes(owners, loss.answers, feedback)))
 
 
 def _left_out(rows: Tensor, config: RunConfig, epoch: int) -> Tensor:
@@ -318,10 +330,10 @@ def _numbers(schedule: MaskSchedule) -> Row:
     return {"number_mean": float(numbers.mean()), "number_largest": float(numbers.max())}
 
 
-def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, float]:
+def _validate(network: nn.Module, images: Tensor, labels: Tensor, config: RunConfig) -> tuple[float, ...]:
     """Accuracy and cross-entropy on the validation images."""
     logits = predict(network, images, batch_size=config.evaluation.batch_size)
-    return share_correct(logits, labels), float(F.cross_entropy(logits, labels))
+    return parallel.of_the_first(share_correct(logits, labels), float(F.cross_entropy(logits, labels)))
 
 
 def _save(state: TrainState, checkpoint: Path) -> None:
@@ -336,7 +348,8 @@ def _save(state: TrainState, checkpoint: Path) -> None:
     checkpoints.save(content, checkpoint)
 
 
-def _restore(state: TrainState, content: dict[str, Any]) -> None:
+def restore(state: TrainState, content: dict[str, Any]) -> None:
+    """Put the content of a checkpoint into a run."""
     state.network.load_state_dict(content["network"])
     state.optimizer.load_state_dict(content["optimizer"])
     state.rate.last_epoch = content["rate"]

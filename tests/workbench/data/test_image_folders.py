@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from tiny_idx import Checkout
 
+from smoot.cli.decoding import decode
 from workbench.data import commands, image_folders
 from workbench.data import sets as data
 from workbench.data.catalogue import describe
@@ -253,6 +255,20 @@ def test_an_image_that_would_be_read_wrongly_is_refused_with_its_name(
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
+def test_a_folder_that_does_not_fit_in_memory_is_refused(
+    checkout: Checkout, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five images of 144 numbers of four bytes, held twice, in 5,760 bytes."""
+    checkout.describe(**folder_entry(image_folder))
+    for free in (5760, 5759):
+        monkeypatch.setattr(image_folders.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        if free == 5760:
+            assert len(data.load("tiny").train_labels) == 3
+    words = r"^tiny: 5 images of \(3, 6, 8\) take 0\.0 GB of memory, of which 0\.0 GB are free: expected fewer"
+    with pytest.raises(ValueError, match=words):
+        data.load("tiny")
+
+
 def loop(place: Path) -> None:
     place.symlink_to(place)
 
@@ -312,7 +328,7 @@ def test_damaged_images_are_read_or_refused_in_one_sentence(tmp_path: Path, kind
         for _ in range(draws.randint(1, 4)):
             damaged[draws.randrange(len(whole))] = draws.randrange(256)
         try:
-            assert image_folders._decode(Path("x"), bytes(damaged), (3, 6, 8)).shape == (3, 6, 8)
+            assert decode(Path("x"), bytes(damaged), (3, 6, 8)).shape == (3, 6, 8)
         except ValueError as error:
             refused += 1
             assert type(error) is ValueError and str(error).startswith("x: ")

@@ -102,11 +102,13 @@ def test_where_files_come_from_and_lie_decides_no_number(sources: Path) -> None:
     assert of("config", "data") != before
 
 
-def test_the_command_for_own_images_decides_no_number(sources: Path) -> None:
+def test_of_the_command_for_own_images_decoding_alone_decides_a_number(sources: Path) -> None:
     before = of("smoot")
     (sources / "smoot" / "cli").mkdir()
     (sources / "smoot" / "cli" / "command.py").write_text("EPOCHS = 30")
     assert of("smoot") == before
+    (sources / fingerprints.DECODING).write_text("MAX_PIXELS = 2**26")  # the workbench's too
+    assert of("smoot") != before
 
 
 def test_several_rooms_together_and_one_that_there_is_not() -> None:

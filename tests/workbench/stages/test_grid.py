@@ -147,6 +147,19 @@ def test_parameters_that_changed_meanwhile_are_not_mixed(root: Path, monkeypatch
         grid.assemble("smoke", found, everything)  # type: ignore[arg-type]
 
 
+def test_runs_on_several_gpus_get_groups_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 5)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert grid._gpus(1) == ["0", "1", "2", "3", "4"]
+    assert grid._gpus(2) == ["0,1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,7,5,6")
+    assert grid._gpus(5) == ["GPU-a,GPU-b,7,5,6"]
+    with pytest.raises(ValueError, match=r"training.devices is 6: expected at most 5, the GPUs of this machine"):
+        grid._gpus(6)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert grid._gpus(6) == []
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
