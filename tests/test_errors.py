@@ -17,7 +17,7 @@ SUBJECTS = (
     "Grid and Slurm",
     "Ledger and results",
     "The drop-in criterion",
-    "Notebooks",
+    "Notebooks and documents",
 )
 CODE = re.compile(r"(?<!`)(`{1,2})(?!`) ?(.*?) ?(?<!`)\1(?!`)")
 LETTERS, SHARE = 8, 0.2  # that a text of the code fixes at least, to count as a message; of what is quoted

@@ -24,6 +24,7 @@ from workbench.results.records import Sanity
 from workbench.results.statistics import mean_interval
 
 LEVEL = 0.05
+LETTERS = 92  # of titles, side by side across a figure
 MANY = 12  # from so many methods on, rows with intervals take the place of lines and points
 FILLED = f"filled mark: p < {LEVEL:g} (paired t-test, Holm-adjusted over the methods of a panel)"
 BANDS = "bands: 95 % confidence interval over seeds"
@@ -81,6 +82,7 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
     methods = [method for method in looks if method in compared]
     shared = len({panel.axis for panel in differences}) == 1
     columns = min(columns, len(differences))
+    room = _room([looks[method].title for method in methods], columns)
     height = 0.28 * len(methods) + (0.75 if shared else 1.1)
     figure, placed = tiles(len(differences), columns, height, 0.1, sharex=shared, sharey=True)
     for tile, panel in zip(placed, differences, strict=True):
@@ -100,13 +102,18 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
                 capsize=2.5,
             )
         labelled = tile.lowest or not shared
-        title = textwrap.fill(panel.title, 84 // columns)
-        finish(tile.axes, title, panel.axis if labelled else "", "Method" if tile.left else "")
+        title, axis = textwrap.fill(panel.title, room), panel.axis if labelled else ""
+        finish(tile.axes, title, axis, "Method" if tile.left else "")
         tile.axes.tick_params(labelbottom=labelled)
-        tile.axes.xaxis.set_major_locator(MaxNLocator(6 if columns < 3 else 3))
+        tile.axes.xaxis.set_major_locator(MaxNLocator(max(1, min(6, room // 6))))
     placed[0].axes.set_yticks(range(len(methods)), [looks[method].title for method in methods])
     placed[0].axes.set_ylim(len(methods) - 0.5, -0.5)
     return figure
+
+
+def _room(names: Sequence[str], columns: int) -> int:
+    """How many letters a line of a panel's title has where the rows' names stand to the left of the panels."""
+    return max(8, (LETTERS - round(0.85 * max(map(len, names), default=0))) // columns)
 
 
 def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", marked: tuple[int, int] = (0, 1)) -> None:
@@ -238,6 +245,7 @@ def means(frame: pd.DataFrame, looks: Looks, measures: Metrics) -> Figure:
         looks: of the methods, from top to bottom.
         measures: the panels.
     """
+    room = _room([look.title for look in looks.values()], len(measures))
     figure, (panel,) = panels(1, len(measures), 0.28 * len(looks) + 0.9, sharey=True)
     for axes, (name, metric) in zip(panel, measures.items(), strict=True):
         if f"random_{name}" in frame:
@@ -248,7 +256,7 @@ def means(frame: pd.DataFrame, looks: Looks, measures: Metrics) -> Figure:
             bars = [[mean - low], [high - mean]]
             axes.errorbar(mean, row, xerr=bars, color=look.colour, marker=look.marker, elinewidth=1.5, capsize=2.5)
         label = f"{metric.unit or 'correlation'}{ARROWS[metric.better]}"
-        finish(axes, textwrap.fill(metric.label, 84 // len(measures)), label, "Method" if axes is panel[0] else "")
+        finish(axes, textwrap.fill(metric.label, room), label, "Method" if axes is panel[0] else "")
     panel[0].set_yticks(range(len(looks)), [look.title for look in looks.values()])
     panel[0].set_ylim(len(looks) - 0.5, -0.5)
     legend(figure, [Line2D([], [], **CHANCE, label="random map")])

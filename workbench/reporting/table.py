@@ -69,7 +69,7 @@ class Table:
     @property
     def markdown(self) -> str:
         """Title and caption, then the table with its numbers flush right, and how to read it."""
-        parts = [f"**{self.title}.** {self.caption}", *map(_markdown, self.pieces)]
+        parts = [f"**{self.title}.** {self.caption}", *map(as_markdown, self.pieces)]
         return "\n\n".join([*parts, f"*Reading it.* {self.note}"] if self.note else parts) + "\n"
 
     def write(self, folder: Path) -> None:
@@ -78,7 +78,8 @@ class Table:
         files.write_csv(self.data, folder / f"{self.name}.csv")
 
 
-def _markdown(display: pd.DataFrame) -> str:
+def as_markdown(display: pd.DataFrame) -> str:
+    """What is shown of a table, or a piece of it, with its numbers flush right."""
     columns = [str(column) for column in display.columns]
     rule = ["---" if column in WORDS else "--:" for column in columns]
     rows = [columns, rule, *display.astype(str).to_numpy().tolist()]
