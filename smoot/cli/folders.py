@@ -105,8 +105,8 @@ def index_folder(folder: Path) -> tuple[Images, int]:
     classes = sorted(entry.name for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
         raise ValueError(
-            f"{shown(folder)}: {len(classes)} class folders: expected at least two, as FOLDER/CLASS/FILE, or "
-            "FOLDER/train/CLASS/FILE beside FOLDER/val or FOLDER/test"
+            f"{shown(folder)}: {len(classes)} class folder{'' if classes else 's'}: expected at least two, as "
+            "FOLDER/CLASS/FILE, or FOLDER/train/CLASS/FILE beside FOLDER/val or FOLDER/test"
         )
     names, left_out = [], 0
     for name in classes:

@@ -1,7 +1,9 @@
 """Networks for images in [0, 1]: any timm backbone behind the standardisation of its channels, and its device."""
 
+import logging
 import re
 from collections import OrderedDict
+from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -32,9 +34,8 @@ class Normalize(nn.Module):
 def check_backbone(name: str, *, pretrained: bool = False) -> None:
     """Raises ValueError unless timm has a backbone of this name, with weights if they are asked for."""
     if not (re.fullmatch(r"\w+(\.\w+)?", name) and timm.is_model(name)):
-        near = timm.list_models(f"*{re.sub(r'[^a-z].*', '', name.lower()) or 'resnet'}*")[:5]
-        hint = f" such as {', '.join(near)}" if near else ""
-        raise ValueError(f"unknown backbone {name!r}: expected a model of timm{hint}")
+        near = get_close_matches(name.lower(), timm.list_models(), 5) or ["resnet18"]
+        raise ValueError(f"unknown backbone {name!r}: expected a model of timm such as {', '.join(near)}")
     if pretrained and not _config(name).has_weights:
         raise ValueError(f"timm has no pretrained weights of {name!r}: train without --pretrained")
 
@@ -84,11 +85,15 @@ def _config(backbone: str) -> Any:
 
 
 def _pretrained(card: Card, options: dict[str, Any]) -> nn.Module:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try: the error below says it once
     try:
         return timm.create_model(card.backbone, pretrained=True, num_classes=len(card.classes), **options)
-    except Exception as error:  # of whichever library downloads them
+    except Exception as error:  # of whichever library downloads them; what it began with says most
+        first: BaseException = error
+        while inner := first.__cause__ or first.__context__:
+            first = inner
         raise ValueError(
-            f"the pretrained weights of {card.backbone} could not be fetched ({_short(error)}): "
+            f"the pretrained weights of {card.backbone} could not be fetched ({_short(first)}): "
             "connect to the internet, or train without --pretrained"
         ) from None
 
@@ -107,6 +112,6 @@ def _try(network: nn.Module, card: Card) -> None:
         raise ValueError(f"{card.backbone} is no classifier that saliency-guided training can use: choose another")
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     """The first line of an error, at most 200 letters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

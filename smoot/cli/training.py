@@ -76,12 +76,13 @@ def train(split: Split, recipe: Recipe, surroundings: Surroundings) -> dict[str,
     torch.manual_seed(recipe.seed)
     job = _Job(split, recipe, surroundings)
     job.run()
-    weights.load(job.network, weights.read(surroundings.target)[1], surroundings.target)
+    card, best = weights.read(surroundings.target)
+    weights.load(job.network, best, surroundings.target)
     tested = job.answers("test") if len(split.parts["test"]) else None
     checkpoints.path_of(surroundings.target).unlink(missing_ok=True)
     return {
         "weights": shown(surroundings.target),
-        "card": asdict(job.card),
+        "card": asdict(card),
         "images": {name: len(part) for name, part in split.parts.items()},
         "left_out": split.left_out,
         "skipped": sorted(job.broken()),

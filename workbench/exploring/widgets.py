@@ -45,7 +45,8 @@ def shares() -> Widget:
 
 def own(file: str) -> Widget:
     """Two methods beside each other on an image of one's own."""
-    return _controls(views.compare_own, setting=_setting(), **_methods(), file=Text(file, continuous_update=False))
+    path = Text(file, continuous_update=False, layout={"width": "50em"})
+    return _controls(views.compare_own, setting=_setting(), **_methods(), file=path)
 
 
 def _controls(view: Callable[..., Image], **controls: Widget) -> Widget:
