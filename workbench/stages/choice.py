@@ -14,7 +14,7 @@ from workbench.config.profile import method_entries
 from workbench.reporting import captions
 from workbench.reporting.cost import run_costs
 from workbench.reporting.questions import load_study
-from workbench.reporting.table import Row, Table, paired
+from workbench.reporting.table import SETTING, Row, Table, blank_repeats, paired
 from workbench.reporting.words import Titles, fixed, plus_minus
 from workbench.results.statistics import compared_frame
 from workbench.studies.choice import (
@@ -154,23 +154,23 @@ def _regimes(regimes: Sequence[StudyRuns], chosen: str, titles: Titles) -> Table
         for method in (name for name in (chosen, CONSTANT) if name in runs.methods):
             share = 100 * float(shares[method])
             numbers: dict[str, object] = {"regime": runs.study.title, "method": method, "masked": share}
-            texts = {"Regime": runs.study.title, "Method": titles[method], "Images masked (%)": fixed(share, 1)}
+            texts = {SETTING: runs.study.title, "Method": titles[method], "Images masked (%)": fixed(share, 1)}
             for name, metric in metrics.items():
                 pairs = compared_frame(runs.frame, name, [method, BASELINE], [BASELINE])
                 found, text = paired(method, BASELINE, pairs, metric)
                 numbers |= {f"{name}_{field}": value for field, value in found.items()}
-                texts[metric.header] = text
+                texts[metric.label] = text
             rows.append((numbers, texts))
     caption = (
-        f"{titles[chosen]} and {titles[CONSTANT]}, each minus {titles[BASELINE]}: mean difference, 95 % confidence "
-        "interval, p. Images masked: mean over training."
+        f"{titles[chosen]} and {titles[CONSTANT]}, each minus {titles[BASELINE]}: mean difference in points, 95 % "
+        "confidence interval, p; higher is better. Images masked: mean over training."
     )
     later = "; ".join(runs.study.title for runs in regimes if runs.records[0].profile in LATER)
     note = (
         f"p: paired t-test, not adjusted. Trained after the choice: {later}. "
         f"Regimes: {'; '.join(f'{runs.study.title} ({runs.setting.facts})' for runs in regimes)}."
     )
-    return Table.of_rows("regimes", "The default in every regime", caption, rows, note)
+    return Table.of_rows("regimes", "The default in every regime", caption, blank_repeats(rows), note)
 
 
 def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequence[str], titles: Titles) -> str:
