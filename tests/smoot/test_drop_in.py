@@ -83,7 +83,7 @@ def test_the_gap_decides_how_many_are_masked(small_net: Callable, batch: Callabl
 
 def test_what_no_gap_can_be_measured_from_is_refused(small_net: Callable, batch: Callable) -> None:
     model, data = small_net(), [batch(4)]
-    with pytest.raises(TypeError, match="only a GapSchedule follows the gap"):
+    with pytest.raises(TypeError, match="only a GapSchedule or PerImageSchedule reads losses"):
         SaliencyGuidedLoss(AdaptiveSchedule()).measure(model, data, data)
     with pytest.raises(ValueError, match="4 training and 0 validation images: expected some of each"):
         SaliencyGuidedLoss().measure(model, data, [])
