@@ -4,11 +4,11 @@
 
 SOURCE is the folder with one folder of photographs per class: of the originals ``101_ObjectCategories``, which
 ``torchvision.datasets.Caltech101(ROOT, download=True)`` puts below ROOT/caltech101, or a copy of them with smaller
-images, of at least 64 pixels on the shorter side.
+images, of at least 96 pixels on the shorter side.
 
 The rule: the `CLASSES` classes with most photographs, without background and without the second cut of the faces. Of
 each class the first `LIMIT` photographs by name, every fifth of them for testing. Each is cropped to its middle square
-and resized to 64 x 64 pixels, bicubic, and kept as a PNG file.
+and resized to 96 x 96 pixels, bicubic, and kept as a PNG file.
 """
 
 import sys
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-CLASSES, LIMIT, TEST_EVERY, SIZE = 16, 120, 5, 64
+CLASSES, LIMIT, TEST_EVERY, SIZE = 16, 120, 5, 96
 LEFT_OUT = ("BACKGROUND_Google", "Faces_easy")
 TARGET = Path(__file__).parent / "raw" / "caltech101"
 

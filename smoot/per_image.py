@@ -348,7 +348,7 @@ class PerImageSchedule:
             "numbers": self._numbers.cpu().clone(),
             "visits": self._visits.cpu().clone(),
             "held_out_loss": torch.tensor(
-                [math.nan if self.held_out_loss is None else self.held_out_loss], dtype=torch.float64
+                [math.inf if self.held_out_loss is None else self.held_out_loss], dtype=torch.float64
             ),
         }
         return own | {f"images_{name}": value for name, value in self.images.state_dict().items()}
@@ -363,7 +363,7 @@ class PerImageSchedule:
         self._numbers = state["numbers"].to(device, torch.float32).clone()
         self._visits = state["visits"].to(device, torch.int64).clone()
         held_out = float(state["held_out_loss"])
-        self.held_out_loss = None if math.isnan(held_out) else held_out
+        self.held_out_loss = None if math.isinf(held_out) else held_out
 
     def _within(self, index: Tensor, numbers: Tensor | None = None) -> Tensor:
         """The images' numbers, held within the bounds of their visit."""

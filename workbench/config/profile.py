@@ -122,23 +122,21 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     chosen = load_method(method, profile)
     place = _methods(profile).where(method)
     images, training = dict(chosen.dataset), dict(chosen.training)
-    return RunConfig(
-        profile=profile,
-        seed=seed,
-        dataset=build(
-            DatasetConfig,
-            _entry(profile, "datasets", dataset) | images,
-            f"{place}.dataset" if images else block_name(profile, f"datasets.{dataset}"),
-        ),
-        backbone=load_backbone(backbone, profile),
-        method=chosen,
-        training=build(
+    of_images = f"{place}.dataset" if images else block_name(profile, f"datasets.{dataset}")
+    parts = {
+        "dataset": build(DatasetConfig, _entry(profile, "datasets", dataset) | images, of_images),
+        "backbone": load_backbone(backbone, profile),
+        "training": build(
             TrainingConfig,
             values["training"] | regime | training if regime or training else values["training"],
             f"{place}.training" if training else block_name(profile, "regime" if regime else "training"),
         ),
-        evaluation=build(EvaluationConfig, values["evaluation"], block_name(profile, "evaluation")),
-    )
+        "evaluation": build(EvaluationConfig, values["evaluation"], block_name(profile, "evaluation")),
+    }
+    try:
+        return RunConfig(profile=profile, seed=seed, method=chosen, **parts)
+    except ValueError as error:
+        raise ValueError(f"{of_images}: {error}") from None
 
 
 def load_method(name: str, profile: str) -> MethodConfig:
@@ -270,10 +268,17 @@ def _check_backbone(name: str, profile: str, where: str) -> None:
 
 def _setting(name: str, entry: Any, where: str) -> tuple[str, str]:
     """Data set and backbone of one entry of ``grid.settings``."""
+    _check_setting(str(name).split("-"), where)
     pair = build(_Pair, entry, f"{where}.{name}")
+    _check_setting((pair.dataset, pair.backbone), where)
     if name != f"{pair.dataset}-{pair.backbone}":
         raise ValueError(f"{where} has the name {name!r}: expected {pair.dataset}-{pair.backbone}")
     return pair.dataset, pair.backbone
+
+
+def _check_setting(parts: Sequence[str], where: str) -> None:
+    for part in parts:
+        check_name(part, f"{where}: a part of a setting")
 
 
 def read_profile(profile: str) -> Mapping[str, Any]:
@@ -282,7 +287,7 @@ def read_profile(profile: str) -> Mapping[str, Any]:
     values = _read(file)
     place = values.get("shared", _relative(file))
     shared = paths.ROOT / str(place)
-    if not shared.is_file() or not shared.resolve().is_relative_to(paths.ROOT.resolve()):
+    if not _is_file(shared) or not shared.resolve().is_relative_to(paths.ROOT.resolve()):
         raise ValueError(f"{_relative(file)}: shared is {place!r}: expected the path of a file in the repository")
     if shared == file:
         check_keys(values, (*OWN, *SHARED), _relative(file))
@@ -293,6 +298,14 @@ def read_profile(profile: str) -> Mapping[str, Any]:
     if values["profile"] != profile:
         raise ValueError(f"{file} says profile {values['profile']!r}: expected {profile!r}")
     return values
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; of a name that no file can have, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -177,6 +177,8 @@ class TrainingConfig:
                 f"batch_size is {self.batch_size}: expected a multiple of devices, which is {self.devices}, so that "
                 "every one has as many images"
             )
+        if self.sync_batch_norm and self.devices == 1:
+            raise ValueError("sync_batch_norm is true with devices 1: expected false, for one device has every image")
         _check_least(self, 2, "batch_size")
         check_between("warmup_epochs", self.warmup_epochs, 0, self.epochs - 1)
         check_between("erase_probability", self.erase_probability)

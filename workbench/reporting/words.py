@@ -20,7 +20,7 @@ NAMES = {
     "caltech101": "Caltech-101",
     "image_folder": "Image folder",
     "resnet10": "ResNet-10",
-    "convnext": "ConvNeXt (small)",
+    "efficientnet_lite0": "EfficientNet-Lite0",
     "resnet10_narrow": "ResNet-10 (narrow)",
     "resnet10_thin": "ResNet-10 (thin)",
     "resnet10_strided": "ResNet-10 (strided)",

@@ -208,9 +208,7 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
             plan = state.schedule.plan_for(owners, images.device)
         planned.append((plan.image_fraction, getattr(state.schedule, "competence", math.nan)))
         try:
-            batch = images[rows]
-            if probability := config.training.erase_probability:
-                batch = erase(batch, probability=probability, fills=[("uniform", 0.0)], generator=draws)
+            batch = _augmented(images[rows], config.training, draws)
             loss = _optimise(state, batch, labels[rows], plan, config, draws)
             steps.append(_step_numbers(loss))
             if images.device.type == "cpu":
@@ -219,12 +217,20 @@ def train_epoch(state: TrainState, images: Tensor, labels: Tensor, config: RunCo
                 _learn(state.schedule, loss, owners)
         except FloatingPointError as error:
             raise TrainingDiverged(f"epoch {epoch}, step {step}: {error}") from None
-    _check_finite(torch.stack(steps)[:, 0].cpu(), epoch)  # on an accelerator a check per step would wait for it
-    numbers = parallel.of_all_ranks(torch.stack(steps)).cpu().double()
+    numbers = torch.stack(steps)
+    _check_finite(numbers[:, 0].cpu(), epoch)  # on an accelerator a check per step would wait for it
+    numbers = parallel.of_all_ranks(numbers).cpu().double()
     change = first_order_change(state.network, images[rows], labels[rows], plan, config.method.guidance, draws)
     return _epoch_row(numbers, planned, epoch) | {
         "first_order_change": float(parallel.of_all_ranks(change).cpu().nanmean())
     }
+
+
+def _augmented(images: Tensor, training: TrainingConfig, draws: torch.Generator) -> Tensor:
+    """The images of a batch as a step sees them: rectangles of noise over some, if the configuration says so."""
+    if not training.erase_probability:
+        return images
+    return erase(images, probability=training.erase_probability, fills=[("uniform", 0.0)], generator=draws)
 
 
 def _optimise(

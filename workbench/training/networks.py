@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from workbench.config.files import replacing
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.data.sets import ImageData
+from workbench.training import pretrained
 from workbench.training.randomness import seeded
 
 SMALL_IMAGE = 40  # pixels; on larger images a 3x3 stem of stride 1 is refused as too expensive
@@ -115,10 +117,10 @@ def _timm_network(config: ModelConfig, image_shape: Sequence[int], num_classes: 
     known = timm.get_pretrained_cfg(config.architecture)
     if known is not None and known.fixed_input_size:  # ViTs, Swin, MLP-Mixer and the like
         options.setdefault("img_size", tuple(image_shape[1:]))
+    create = pretrained.create if config.pretrained else timm.create_model
     try:
-        network = timm.create_model(
+        network = create(
             config.architecture,
-            pretrained=config.pretrained,
             in_chans=image_shape[0],
             num_classes=num_classes,
             **options,
@@ -165,7 +167,8 @@ def load_network(
     Raises:
         FileNotFoundError, RuntimeError: as :func:`load_weights`.
     """
-    network = fresh_network(config, dataset, images, seed=0, device=device)  # no weight of which stays
+    untrained = replace(config, pretrained=False)  # no weight of which stays
+    network = fresh_network(untrained, dataset, images, seed=0, device=device)
     load_weights(network, source)
     return network
 

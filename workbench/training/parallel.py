@@ -66,6 +66,11 @@ def check(config: RunConfig, num_images: int) -> None:
             f"method {config.method.name!r} leaves out training images in turns, so that ranks have unequal shares: "
             "expected held_out steering, or training.devices 1"
         )
+    if config.method.per_image is not None and config.method.per_image.rule == "public_code":
+        raise ValueError(
+            f"method {config.method.name!r} has the number of images in a batch in its formula, and a rank sees only a "
+            "share of them: expected another rule, or training.devices 1"
+        )
     if num_images < config.training.batch_size:
         raise ValueError(
             f"batch_size is {config.training.batch_size}: expected at most the {num_images} training images, for "
