@@ -16,7 +16,8 @@ from workbench.reporting.style import INK, WIDTH, Looks, finish, legend, panels,
 from workbench.reporting.words import class_name, display_name, in_order
 from workbench.results.samples import Samples, relative_saliency
 
-FULL, CROWDED = 6, 9  # columns that have room for names on one line, and on two
+LETTER = 0.07  # inches of a name above a column
+CROWDED = 9  # columns that have room for names above them
 SLANTED = 0.8  # inches for names above narrower columns
 ROWS = 6  # sample images in the figure
 OVERLAID = 3  # the same, of overlays
@@ -73,7 +74,7 @@ def overlays(samples: Mapping[str, Samples], looks: Looks, dataset: str = "") ->
             axes.imshow(shown[place], cmap="inferno", norm=scale, alpha=np.asarray(strength), interpolation="nearest")
             axes.set(xticks=[], yticks=[])
     for axes, title in zip(grid[0], ["Input", *maps], strict=True):
-        axes.set_title(title)
+        axes.set_title(textwrap.fill(title, int(WIDTH / columns / LETTER)))
     return figure
 
 
@@ -101,7 +102,7 @@ def _maps(
     columns = len(maps) + 1
     side = (WIDTH - 0.75) / columns
     crowded = columns > CROWDED
-    wrapped = [textwrap.fill(title, 11 if FULL < columns <= CROWDED else 99) for title in maps]
+    wrapped = list(maps) if crowded else [textwrap.fill(title, int(side / LETTER)) for title in maps]
     above = SLANTED if crowded else 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
     figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + above)
     top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
