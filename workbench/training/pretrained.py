@@ -13,14 +13,16 @@ from workbench.config import paths
 KNOWN = {"tf_efficientnet_lite0": "de2231f704d744e3d2b0c00ef6b03fe92fad1d1f74df9109e60fb32cd8c5ef09"}
 
 
-def create(architecture: str, **options: Any) -> nn.Module:
+def create(architecture: str, *, num_classes: int, **options: Any) -> nn.Module:
     """A timm network with pretrained weights: from ``data/raw/weights`` if they are there, else timm downloads them.
 
-    The last layer, which belongs to the classes, is drawn from torch's global generator.
+    The last layer, which belongs to the classes, is drawn from torch's global generator as any linear layer of torch:
+    timm's own draw for a new EfficientNet is so wide with few classes that its first gradients spoil the other weights.
 
     Args:
         architecture: timm's name.
-        options: of ``timm.create_model``.
+        num_classes: number of logits.
+        options: others of ``timm.create_model``.
 
     Raises:
         ValueError: for an architecture of which no weights are known, weights that cannot be had, or other ones.
@@ -36,7 +38,7 @@ def create(architecture: str, **options: Any) -> nn.Module:
     own = {"pretrained_cfg_overlay": {"file": str(file)}} if file.is_file() else {}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try: the error below says it once
     try:
-        network = timm.create_model(architecture, pretrained=True, **own, **options)
+        network = timm.create_model(architecture, pretrained=True, num_classes=num_classes, **own, **options)
     except Exception as error:  # of whichever library downloads or reads them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
@@ -48,6 +50,7 @@ def create(architecture: str, **options: Any) -> nn.Module:
             f"the pretrained weights of {architecture} have SHA-256 {found}: expected {KNOWN[architecture]}; make "
             f"{file} as data/README.md says"
         )
+    network.reset_classifier(num_classes)
     return network
 
 
