@@ -302,7 +302,7 @@ def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
         ("competence_k50", "resnet10_narrow", {}),
         ("sgt_improved", "two_conv_small", {}),
         ("sgt", "resnet10_narrow", {"channels_last": True, "warmup_epochs": 1}),
-        ("random_mask", "resnet10_narrow", {"precision": "bf16", "clip_norm": 0.5}),
+        ("random_mask", "two_conv_small", {"precision": "bf16", "clip_norm": 0.5}),
         ("gap", "two_conv_small", {}),
         ("per_image", "two_conv_small", {}),
     ],
