@@ -45,11 +45,6 @@ def test_runs_of_one_setting() -> None:
     assert setting.source == "results/laptop/fashion_mnist-resnet10_narrow"
 
 
-def test_all_training_images() -> None:
-    everything = [changed(record, dataset={"train_images": None}) for record in runs()]
-    assert captions.setting(everything).facts.startswith("all 60,000 training images, 10 epochs")
-
-
 @pytest.mark.parametrize(
     "blocks", [{"training": {"epochs": 25}}, {"dataset": {"train_images": 500}}, {"dataset": {"label_noise": 0.2}}]
 )

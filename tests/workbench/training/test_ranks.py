@@ -132,7 +132,7 @@ def test_the_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> Non
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    assert len(started) == 2 and until(lambda: not any(running(rank.pid) for rank in started), 120)
+    assert len(started) == 2 and until(lambda: not any(running(rank.pid) for rank in started))
 
 
 def test_an_error_of_a_rank_is_passed_on(tmp_path: Path) -> None:
