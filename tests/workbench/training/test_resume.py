@@ -24,8 +24,9 @@ KILL, CTRL_C = signal.SIGKILL, signal.SIGINT
 HALF = STEPS + STEPS // 2  # in the middle of the second epoch of a process
 # Every moment lies in a process that goes on with what the one before left; then, what that process began.
 ENDS = {
-    "in the middle of the second epoch": (Moment("train", OPTIMISE, HALF), CTRL_C, EPOCH[1:3]),
-    "after the third checkpoint": (Moment("train", SAVE, call=2, after=True), KILL, EPOCH[2:4]),
+    "after the first checkpoint": (Moment("train", SAVE, after=True), KILL, EPOCH[1:2]),
+    "in the middle of the third epoch": (Moment("train", OPTIMISE, HALF), CTRL_C, EPOCH[2:4]),
+    "in the middle of the fourth epoch": (Moment("train", OPTIMISE, HALF), KILL, EPOCH[3:5]),
     "with a checkpoint written and not in place": (Moment("train", "os.fsync", after=True), KILL, EPOCH[4:5]),
     "with weights and epochs written and the entry not finished": (Moment("train", FINISH), KILL, EPOCH[4:]),
     "with the weights in place and the epochs not": (Moment("parent", UPDATE), KILL, []),
