@@ -288,13 +288,6 @@ def test_refused_feedback_leaves_the_schedule_as_it_was(bad: Feedback, error: ty
     assert same(schedule.state_dict() | {"steps": before["steps"]}, before)
 
 
-def test_a_constant_schedule_learns_nothing() -> None:
-    plan = MaskPlan(mask_fraction=0.3)
-    schedule: MaskSchedule = ConstantSchedule(plan)
-    assert schedule.step(feedback(*STEPS[0])) is plan and schedule.plan is plan
-    assert ConstantSchedule().plan == MaskPlan()
-
-
 # -- sequences
 
 PLANS = [MaskPlan(image_fraction=share) for share in (0.0, 0.5, 1.0)]
