@@ -18,8 +18,9 @@ if not os.access(Path.home(), os.W_OK):  # matplotlib and IPython would say so o
     os.environ |= {"MPLCONFIGDIR": _folder, "IPYTHONDIR": _folder}
     atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
-# Files that take minutes: begun first, so that of several processes none is left with them at the end.
-LONGEST = ("test_rehearsal", "test_resume", "test_parallel", "test_pipeline", "test_interrupted", "test_notebook")
+# Files that take a minute or more: begun first, so that of several processes none is left with them at the end.
+LONGEST = ("test_rehearsal", "test_resume", "test_ranks", "test_parallel", "test_pipeline", "test_interrupted")
+LONGEST += ("test_ddp", "test_notebook", "test_figures")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import until
+from processes import PATIENCE, until
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scontrol", "scancel")
 MISSING = [name for name in NEEDED if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
@@ -78,11 +78,11 @@ class Cluster:
         munge = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         places = [f"--{option}={self.root}/munge/{file}" for option, file in munge.items()]
         self._run("munged", "munged", "--foreground", "--force", *places)
-        assert until((self.root / "munge" / "socket").exists, 20)
+        assert until((self.root / "munge" / "socket").exists)
         self._run("slurmctld", "slurmctld", "-D", "-i")
         for number in range(1, self.nodes + 1):
             self.start_node(f"n{number}")
-        assert until(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D").split()[:1] == [str(self.nodes)], 60)
+        assert until(lambda: self.ask("sinfo", "-h", "-t", "idle", "-o", "%D").split()[:1] == [str(self.nodes)])
 
     def _configuration(self) -> str:
         sockets = [socket.socket() for _ in range(self.nodes + 1)]
@@ -134,7 +134,7 @@ class Cluster:
     def ask(self, *command: str) -> str:
         """What a command of Slurm prints, whatever its end."""
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
         ).stdout
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Two processes under torchrun: their steps are those of one process that averages both ranks' gradients."""
+"""Two processes under torchrun, stopped on the way: their steps are those of one that averages their gradients."""
 
 import os
 import subprocess
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from processes import PATIENCE
 from reference_loop import GUIDANCE, assert_same_state, few_digits, few_others, fitted_network, measure
@@ -45,12 +44,9 @@ def batches_of_all_ranks(generators: list[torch.Generator]) -> Iterator[list[tup
         yield from (list(batches) for batches in zip(*loaders, strict=True))
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return launched(tmp_path_factory.mktemp("ddp") / "once.pt", epochs=2)
-
-
-def test_the_ranks_train_as_one_process_does(uninterrupted: Any) -> None:
+def test_the_ranks_train_as_one_uninterrupted_process_does(tmp_path: Path) -> None:
+    launched(tmp_path / "run.pt", epochs=1)
+    continued = launched(tmp_path / "run.pt", epochs=2)
     model, schedule = fitted_network(), GapSchedule()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generators = [torch.Generator() for _ in range(RANKS)]
@@ -67,12 +63,9 @@ def test_the_ranks_train_as_one_process_does(uninterrupted: Any) -> None:
             optimizer.zero_grad()
         if index % STEPS == 0:
             measure(schedule, model, few_digits().tensors, few_others(96).tensors)
-    weights, criterion, *_ = uninterrupted
+    weights, criterion, adam, epochs = continued
     state = {name.removeprefix("schedule_"): value for name, value in criterion.items() if name.startswith("schedule")}
     assert_same_state(state, schedule.state_dict())
     assert_same_state({name.removeprefix("module."): value for name, value in weights.items()}, model.state_dict())
-
-
-def test_a_continued_run_equals_an_uninterrupted_one(uninterrupted: Any, tmp_path: Path) -> None:
-    launched(tmp_path / "twice.pt", epochs=1)
-    assert_same_state(launched(tmp_path / "twice.pt", epochs=2), uninterrupted)
+    assert_same_state(adam, optimizer.state_dict())
+    assert epochs == 2

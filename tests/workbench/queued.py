@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import FOREVER
+
 from workbench.runner import ledger
 from workbench.runner.pool import Report
 from workbench.runner.queue import Finished
@@ -53,10 +55,10 @@ def full(errand: Errand, report: Report) -> Finished:
 
 
 def slow(errand: Errand, report: Report) -> Finished:
-    """Goes on for minutes."""
+    """Goes on longer than any test waits for its end."""
     mark(errand)
-    time.sleep(300)
-    return Finished("", 300.0)
+    time.sleep(FOREVER)
+    return Finished("", FOREVER)
 
 
 def resumable(errand: Errand, report: Report) -> Finished:

@@ -21,6 +21,7 @@ from workbench.training.guided import TrainState
 
 torch.set_num_threads(1)  # on networks as small as these, several threads only wait for each other
 
+REPOSITORY = Path(__file__).parents[2]
 METHODS = ("plain", "random_mask", "sgt", "sgt_improved", "smoot")
 SMALL = {"train_images": 72, "validation_images": 40, "steering_images": 40}
 QUICK: dict[str, Any] = {
@@ -147,17 +148,22 @@ def plain(numbers: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Everything is written below ``root``; its smoke profile has the numbers of `run`."""
-    (root / "tests").mkdir(parents=True)
-    (root / "data").mkdir()
-    (root / "data" / "datasets.yaml").write_text(paths.DATASETS_FILE.read_text())
-    (root / "methods.yaml").write_text(paths.methods_file().read_text())
-    params = yaml.safe_load(paths.params_file("smoke").read_text())
+@cache
+def checkout_files() -> dict[str, str]:
+    """The files of a checkout; its smoke profile has the numbers of `run`."""
+    params = yaml.load((REPOSITORY / "tests" / "smoke.yaml").read_text(), yaml.CSafeLoader)
     params["datasets"]["digits"] |= SMALL
     params |= {"training": QUICK, "evaluation": plain(MEASURED | {"robustness": ROBUST, "attributions": EXPLAINED})}
     params["judge"] |= {"train_images": 100, "validation_images": 40, "epochs": 2}
-    (root / "tests" / "smoke.yaml").write_text(yaml.safe_dump(params))
+    others = {name: (REPOSITORY / name).read_text() for name in ("data/datasets.yaml", "methods.yaml")}
+    return others | {"tests/smoke.yaml": yaml.safe_dump(params)}
+
+
+def own_checkout(root: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Everything is written below ``root``."""
+    for name, text in checkout_files().items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
     patch.setattr(paths, "ROOT", root)
     patch.setattr(paths, "RAW", root / "data" / "raw")
     patch.setattr(paths, "DATASETS_FILE", root / "data" / "datasets.yaml")

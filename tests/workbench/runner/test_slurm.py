@@ -64,7 +64,7 @@ def test_ctrl_c_leaves_the_jobs_if_asked_to_and_the_next_command_takes_them_up_a
             return running, ended
 
     for detach, said in (True, "1 jobs go on; the same command takes them up again"), (False, "1 jobs cancelled"):
-        slurm = Interrupted(slow, tmp_path / "jobs", title="ctrl-c", wishes=Wishes(minutes=5))
+        slurm = Interrupted(slow, tmp_path / "jobs", title="ctrl-c", wishes=Wishes(minutes=45))
         with pytest.raises(KeyboardInterrupt):
             Queue(tasks({"work/0": errand}), slurm, "grid x", tmp_path, journal, detach=detach).run()
         assert said in capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_what_slurm_cannot_run_is_refused(cluster: Cluster, tmp_path: Path) -> N
             Slurm(one, tmp_path, title="drained", wishes=wishes).probe()
     finally:
         cluster.ask("scontrol", "update", "NodeName=n2", "State=RESUME")
-    assert until(lambda: not cluster.ask("squeue", "-h"), 60)
+    assert until(lambda: not cluster.ask("squeue", "-h"))
 
 
 def test_without_slurm_the_other_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,13 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     return grid
 
 
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One data set, two methods and one seed: enough for what goes wrong."""
+    axes = replace(AXES, datasets=("mnist",), methods=("plain", "smoot"), seeds=(0,))
+    write_results(lay_out(tmp_path, monkeypatch, axes), pictures=False)
+
+
 def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None:
     written = tables.write_all("laptop")
     folder = paths.ROOT / "figures" / "laptop" / "tables"
@@ -62,6 +69,7 @@ def test_numbers_and_captions_are_those_of_the_settings_own_runs(grid: Grid) -> 
         assert f"{images} of 60,000 training images" in table.caption
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -69,20 +77,22 @@ def test_numbers_and_captions_are_those_of_the_settings_own_runs(grid: Grid) -> 
         ("data/manifest/laptop/mnist.json", r"`python -m workbench data manifest mnist --profile laptop`"),
     ],
 )
-def test_what_is_missing_is_named(grid: Grid, path: str, message: str) -> None:
+def test_what_is_missing_is_named(path: str, message: str) -> None:
     (paths.ROOT / path).unlink()
     with pytest.raises(FileNotFoundError, match=message) as error:
         tables.build_all("laptop")
     assert str(paths.ROOT / path) in str(error.value)
 
 
-def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
+@pytest.mark.usefixtures("small")
+def test_costs_with_other_columns_are_an_error() -> None:
     path = paths.BENCHMARKS / "step_cost.csv"
     files.write_csv(pd.read_csv(path).drop(columns="device"), path)
     with pytest.raises(ValueError, match=r"step_cost\.csv: column 'device' is missing"):
         tables.build_all("laptop")
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -91,7 +101,7 @@ def test_costs_with_other_columns_are_an_error(grid: Grid) -> None:
         ({"sha256": ...}, r"key sha256 is missing: `python -m workbench data manifest mnist"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_an_error(grid: Grid, changes: dict[str, object], message: str) -> None:
+def test_a_manifest_that_does_not_fit_is_an_error(changes: dict[str, object], message: str) -> None:
     path = paths.ProfilePaths("laptop").manifest / "mnist.json"
     content = files.read_json(path) | changes
     files.write_json({key: value for key, value in content.items() if value is not ...}, path)

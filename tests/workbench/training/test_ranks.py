@@ -55,18 +55,17 @@ def same(one: Mapping[str, float], other: Mapping[str, float]) -> None:
         assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5, nan_ok=True), name
 
 
-@pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("per_image_loss", 2)])
-def test_the_history_is_that_of_one_process_which_can_go_on(method: str, devices: int, tmp_path: Path) -> None:
-    config = still(method, epochs=1)
+def test_the_history_is_that_of_one_process_which_can_go_on(tmp_path: Path) -> None:
+    config = still("per_image_loss", epochs=1)
     alone = trained(config, tmp_path / "alone")
     steps: list[int] = []
-    together = trained(on(devices, config), tmp_path / "together", lambda step, **_: steps.append(step))
+    together = trained(on(2, config), tmp_path / "together", lambda step, **_: steps.append(step))
     (one,), (other,) = alone.history, together.history
     assert one.keys() == other.keys() and steps == [1]
     same(one, other)
     for name, weight in alone.best.items():
         torch.testing.assert_close(together.best[name], weight, rtol=1e-3, atol=1e-4)
-    further = trained(still(method, epochs=2), tmp_path / "together").history
+    further = trained(still("per_image_loss", epochs=2), tmp_path / "together").history
     assert [row["epoch"] for row in further] == [1, 2] and repr(further[0]) == repr(other)  # NaN included
 
 
@@ -133,7 +132,7 @@ def test_the_ranks_end_with_the_process_that_started_them(tmp_path: Path) -> Non
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    assert len(started) == 2 and until(lambda: not any(running(rank.pid) for rank in started), 120)
+    assert len(started) == 2 and until(lambda: not any(running(rank.pid) for rank in started))
 
 
 def test_an_error_of_a_rank_is_passed_on(tmp_path: Path) -> None:
