@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,9 +77,10 @@ class Loader:
         training = self.seed is not None
         whole = training and len(self.images) >= self.reading.batch_size
         self._order = Order(len(self.images), self.seed)
+        batches: Any = BatchSampler(self._order, self.reading.batch_size, whole)  # type: ignore[arg-type] # of any items
         self._loader = DataLoader(
             Decoded(self.images, transform(self.reading.size, training=training, flip=self.reading.flip)),
-            batch_sampler=ranks.Shares(BatchSampler(self._order, self.reading.batch_size, drop_last=whole)),
+            batch_sampler=ranks.Shares(batches),
             num_workers=self.reading.workers,
             collate_fn=partial(collate, size=self.reading.size),
             pin_memory=self.reading.device.type == "cuda",

@@ -6,10 +6,11 @@ first rank alone prints and writes.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,10 @@ from smoot.parallel import num_ranks
 
 T = TypeVar("T")
 PATIENCE = 10.0  # seconds in which torchrun ends a process whose companions are gone
+GONE = (
+    "the other ranks are gone, and torchrun's summary on their node names the one that ended first: the same command "
+    "with --resume goes on after the last finished epoch"
+)
 SEED_STEP = 15_485_863  # between the seeds of two ranks: more than there are epochs
 
 
@@ -53,14 +58,14 @@ def check_alone(command: str) -> None:
         )
 
 
-def check_batch_size(batch_size: int) -> int:
-    """The batch size, which must be a multiple of the number of ranks; raises ValueError otherwise."""
-    if started() != "1" and batch_size % int(started()):
+def check_batch_size(batch_size: int) -> None:
+    """Raises ValueError unless all ranks have the same number of images in a batch, two or more as BatchNorm needs."""
+    count = int(started())
+    if batch_size % count or batch_size < 2 * count:
         raise ValueError(
-            f"{batch_size} images in a batch of all ranks together: expected a multiple of {started()}, the number of "
-            "ranks, so that every one has as many"
+            f"{batch_size} images in a batch of all ranks together: expected a multiple of {count}, the number of "
+            f"ranks, and at least {2 * count}"
         )
-    return batch_size
 
 
 def check_sync_batch_norm(device: torch.device) -> None:
@@ -73,8 +78,8 @@ def check_sync_batch_norm(device: torch.device) -> None:
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Within the block this process is one of those that torchrun started.
 
-    If one of them fails, it alone says why. The others wait for torchrun to end them; on another node, where nobody
-    does so, they end by themselves.
+    If one of them fails, it alone says why; on another node, or if it was killed, one of the others says that it is
+    gone. They wait for torchrun to end them, so that its summary names the one that failed, and then end by themselves.
 
     Args:
         device: its kind is that of all ranks.
@@ -84,26 +89,25 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
     Raises:
         ValueError: if the devices cannot be shared.
-        ConnectionError: if the other ranks are gone.
     """
     if started() == "1":
         yield device
         return
-    store, number, count = next(iter(dist.rendezvous("env://")))
+    from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
+    store, number, count = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count)
     try:
         yield own_device(device)
     except Exception as error:
-        if _is_lost(error):
-            time.sleep(PATIENCE)
-            raise ConnectionError(
-                "the other ranks are gone, and torchrun's summary names the one that ended first: the same command "
-                "with --resume goes on after the last finished epoch"
-            ) from None
-        if not _is_first(store):
-            raise SystemExit(1) from None
-        raise
+        lost, first = _is_lost(error), _is_first_to_fail(store)
+        if first and not lost:
+            raise
+        if first:
+            print(f"error: {speaker()}{GONE}", file=sys.__stderr__, flush=True)
+        time.sleep(PATIENCE)
+        raise SystemExit(1) from None
     dist.destroy_process_group()
 
 
@@ -136,9 +140,9 @@ def wrapped(network: nn.Module, *, sync_batch_norm: bool = False) -> nn.Module:
     if num_ranks() == 1:
         return network
     if sync_batch_norm:
-        from timm.layers import convert_sync_batchnorm  # which knows timm's own layers, unlike torch's
+        from timm.layers.norm_act import convert_sync_batchnorm  # which knows timm's own layers, unlike torch's
 
-        network = convert_sync_batchnorm(network)
+        network = convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     return DistributedDataParallel(network)
 
 
@@ -172,7 +176,7 @@ def of_the_first(function: Callable[[], T]) -> T:
 class Shares(Sampler[list[T]]):
     """This rank's share of each batch: every item of as many ranks as there are; it may be empty."""
 
-    def __init__(self, batches: "Sampler[list[T]]") -> None:
+    def __init__(self, batches: Sampler[list[T]]) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
@@ -182,10 +186,10 @@ class Shares(Sampler[list[T]]):
         return (batch[rank() :: num_ranks()] for batch in self.batches)
 
 
-def _is_first(store: dist.Store) -> bool:
-    """Whether no other rank has failed by itself so far, as far as can be known."""
+def _is_first_to_fail(store: Any) -> bool:
+    """Whether no other rank of this node has said so far that it failed, as far as can be known."""
     try:
-        return store.add("failed", 1) == 1
+        return bool(store.add(f"failed on node {os.environ.get('GROUP_RANK')}", 1) == 1)
     except RuntimeError:  # what the store was on is gone
         return True
 

@@ -151,7 +151,8 @@ def test_a_killed_rank_ends_the_others_and_four_go_on_where_two_were(
     done = launched(2, given, FAULT="1:5:kill")
     assert done.returncode == 1 and not done.stdout
     assert re.search(r"Root Cause.*\n.*\n.*\n.*\n  rank +: 1 .*\n  exitcode  : -9 .*SIGKILL", done.stderr)
-    assert complaints(done.stderr) == []
+    told = complaints(done.stderr)  # unless torchrun ended the other rank before it said so
+    assert told in ([], [f"error: rank 0 of 2: {ranks.GONE}"])
     assert {file.name for file in tmp_path.iterdir()} == {target.name, f"{target.name}.checkpoint"}
     assert weights.read(target)[0].epoch == 1
     more = launched(4, [*given, "--resume"])
@@ -183,8 +184,7 @@ def test_an_error_of_all_ranks_is_told_once(make_folder: Callable[..., Path], tm
 def test_a_rank_that_nobody_ends_says_that_the_others_are_gone(spoilt: tuple[Path, set[str]], tmp_path: Path) -> None:
     first, second = unwatched(2, command(spoilt[0], tmp_path / "n.safetensors", "--skip-broken"), FAULT="1:5:kill")
     assert (first.returncode, second.returncode) == (1, -9)
-    (told,) = complaints(first.stderr)
-    assert told.startswith("error: rank 0 of 2: the other ranks are gone, and torchrun's summary names the one")
+    assert complaints(first.stderr) == [f"error: rank 0 of 2: {ranks.GONE}"]
 
 
 def rank_of(monkeypatch: pytest.MonkeyPatch, count: int, rank: int = 0) -> None:
@@ -199,6 +199,7 @@ def rank_of(monkeypatch: pytest.MonkeyPatch, count: int, rank: int = 0) -> None:
             ("train", "{folder}", "--batch-size", "14"),
             "Invalid value for --batch-size: 14 images in a batch of all ranks together: expected a multiple of 4",
         ),
+        (("train", "{folder}", "--batch-size", "4"), "the number of ranks, and at least 8"),
         (
             ("train", "{folder}", "--sync-batch-norm", "--device", "cpu"),
             "torch has it on cuda only, and the device is cpu",
