@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_folder
-from processes import PATIENCE
+from processes import PATIENCE, crew
 from torch import nn
 
 from smoot.cli import main, networks, ranks, weights
@@ -43,7 +44,8 @@ def together(commands: Sequence[Sequence[str]], *environments: dict[str, str], *
         ends = [process.communicate(timeout=PATIENCE) for process in started]
     finally:
         for process in started:
-            process.kill()
+            for pid in crew(process) if process.poll() is None else ():  # of a test that is interrupted
+                os.kill(pid, signal.SIGKILL)
             process.wait()
     return [
         subprocess.CompletedProcess(process.args, process.returncode, *end)
