@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smoot.cli import ranks
+
 NORMAL_95 = 1.959964  # half of the 95 % interval of a standard normal variable
 BINS = 15
 
@@ -53,6 +55,8 @@ def answers_of(
 ) -> Answers:
     """A network's answers in eval mode, to images under Gaussian noise of standard deviation ``noise``.
 
+    Of several ranks each answers its own images, and all get all answers.
+
     Raises:
         ValueError: if there are no images.
     """
@@ -63,10 +67,13 @@ def answers_of(
         for images, labels in batches:
             if noise:
                 images = images + noise * torch.randn(images.shape, generator=draws, device=device)  # noqa: PLW2901
+            if not len(images):
+                continue
             log_probability = network(images).float().log_softmax(1)
             most, answer = log_probability.max(1)
             loss = -log_probability.gather(1, labels.unsqueeze(1)).squeeze(1)
             found.append(((answer == labels).cpu(), most.exp().cpu(), loss.cpu()))
+    found = [answers for of_one in ranks.gathered(found) for answers in of_one]
     if not found:
         raise ValueError("none of the images could be read: expected at least one")
     right, confidence, loss = (torch.cat(column) for column in zip(*found, strict=True))

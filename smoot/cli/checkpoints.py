@@ -37,14 +37,14 @@ def save(
         torch.save({"settings": dict(settings), "states": states, "history": history}, temporary)
 
 
-def load(source: Path, settings: Mapping[str, Any], parts: Mapping[str, Stateful]) -> list[dict[str, Any]]:
-    """Load the states, and return the history.
+def read(source: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint.
 
     Raises:
         ValueError: if there is no checkpoint, or one of a training with other settings.
     """
     try:
-        saved = torch.load(source, map_location="cpu", weights_only=True)
+        saved: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True)
         changed = sorted(name for name, value in settings.items() if saved["settings"].get(name) != value)
     except FileNotFoundError:
         raise ValueError(f"{shown(source)} is missing: nothing to resume; train without --resume") from None
@@ -54,6 +54,11 @@ def load(source: Path, settings: Mapping[str, Any], parts: Mapping[str, Stateful
     if changed:
         was = ", ".join(f"{name} {saved['settings'].get(name)} (now {settings[name]})" for name in changed)
         raise ValueError(f"{shown(source)} is of a training with {was}: resume with the same settings and images")
+    return saved
+
+
+def restore(saved: Mapping[str, Any], parts: Mapping[str, Stateful]) -> list[dict[str, Any]]:
+    """Load the states of a checkpoint, and return the history."""
     for name, part in parts.items():
         part.load_state_dict(saved["states"][name])
     history: list[dict[str, Any]] = saved["history"]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from smoot.cli import checkpoints
+from smoot.cli import checkpoints, ranks
 from smoot.cli.files import shown
 from smoot.cli.folders import VALIDATION_FOLDERS, Images, index_folder, split_folder
 from smoot.cli.progress import Progress
@@ -56,14 +56,16 @@ Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of split, order, 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; see :func:`smoot.cli.main`."""
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="smoot")
+        with ranks.first_alone_prints():
+            app(args=None if arguments is None else list(arguments), prog_name="smoot")
     except SystemExit as end:
         return int(end.code or 0)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        with ranks.first_alone_prints():
+            print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {ranks.speaker()}{error}", file=sys.stderr)
         return 1
     return 0
 
@@ -86,6 +88,9 @@ def train_command(  # noqa: PLR0913, PLR0917 - each is an option
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = WORKERS,
+    sync_batch_norm: Annotated[
+        bool, typer.Option("--sync-batch-norm", help="Under torchrun: BatchNorm over all GPUs.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last finished epoch.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights in --output.")] = False,
     skip_broken: SkipBroken = False,
@@ -101,17 +106,21 @@ def train_command(  # noqa: PLR0913, PLR0917 - each is an option
 
     _usage(networks.check_backbone, "--backbone", backbone, pretrained=pretrained)
     place = _usage(networks.pick_device, "--device", device)
+    _usage(ranks.check_batch_size, "--batch-size", batch_size)
+    if sync_batch_norm:
+        _usage(ranks.check_sync_batch_norm, "--sync-batch-norm", place)
     _check_target(output, resume=resume, overwrite=overwrite)
     progress = Progress(quiet)
     recipe = Recipe(
         backbone, method, epochs, batch_size, learning_rate, weight_decay, seed, pretrained, flip, image_size
     )
-    split = split_folder(folder, seed)
-    progress.say(
-        f"{len(split.classes)} classes; " + ", ".join(f"{len(part)} {name}" for name, part in split.parts.items())
-    )
     try:
-        report = train(split, recipe, Surroundings(output, place, workers, skip_broken, resume, progress))
+        with ranks.joined(place) as own:
+            split = ranks.of_the_first(lambda: split_folder(folder, seed))
+            parts = ", ".join(f"{len(part)} {name}" for name, part in split.parts.items())
+            progress.say(f"{len(split.classes)} classes; {parts}")
+            surroundings = Surroundings(output, own, workers, skip_broken, sync_batch_norm, resume, progress)
+            report = train(split, recipe, surroundings)
     except KeyboardInterrupt:
         kept = checkpoints.path_of(output).exists()
         told = "the last finished epoch is kept: go on with --resume" if kept else "no epoch was finished"
@@ -135,6 +144,7 @@ def explain_command(
     from smoot.cli.pictures import FORMATS, draw
     from smoot.cli.trained import load_trained
 
+    _usage(ranks.check_alone, None, "explain")
     sources = [file for file in files if file.suffix == ".safetensors"]
     images = [file for file in files if file.suffix != ".safetensors"]
     if not (sources and images):
@@ -189,6 +199,7 @@ def evaluate_command(  # noqa: PLR0913, PLR0917 - each is an option
     from smoot.cli.networks import pick_device
     from smoot.cli.trained import load_trained
 
+    _usage(ranks.check_alone, None, "evaluate")
     place = _usage(pick_device, "--device", device)
     trained = load_trained(weights, place)
     second = None if judge is None else load_trained(judge, place)
@@ -224,7 +235,7 @@ def _check_target(output: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _usage(function: Callable[..., Any], option: str, *arguments: Any, **named: Any) -> Any:
+def _usage(function: Callable[..., Any], option: str | None, *arguments: Any, **named: Any) -> Any:
     """What a function makes of an option's value; its ValueError becomes one of usage."""
     try:
         return function(*arguments, **named)

@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
+from smoot.cli import ranks
 from smoot.cli.decoding import read_image
 from smoot.cli.folders import Images
 
@@ -35,7 +36,7 @@ class Reading:
     Attributes:
         size: sides of the square that each image is resized and cropped to, in pixels.
         device: where batches are put.
-        batch_size: images in a batch.
+        batch_size: images in a batch, of all ranks together.
         workers: processes that decode; 0: this one.
         flip: whether training images are mirrored at random.
         skip_broken: whether files that cannot be decoded are left out; otherwise the first one is an error.
@@ -53,11 +54,15 @@ class Reading:
 class Loader:
     """Batches of some images, and how long the reader of the batches waited for them.
 
+    Of several ranks each gets its share of every batch, and all must read the same batches.
+
     Attributes:
         images: what is read.
         reading: how.
         seed: of order and augmentation, which are the same whatever the number of workers; None: in order, without.
         waited: seconds so far.
+        weight: of the last batch's gradient, so that the mean over the ranks is that over all images: 1 where all
+            ranks have as many images, and where nothing is shared.
         broken: what was said of each skipped file, by its message.
     """
 
@@ -65,18 +70,19 @@ class Loader:
     reading: Reading
     seed: int | None = None
     waited: float = 0.0
+    weight: float = 1.0
     broken: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         training = self.seed is not None
+        whole = training and len(self.images) >= self.reading.batch_size
         self._order = Order(len(self.images), self.seed)
+        batches: Any = BatchSampler(self._order, self.reading.batch_size, whole)  # type: ignore[arg-type] # of any items
         self._loader = DataLoader(
             Decoded(self.images, transform(self.reading.size, training=training, flip=self.reading.flip)),
-            self.reading.batch_size,
-            sampler=self._order,
+            batch_sampler=ranks.Shares(batches),
             num_workers=self.reading.workers,
             collate_fn=partial(collate, size=self.reading.size),
-            drop_last=training and len(self.images) >= self.reading.batch_size,
             pin_memory=self.reading.device.type == "cuda",
             persistent_workers=training and self.reading.workers > 0,
         )
@@ -85,7 +91,7 @@ class Loader:
         return len(self._loader)
 
     def batches(self, epoch: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels on the device; a batch of which nothing could be read is left out.
+        """Images and labels on the device; a batch of which nothing could be read, on any rank, is left out.
 
         Raises:
             ValueError: for a file that cannot be decoded, unless such files are skipped.
@@ -100,8 +106,10 @@ class Loader:
             self.waited += time.perf_counter() - started
             if batch is None:
                 return
-            self._note(batch[2])
-            if len(images):
+            counts, broken = zip(*ranks.gathered((len(images), batch[2])), strict=True)
+            self._note([message for messages in broken for message in messages])
+            if sum(counts):
+                self.weight = len(images) * len(counts) / sum(counts)
                 yield images, labels
 
     def _note(self, broken: list[str]) -> None:

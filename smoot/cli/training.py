@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.optim import AdamW
 
 import smoot
-from smoot.cli import checkpoints, networks, weights
+from smoot.cli import checkpoints, networks, ranks, weights
 from smoot.cli.answers import Answers, answers_of
 from smoot.cli.files import shown
-from smoot.cli.folders import Part, Split
+from smoot.cli.folders import Split
 from smoot.cli.loading import Loader, Reading, measure_sample
 from smoot.cli.progress import Progress
 from smoot.cli.recipe import Method, Recipe
+from smoot.parallel import summed
 
 MEASURED = 1000  # images of each kind on which the generalisation gap is measured
 WARM_UP = 0.05  # of all steps
@@ -30,6 +31,8 @@ class Surroundings:
 
     Attributes:
         target: of the weights.
+        device: of this rank.
+        sync_batch_norm: whether BatchNorm takes its statistics over all ranks.
         resume: whether a checkpoint beside the target is continued.
     """
 
@@ -37,6 +40,7 @@ class Surroundings:
     device: torch.device
     workers: int
     skip_broken: bool
+    sync_batch_norm: bool
     resume: bool
     progress: Progress
 
@@ -76,20 +80,21 @@ def train(split: Split, recipe: Recipe, surroundings: Surroundings) -> dict[str,
     torch.manual_seed(recipe.seed)
     job = _Job(split, recipe, surroundings)
     job.run()
-    card, best = weights.read(surroundings.target)
+    card, best = ranks.of_the_first(lambda: weights.read(surroundings.target))
     weights.load(job.network, best, surroundings.target)
     tested = job.answers("test") if len(split.parts["test"]) else None
-    checkpoints.path_of(surroundings.target).unlink(missing_ok=True)
+    if ranks.rank() == 0:
+        checkpoints.path_of(surroundings.target).unlink(missing_ok=True)
     return {
         "weights": shown(surroundings.target),
         "card": asdict(card),
         "images": {name: len(part) for name, part in split.parts.items()},
         "left_out": split.left_out,
-        "skipped": sorted(job.broken()),
+        "skipped": sorted(set().union(*ranks.gathered(job.broken()))),
         "epochs": job.history,
         "best_epoch": job.best["epoch"],
         "test": None if tested is None else tested.summary(),
-        "waiting_share": round(job.training.waited / max(job.seconds, 1e-9), 4),
+        "waiting_share": round(max(ranks.gathered(job.training.waited)) / max(job.seconds, 1e-9), 4),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -99,8 +104,9 @@ class _Job:
 
     def __init__(self, split: Split, recipe: Recipe, surroundings: Surroundings) -> None:
         self.split, self.recipe, self.surroundings = split, recipe, surroundings
-        self.card = _card(split, recipe, surroundings)
+        self.card = ranks.of_the_first(lambda: _card(split, recipe, surroundings))
         self.network = networks.build(self.card, pretrained=recipe.pretrained).to(surroundings.device)
+        self.shared = ranks.wrapped(self.network, sync_batch_norm=surroundings.sync_batch_norm)
         self.criterion = criterion_of(recipe.method, surroundings.device, recipe.seed)
         self.optimizer = AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.loaders = self._loaders()
@@ -129,46 +135,58 @@ class _Job:
             "criterion": self.criterion,
         }
         if self.surroundings.resume:
-            self.history = checkpoints.load(file, settings, parts)
+            saved = ranks.of_the_first(lambda: checkpoints.read(file, settings))
+            self.history = checkpoints.restore(saved, parts)
         for epoch in range(len(self.history), self.recipe.epochs):
             self.history.append(self._epoch(epoch))
-            if self.best["epoch"] == epoch + 1:
-                masked = tuple(float(row["masked_share"]) for row in self.history)
-                weights.save(
-                    self.network, replace(self.card, epoch=epoch + 1, schedule=masked), self.surroundings.target
-                )
-            checkpoints.save(file, settings, parts, self.history)
+            if ranks.rank() == 0:
+                self._keep_best()
+                checkpoints.save(file, settings, parts, self.history)
 
-    def answers(self, part: Part) -> Answers:
+    def _keep_best(self) -> None:
+        """Write the weights if the last epoch is the best one."""
+        if (epoch := len(self.history)) == self.best["epoch"]:
+            masked = tuple(float(row["masked_share"]) for row in self.history)
+            weights.save(self.network, replace(self.card, epoch=epoch, schedule=masked), self.surroundings.target)
+
+    def answers(self, part: str) -> Answers:
         """The network's answers to the images of a part, in eval mode."""
         loader = self.loaders[part]
         return answers_of(self.network, self._bar(loader, part), self.surroundings.device)
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         started = time.perf_counter()
-        torch.manual_seed(self.recipe.seed * 1_000_003 + epoch)  # of dropout
+        self._seed(self.recipe.seed * 1_000_003 + epoch)
         self.network.train()
         total, masked, count = torch.zeros(3, dtype=torch.float64).unbind()
         for step, (images, labels) in enumerate(self._bar(self.training, f"epoch {epoch + 1}", epoch)):
             self._set_rate(epoch * len(self.training) + step)
             self.optimizer.zero_grad()
-            loss = self.criterion.backward(self.network, images, labels)
+            weight = self.training.weight or 1.0  # an empty share has no gradient to be weighted
+            loss = self.criterion.backward(self.shared, images, labels, scale=weight)
             self.optimizer.step()
             total += loss.classification.detach().double().cpu() * len(images)
             masked += torch.as_tensor(loss.masked_share).double().cpu() * len(images)
             count += len(images)
+        total, masked, count = summed(torch.stack([total, masked, count]))
+        ranks.share_buffers(self.network)
         self.seconds += time.perf_counter() - started
         row = {"epoch": epoch + 1, "cross_entropy": float(total / count), "masked_share": float(masked / count)}
         if not math.isfinite(row["cross_entropy"]):
             raise FloatingPointError(f"the loss is {row['cross_entropy']} in epoch {epoch + 1}: lower --learning-rate")
         if isinstance(self.criterion.schedule, smoot.GapSchedule):
-            row["gap"] = self.criterion.measure(
-                self.network, self.loaders["measured"].batches(), self.loaders["steering"].batches()
-            )
+            losses = [self.answers(part).cross_entropy for part in ("measured", "steering")]
+            row["gap"] = self.criterion.schedule.measure(*losses)
         validation = self.answers("validation")
         row |= {"validation_accuracy": validation.accuracy, "validation_cross_entropy": validation.cross_entropy}
         self.surroundings.progress.say(_line(row, self.recipe.epochs, time.perf_counter() - started))
         return {name: round(value, 6) for name, value in row.items()}
+
+    def _seed(self, seed: int) -> None:
+        """Seed dropout; and, but on the first rank, whose draws the checkpoint holds, the masks."""
+        torch.manual_seed(ranks.own_seed(seed))
+        if ranks.rank() and self.criterion.generator is not None:
+            self.criterion.generator.manual_seed(ranks.own_seed(seed))
 
     def _set_rate(self, step: int) -> None:
         factor = rate_factor(step, self.recipe.epochs * len(self.training))

@@ -108,13 +108,13 @@ def test_weights_that_cannot_be_fetched_are_a_clear_error(monkeypatch: pytest.Mo
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     file, parts = tmp_path / "c", {"network": nn.Linear(2, 2)}
     with pytest.raises(ValueError, match="nothing to resume"):
-        checkpoints.load(file, {}, parts)
+        checkpoints.read(file, {})
     checkpoints.save(file, {"seed": 0, "epochs": 3}, parts, [{"epoch": 1}])
     twin = {"network": nn.Linear(2, 2)}
-    assert checkpoints.load(file, {"seed": 0, "epochs": 3}, twin) == [{"epoch": 1}]
+    assert checkpoints.restore(checkpoints.read(file, {"seed": 0, "epochs": 3}), twin) == [{"epoch": 1}]
     assert torch.equal(twin["network"].weight, parts["network"].weight)
     with pytest.raises(ValueError, match=r"of a training with epochs 3 \(now 4\): resume with the same settings"):
-        checkpoints.load(file, {"seed": 0, "epochs": 4}, parts)
+        checkpoints.read(file, {"seed": 0, "epochs": 4})
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"is no checkpoint .*: remove it and train anew"):
-        checkpoints.load(file, {"seed": 0, "epochs": 3}, parts)
+        checkpoints.read(file, {"seed": 0, "epochs": 3})
