@@ -46,12 +46,13 @@ def fingerprint(*names: str) -> str:
 
 
 def room_text(folder: Path) -> str:
-    """One line ``SHA-256  FILE`` for each source file of a room, in the order of their names."""
-    sources = sorted(folder.rglob("*.py"))
+    """One line ``SHA-256  FILE`` for each source file and template of a room, in the order of their names."""
+    sources = sorted([*folder.rglob("*.py"), *folder.rglob("*.j2")])
     places = {file: file.relative_to(SOURCES).as_posix() for file in sources}
     found = [file for file, place in places.items() if place == DECODING or not place.startswith(LEFT_OUT)]
-    lines = (f"{_sha256(meaning(file.read_text('utf-8')))}  {file.relative_to(folder).as_posix()}\n" for file in found)
-    return "".join(lines)
+    texts = {file: file.read_text("utf-8") for file in found}
+    told = {file: meaning(text) if file.suffix == ".py" else text for file, text in texts.items()}
+    return "".join(f"{_sha256(text)}  {file.relative_to(folder).as_posix()}\n" for file, text in told.items())
 
 
 def notebook_text(file: Path) -> str:

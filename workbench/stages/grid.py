@@ -7,8 +7,7 @@ pipeline, on a machine like those that computed, finds every run in the ledger a
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +17,13 @@ import pandas as pd
 from workbench.config import files, paths
 from workbench.config.locks import waiting_for
 from workbench.config.profile import load_backbone, load_grid, load_judge, load_retraining, load_run, load_runs
-from workbench.config.run import TrainingConfig
-from workbench.results import tables
 from workbench.runner.local import Local
 from workbench.runner.pool import Report
 from workbench.runner.queue import Finished, Journal, Queue, Task
 from workbench.runner.requests import digest
 from workbench.stages import runs
 from workbench.stages.gathering import FACTS
-from workbench.stages.runs import WEIGHTS, Evaluate, Job, Judge, Retrain, Train
+from workbench.stages.runs import Evaluate, Job, Judge, Retrain, Train
 
 
 class Unfinished(RuntimeError):
@@ -34,10 +31,9 @@ class Unfinished(RuntimeError):
 
 
 class Planned(NamedTuple):
-    """A job of the grid, and what it becomes when the networks that it needs are there."""
+    """A job of the grid, and the names of those that train the networks that it needs."""
 
     job: Job
-    make: Callable[[Job, Mapping[str, Path]], Job]
     needs: tuple[str, ...] = ()
 
 
@@ -51,56 +47,33 @@ def works(profile: str) -> dict[str, Planned]:
     """All jobs of a profile by name, each after those that it needs."""
     grid, judge, retraining = load_grid(profile), load_judge(profile), load_retraining(profile)
     judges = [runs.judge_job(dataset, name, grid, judge) for dataset in grid.datasets for name in judge.backbones]
-    found = {job.name: Planned(job, _as_it_is) for job in judges}
+    found = {job.name: Planned(job) for job in judges}
     fresh = load_backbone(retraining.backbone, profile)
     for dataset, backbone in grid.settings:
         own = {job.config.backbone.name: job.name for job in judges if job.config.dataset.name == dataset}
         for run in load_runs(dataset, backbone, None, profile):
             train = Train(run)
-            found[train.name] = Planned(train, _as_it_is)
+            found[train.name] = Planned(train)
             evaluate = Evaluate(run, Path(), pd.DataFrame(), tuple((load_backbone(n, profile), Path()) for n in own))
-            found[evaluate.name] = Planned(evaluate, _with_networks, (train.name, *own.values()))
+            found[evaluate.name] = Planned(evaluate, (train.name, *own.values()))
             if f"{dataset}-{backbone}" in retraining.settings:
                 again = Retrain(run, Path(), retraining, fresh)
-                found[again.name] = Planned(again, _with_weights, (train.name,))
+                found[again.name] = Planned(again, (train.name,))
     return found
-
-
-def _as_it_is(job: Job, found: Mapping[str, Path]) -> Job:
-    return job
-
-
-def _with_networks(job: Job, found: Mapping[str, Path]) -> Job:
-    assert isinstance(job, Evaluate)
-    trained, *judges = found.values()
-    networks = tuple((config, folder / WEIGHTS) for (config, _), folder in zip(job.judges, judges, strict=True))
-    history = tables.EPOCH_TABLE.read(trained)
-    return replace(job, weights=trained / WEIGHTS, history=history, judges=networks)
-
-
-def _with_weights(job: Job, found: Mapping[str, Path]) -> Job:
-    assert isinstance(job, Retrain)
-    (trained,) = found.values()
-    return replace(job, weights=trained / WEIGHTS)
 
 
 def tasks_of(found: Mapping[str, Planned]) -> list[Task]:
     """Tasks for a queue; a digest covers what the needed networks are made by."""
     digests: dict[str, str] = {}
     tasks = []
-    for name, (job, make, needs) in found.items():
+    for name, (job, needs) in found.items():
         digests[name] = digest(runs.asked(job), *(digests[need] for need in needs))
-        tasks.append(Task(name, partial(_made, job, make, needs), needs, digests[name]))
+        tasks.append(Task(name, partial(_made, job, needs), needs, digests[name]))
     return tasks
 
 
-def _made(
-    job: Job,
-    make: Callable[[Job, Mapping[str, Path]], Job],
-    needs: Sequence[str],
-    done: Mapping[str, Finished],
-) -> Job:
-    return make(job, {need: Path(done[need].folder) for need in needs})
+def _made(job: Job, needs: Sequence[str], done: Mapping[str, Finished]) -> Job:
+    return job.with_networks([Path(done[need].folder) for need in needs])
 
 
 def assemble(profile: str, found: Mapping[str, Planned], done: Mapping[str, Finished]) -> None:
@@ -164,7 +137,8 @@ def run_grid(profile: str, given: argparse.Namespace | None = None) -> None:
 
 def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: Path) -> Queue:
     """The tasks on the engine that is asked for."""
-    grid, training = load_grid(profile), _training(profile)
+    grid = load_grid(profile)
+    training = load_run(*grid.settings[0], grid.methods[0], grid.seeds[0], profile).training
     describe = f"grid {profile}"
     if given.engine == "local":
         if given.on_interrupt == "detach":
@@ -190,16 +164,10 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
     )
     engine = Slurm(finish, folder / "jobs", title=f"smoot-{profile}", wishes=wishes)
     engine.probe()
-    afresh = os.environ.get("SMOOT_LEDGER") == "off"
     journal = Journal(folder / "journal.jsonl")
-    if afresh:
+    if os.environ.get("SMOOT_LEDGER") == "off":
         journal.file.unlink(missing_ok=True)
     return Queue(tasks, engine, describe, folder, journal, detach=given.on_interrupt == "detach")
-
-
-def _training(profile: str) -> TrainingConfig:
-    grid = load_grid(profile)
-    return load_run(*grid.settings[0], grid.methods[0], grid.seeds[0], profile).training
 
 
 def _gpus(together: int) -> list[str]:

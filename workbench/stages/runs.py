@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import torch
@@ -80,6 +80,10 @@ class Job(ABC):
     def inputs(self) -> tuple[Path, ...]:
         """The files that it starts from, beside the data."""
         return ()
+
+    def with_networks(self, folders: Sequence[Path]) -> Self:
+        """The job with the networks that it needs, from the folders of the jobs that trained them."""
+        return self
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -203,6 +207,11 @@ class Evaluate(Job):
     def inputs(self) -> tuple[Path, ...]:
         return (self.weights, *(weights for _, weights in self.judges))
 
+    def with_networks(self, folders: Sequence[Path]) -> Self:
+        trained, *judges = folders
+        pairs = tuple((config, folder / WEIGHTS) for (config, _), folder in zip(self.judges, judges, strict=True))
+        return replace(self, weights=trained / WEIGHTS, history=tables.EPOCH_TABLE.read(trained), judges=pairs)
+
     def parameters(self) -> dict[str, Any]:
         return self.config.as_dict()
 
@@ -248,6 +257,9 @@ class Retrain(Job):
     @property
     def inputs(self) -> tuple[Path, ...]:
         return (self.weights,)
+
+    def with_networks(self, folders: Sequence[Path]) -> Self:
+        return replace(self, weights=folders[0] / WEIGHTS)
 
     def parameters(self) -> dict[str, Any]:
         asked = {name: value for name, value in asdict(self.retraining).items() if name != "settings"}
