@@ -27,7 +27,6 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 EQUAL = 1e-12  # differences that spread less than this (stored numbers have 6 decimals) are equal
-REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")  # what tables show differences to
 
 
 @dataclass(frozen=True)

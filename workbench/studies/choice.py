@@ -69,7 +69,7 @@ class Regime:
         return values.drop(columns=BASELINE).sub(values[BASELINE], axis=0)
 
 
-def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
+def choose(regimes: Sequence[Regime]) -> pd.DataFrame:
     """The candidates in the order of the selection rule.
 
     Args:
@@ -89,7 +89,7 @@ def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
         raise ValueError(f"no candidate was trained in all of {[regime.name for regime in regimes]}")
     worst = _worst_accuracy(regimes, named)
     limit = (-LIMIT if (worst >= -LIMIT).any() else worst.max() - SLACK) - 1e-9
-    resampled = _resampled_scores(regimes, named, np.random.default_rng(seed))
+    resampled = _resampled_scores(regimes, named)
     rows = pd.DataFrame(
         {
             "method": named,
@@ -108,7 +108,7 @@ def choose(regimes: Sequence[Regime], *, seed: int = 0) -> pd.DataFrame:
     return rows.assign(chosen=rows.index == chosen).sort_values(["accurate", "score"], ascending=False)
 
 
-def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str]) -> pd.DataFrame:
     """The chosen rule's standard score beside those of other methods; plain training's is 0.
 
     Args:
@@ -124,7 +124,7 @@ def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str], *, s
     masking = [chosen, *(name for name in others if name != BASELINE)]
     worst = dict(zip(masking, _worst_accuracy(regimes, masking), strict=True)) | {BASELINE: 0.0}
     scores = dict(zip(masking, standard_scores(regimes, masking), strict=True)) | {BASELINE: 0.0}
-    draws = _resampled_scores(regimes, masking, np.random.default_rng(seed))
+    draws = _resampled_scores(regimes, masking)
     resampled = dict(zip(masking, draws.T, strict=True)) | {BASELINE: np.zeros(RESAMPLES)}
     rows = [
         {
@@ -160,9 +160,9 @@ def _scaled(regimes: Sequence[Regime]) -> list[tuple[pd.DataFrame, float]]:
     return [(differences, float(differences.mean().std(ddof=1))) for differences in found]
 
 
-def _resampled_scores(regimes: Sequence[Regime], methods: Sequence[str], draws: np.random.Generator) -> Array:
+def _resampled_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
     """`standard_scores` of `RESAMPLES` resamples of the seeds of each regime, one row each."""
-    total = np.zeros((RESAMPLES, len(methods)))
+    draws, total = np.random.default_rng(0), np.zeros((RESAMPLES, len(methods)))
     scaled = _scaled(regimes)
     for number in range(len(regimes)):
         own = scaled[number * len(MEASURES) : (number + 1) * len(MEASURES)]
