@@ -66,7 +66,7 @@ class Regime:
     def differences(self, metric: str) -> pd.DataFrame:
         """Each method's metric minus plain training's: one row per seed, one column per method."""
         values = self.frame.pivot(index="seed", columns="method", values=metric)
-        return values.drop(columns=BASELINE).sub(values[BASELINE], axis=0)
+        return values.sub(values[BASELINE], axis=0)
 
 
 def choose(regimes: Sequence[Regime]) -> pd.DataFrame:
@@ -121,22 +121,18 @@ def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str]) -> p
         One row for each of the others: ``method``; ``worst_accuracy`` as of a candidate; its ``score``; ``ahead``, by
         how much the rule's is higher, and the standard error ``ahead_se`` of that difference.
     """
-    masking = [chosen, *(name for name in others if name != BASELINE)]
-    worst = dict(zip(masking, _worst_accuracy(regimes, masking), strict=True)) | {BASELINE: 0.0}
-    scores = dict(zip(masking, standard_scores(regimes, masking), strict=True)) | {BASELINE: 0.0}
-    draws = _resampled_scores(regimes, masking)
-    resampled = dict(zip(masking, draws.T, strict=True)) | {BASELINE: np.zeros(RESAMPLES)}
-    rows = [
+    named = [chosen, *others]
+    scores, resampled = standard_scores(regimes, named), _resampled_scores(regimes, named)
+    rows = pd.DataFrame(
         {
-            "method": name,
-            "worst_accuracy": worst[name],
-            "score": scores[name],
-            "ahead": scores[chosen] - scores[name],
-            "ahead_se": (resampled[chosen] - resampled[name]).std(),
+            "method": named,
+            "worst_accuracy": _worst_accuracy(regimes, named),
+            "score": scores,
+            "ahead": scores[0] - scores,
+            "ahead_se": (resampled[:, [0]] - resampled).std(axis=0),
         }
-        for name in others
-    ]
-    return pd.DataFrame(rows)
+    )
+    return rows[1:]
 
 
 def _worst_accuracy(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
@@ -148,7 +144,7 @@ def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
     """Mean over regimes and measures of each method's standard score.
 
     A standard score is the mean difference to plain training, divided by the standard deviation of these means over all
-    methods of the regime.
+    other methods of the regime.
     """
     scores = [found[list(methods)].mean().to_numpy(np.float64) / scale for found, scale in _scaled(regimes)]
     return np.asarray(np.mean(scores, axis=0))
@@ -157,7 +153,7 @@ def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
 def _scaled(regimes: Sequence[Regime]) -> list[tuple[pd.DataFrame, float]]:
     """The differences in each regime and measure, with what they are divided by."""
     found = [regime.differences(measure) for regime in regimes for measure in MEASURES]
-    return [(differences, float(differences.mean().std(ddof=1))) for differences in found]
+    return [(one, float(one.drop(columns=BASELINE).mean().std(ddof=1))) for one in found]
 
 
 def _resampled_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
