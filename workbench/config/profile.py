@@ -123,7 +123,7 @@ def load_run(dataset: str, backbone: str, method: str, seed: int, profile: str) 
     place = _methods(profile).where(method)
     images, training = dict(chosen.dataset), dict(chosen.training)
     of_images = f"{place}.dataset" if images else block_name(profile, f"datasets.{dataset}")
-    parts = {
+    parts: dict[str, Any] = {
         "dataset": build(DatasetConfig, _entry(profile, "datasets", dataset) | images, of_images),
         "backbone": load_backbone(backbone, profile),
         "training": build(

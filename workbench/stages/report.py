@@ -7,6 +7,7 @@ pictures; without JavaScript everything is shown, with it a filter shows the exh
 import re
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, Template
 from nbconvert.filters import markdown2html
@@ -64,7 +65,7 @@ def write_report(profile: str) -> Path:
 
 
 def _template() -> Template:
-    options = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters |= {"escape": escape, "markdown": _html, "inline": _inline}
     return environment.get_template("report.html.j2")

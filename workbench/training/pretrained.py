@@ -35,7 +35,7 @@ def create(architecture: str, *, num_classes: int, **options: Any) -> nn.Module:
             "(others are added in workbench/training/pretrained.py)"
         )
     file = paths.RAW / "weights" / f"{architecture}.safetensors"
-    own = {"pretrained_cfg_overlay": {"file": str(file)}} if file.is_file() else {}
+    own: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(file)}} if file.is_file() else {}
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try: the error below says it once
     try:
         network = timm.create_model(architecture, pretrained=True, num_classes=num_classes, **own, **options)
@@ -50,7 +50,7 @@ def create(architecture: str, *, num_classes: int, **options: Any) -> nn.Module:
             f"the pretrained weights of {architecture} have SHA-256 {found}: expected {KNOWN[architecture]}; make "
             f"{file} as data/README.md says"
         )
-    network.reset_classifier(num_classes)
+    network.reset_classifier(num_classes)  # type: ignore[operator]
     return network
 
 
