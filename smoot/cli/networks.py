@@ -87,7 +87,7 @@ def _config(backbone: str) -> Any:
 def _pretrained(card: Card, options: dict[str, Any]) -> nn.Module:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each try: the error below says it once
     try:
-        return timm.create_model(card.backbone, pretrained=True, num_classes=len(card.classes), **options)
+        network = timm.create_model(card.backbone, pretrained=True, num_classes=len(card.classes), **options)
     except Exception as error:  # of whichever library downloads them; what it began with says most
         first: BaseException = error
         while inner := first.__cause__ or first.__context__:
@@ -96,6 +96,9 @@ def _pretrained(card: Card, options: dict[str, Any]) -> nn.Module:
             f"the pretrained weights of {card.backbone} could not be fetched ({_short(first)}): "
             "connect to the internet, or train without --pretrained"
         ) from None
+    # Torch's own draw: timm's for a new EfficientNet is so wide that its first gradients spoil the other weights.
+    network.reset_classifier(len(card.classes))  # type: ignore[operator]
+    return network
 
 
 def _try(network: nn.Module, card: Card) -> None:

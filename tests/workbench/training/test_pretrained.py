@@ -47,7 +47,7 @@ def test_a_network_starts_from_the_known_weights_and_an_own_last_layer(known: nn
     torch.manual_seed(2)
     second = started().state_dict()
     own = {name for name in first if not torch.equal(first[name], second[name])}
-    assert own == {"classifier.weight"}
+    assert own == {"classifier.weight", "classifier.bias"}
     for name, value in known.state_dict().items():
         assert name.startswith("classifier.") or torch.equal(value, first[name]), name
     assert first["classifier.weight"].shape[0] == 5

@@ -145,7 +145,12 @@ def test_an_error_of_a_rank_is_passed_on(tmp_path: Path) -> None:
     ("config", "message"),
     [
         (lambda: on(2, run("smoot", training={"batch_size": 80})), "batch_size is 80: expected at most the 72"),
-        (lambda: on(2, still(sync_batch_norm=True)), "training.sync_batch_norm is true on cpu"),
+        (lambda: still(devices=2, sync_batch_norm=True), "training.sync_batch_norm is true on cpu"),
+        (lambda: still(sync_batch_norm=True), "sync_batch_norm is true with devices 1: expected false"),
+        (
+            lambda: on(2, still("per_image_public")),
+            "'per_image_public' has the number of images in a batch in its formula",
+        ),
         (lambda: on(5, still()), "batch_size is 24: expected a multiple of devices, which is 5"),
     ],
 )
