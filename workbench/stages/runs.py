@@ -322,9 +322,6 @@ def evaluate(
 ) -> pd.DataFrame:
     """Measure trained runs of a setting; the judges of its data set are trained first if one is not there.
 
-    Args:
-        dataset, backbone, method, profile, seeds, work: as for :func:`train`.
-
     Returns:
         One row per run: dataset, backbone, method, seed, and every metric.
 
@@ -359,9 +356,6 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None, work: Work
 
     Returns:
         One row per data set and backbone, see `tables.JUDGE_TABLE`.
-
-    Raises:
-        ValueError, WorkerDied: as :func:`train`.
     """
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
     names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
@@ -383,9 +377,6 @@ def retrain(dataset: str, backbone: str, profile: str, work: Work | None = None)
 
     Returns:
         One row per run and level, see `tables.RETRAINING_TABLE`; none, as in the file, for another setting.
-
-    Raises:
-        FileNotFoundError, ValueError, WorkerDied: as :func:`evaluate`.
     """
     grid, setting, config = load_grid(profile), SettingPaths(profile, dataset, backbone), load_retraining(profile)
     fresh = load_backbone(config.backbone, profile)
