@@ -55,17 +55,18 @@ def same(one: Mapping[str, float], other: Mapping[str, float]) -> None:
         assert other[name] == pytest.approx(one[name], rel=1e-3, abs=1e-5, nan_ok=True), name
 
 
-def test_the_history_is_that_of_one_process_which_can_go_on(tmp_path: Path) -> None:
-    config = still("per_image_loss", epochs=1)
+@pytest.mark.parametrize(("method", "devices"), [("plain", 4), ("per_image_loss", 2)])
+def test_the_history_is_that_of_one_process_which_can_go_on(method: str, devices: int, tmp_path: Path) -> None:
+    config = still(method, epochs=1)
     alone = trained(config, tmp_path / "alone")
     steps: list[int] = []
-    together = trained(on(2, config), tmp_path / "together", lambda step, **_: steps.append(step))
+    together = trained(on(devices, config), tmp_path / "together", lambda step, **_: steps.append(step))
     (one,), (other,) = alone.history, together.history
     assert one.keys() == other.keys() and steps == [1]
     same(one, other)
     for name, weight in alone.best.items():
         torch.testing.assert_close(together.best[name], weight, rtol=1e-3, atol=1e-4)
-    further = trained(still("per_image_loss", epochs=2), tmp_path / "together").history
+    further = trained(still(method, epochs=2), tmp_path / "together").history
     assert [row["epoch"] for row in further] == [1, 2] and repr(further[0]) == repr(other)  # NaN included
 
 
