@@ -8,6 +8,7 @@ import torch
 
 from smoot.checks import (
     check_between,
+    check_choice,
     check_count,
     check_inputs,
     check_logits,
@@ -15,6 +16,12 @@ from smoot.checks import (
     check_saliency,
     check_targets,
 )
+
+
+def test_choices() -> None:
+    check_choice("fill", "mean", ("mean", "uniform"))
+    with pytest.raises(ValueError, match=r"^fill is 'men': expected one of 'mean', 'uniform'$"):
+        check_choice("fill", "men", iter(["mean", "uniform"]))
 
 
 @pytest.mark.parametrize("value", [0, 0.0, -0.0, 0.5, 1, 1.0])
@@ -28,11 +35,32 @@ def test_other_numbers_do_not(value: Any) -> None:
         check_between("mass", value)
 
 
+def test_bounds_may_be_given() -> None:
+    check_between("budget", 7.5, 0.0, math.inf)
+    with pytest.raises(ValueError, match=r"budget is 3: expected a number in \[4, inf\]"):
+        check_between("budget", 3, 4, math.inf)
+
+
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, "3", None])
 def test_counts(value: Any) -> None:
     check_count("batch_size", 1)
     with pytest.raises(ValueError, match=r"^batch_size is .*: expected a whole number of at least 1$"):
         check_count("batch_size", value)
+
+
+def test_saliency_may_be_negative_unless_told_otherwise() -> None:
+    signed = torch.tensor([[1.0, -1.0]])
+    check_saliency(signed)
+    check_saliency(signed.abs(), non_negative=True)
+    with pytest.raises(ValueError, match="negative values"):
+        check_saliency(signed, non_negative=True)
+
+
+@pytest.mark.parametrize(("inputs", "expected"), [((2, 3), (2, 3)), ((2, 3, 4), (2, 4)), ((2, 3, 4, 5), (2, 4, 5))])
+def test_maps_have_the_inputs_shape_without_channels(inputs: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    check_map_shape("mask", torch.zeros(expected), torch.zeros(inputs))
+    with pytest.raises(ValueError, match="mask has shape"):
+        check_map_shape("mask", torch.zeros((*expected, 1)), torch.zeros(inputs))
 
 
 def test_values_on_an_accelerator_are_not_read() -> None:

@@ -1,7 +1,9 @@
 """The drop-in criterion: feeding back, evaluation, saving and loading, and training with it."""
 
 import copy
+import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -120,3 +122,48 @@ def test_outside_training_it_is_cross_entropy_and_learns_nothing(
     criterion.train()
     model.train()
     assert criterion(model, images, labels).masked_share == 1
+
+
+def bright_corner(size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Noise images (N, 1, 6, 6) with one of the four corners brighter: the label is which."""
+    source = torch.Generator().manual_seed(seed)
+    images = torch.rand(size, 1, 6, 6, generator=source)
+    labels = torch.randint(4, (size,), generator=source)
+    for image, label in enumerate(labels.tolist()):
+        top, left = 3 * (label // 2), 3 * (label % 2)
+        images[image, 0, top : top + 3, left : left + 3] += 0.7
+    return images, labels
+
+
+@pytest.mark.parametrize(
+    ("schedule", "guidance"),
+    [
+        (AdaptiveSchedule(), Guidance()),
+        (ConstantSchedule(SGT_PLAN), SGT_GUIDANCE),
+    ],
+    ids=["smoot", "sgt"],
+)
+def test_the_drop_in_learns_a_toy_problem(schedule: Any, guidance: Guidance, generator: Callable) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
+    schedule = copy.deepcopy(schedule)
+    criterion = SaliencyGuidedLoss(schedule, guidance, generator=generator(0))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    shares = []
+    for step in range(60):
+        loss = criterion(model, *bright_corner(32, step))
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        shares.append(loss.masked_share.item())
+    criterion.eval()
+    with torch.no_grad():
+        images, labels = bright_corner(200, 1000)
+        result = criterion(model.eval(), images, labels)
+    assert result.total < 0.5 * math.log(4)
+    assert result.feedback.accuracy > 0.85
+    assert max(shares) > 0.5
+    if isinstance(schedule, AdaptiveSchedule):
+        assert shares[0] == 0 and schedule.competence > 0.3
+    else:
+        assert set(shares) == {1.0}

@@ -167,6 +167,16 @@ def test_log_odds_keeps_its_gradient_where_log_prob_loses_it() -> None:
     assert overlap(bottom_half(input_gradient(model, images, labels, score="log_prob")), exact) < 0.8
 
 
+def test_log_prob_vanishes_altogether_on_very_confident_images() -> None:
+    model, images, labels = confident_net(400.0)
+    gradient = input_gradient(model, images, labels, score="log_odds")
+    truth = input_gradient(copy.deepcopy(model).double(), images.double(), labels, score="log_odds")
+    vanished = input_gradient(model, images, labels, score="log_prob").flatten(1).abs().amax(1) == 0
+    assert vanished.all()
+    torch.testing.assert_close(gradient.double(), truth, rtol=1e-3, atol=1e-3)
+    assert (gradient.flatten(1).abs().amax(1) > 1).all()
+
+
 # -- what a saliency pass must leave alone
 
 

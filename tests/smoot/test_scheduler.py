@@ -158,6 +158,14 @@ def test_competence_at_its_ends() -> None:
     assert two_classes.competence == pytest.approx(0.375)
 
 
+def test_feedback_may_be_tensors() -> None:
+    schedule = AdaptiveSchedule()
+    accuracy, loss = torch.tensor(0.5), torch.tensor(1.0, requires_grad=True).detach()
+    schedule.step(Feedback(accuracy=accuracy, loss=loss, num_classes=10, num_images=4))
+    assert isinstance(schedule.plan.image_fraction, float)
+    assert schedule.competence == pytest.approx(0.5 * (1 - 1 / math.log(10)))
+
+
 # -- what the adaptive plan holds
 
 
@@ -286,6 +294,13 @@ def test_refused_feedback_leaves_the_schedule_as_it_was(bad: Feedback, error: ty
     with pytest.raises(error):
         schedule.step(bad)
     assert same(schedule.state_dict() | {"steps": before["steps"]}, before)
+
+
+def test_a_constant_schedule_learns_nothing() -> None:
+    plan = MaskPlan(mask_fraction=0.3)
+    schedule: MaskSchedule = ConstantSchedule(plan)
+    assert schedule.step(feedback(*STEPS[0])) is plan and schedule.plan is plan
+    assert ConstantSchedule().plan == MaskPlan()
 
 
 # -- sequences

@@ -2,7 +2,8 @@
 
 A job is one network. Its worker claims the job's entry in the ledger and computes only what is not finished there;
 then the weights of all jobs are copied to ``runs/`` and their rows put into the tables of ``results/``. Nothing here
-decides a number: what a job computes is a function of the rooms `training` and `measuring`.
+decides a number: what a job computes is a function of the rooms `training` and `measuring`. The functions for whole
+settings take the arguments of :func:`train` and raise its errors, and FileNotFoundError for a run that is not trained.
 """
 
 import hashlib
@@ -327,7 +328,6 @@ def evaluate(
 
     Raises:
         FileNotFoundError: if a run is not trained; names the command that trains it.
-        ValueError, WorkerDied: as :func:`train`.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
     places = ProfilePaths(profile)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.exploring import views
+from workbench.exploring import views, widgets
 from workbench.exploring.committed import METHODS, WEIGHTS, load_committed, own_image, sample_images, settings
 from workbench.exploring.pictures import overlaid
 
@@ -77,3 +77,9 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.png cannot be read"):
         own_image(tmp_path / "text.png", SETTING)
+
+
+def test_controls_start_with_what_the_views_take() -> None:
+    for controls in (widgets.comparison(), widgets.masks(), widgets.shares(), widgets.own("missing.png")):
+        given = {child.description: child.value for child in controls.children[:-1]}
+        assert given["setting"] == SETTING

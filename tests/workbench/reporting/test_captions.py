@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from synthetic import SETTING, Axes, lay_out, run_record, write_manifests
@@ -44,6 +45,11 @@ def test_runs_of_one_setting() -> None:
     assert setting.source == "results/laptop/fashion_mnist-resnet10_narrow"
 
 
+def test_all_training_images() -> None:
+    everything = [changed(record, dataset={"train_images": None}) for record in runs()]
+    assert captions.setting(everything).facts.startswith("all 60,000 training images, 10 epochs")
+
+
 @pytest.mark.parametrize(
     "blocks", [{"training": {"epochs": 25}}, {"dataset": {"train_images": 500}}, {"dataset": {"label_noise": 0.2}}]
 )
@@ -74,6 +80,13 @@ def test_where_every_method_says_otherwise_the_profile_is_told() -> None:
     few = [own(record, dataset={"train_images": 500}) for record in runs("smoot")]
     setting = captions.setting([*long, *few])
     assert (setting.train_images, setting.epochs, setting.deviations) == (2000, 10, True)
+
+
+def test_rows_of_a_setting() -> None:
+    setting = captions.setting(runs())
+    rows = [("fashion_mnist", "resnet10_narrow", 1), ("mnist", "resnet10_narrow", 2), ("fashion_mnist", "two_conv", 3)]
+    frame = pd.DataFrame(rows, columns=["dataset", "backbone", "value"])
+    assert captions.of_setting(frame, setting)["value"].tolist() == [1]
 
 
 STUDY = Study("t", ("comparison",), "plain", note="Ten seeds. ")

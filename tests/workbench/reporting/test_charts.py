@@ -167,6 +167,12 @@ def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int)
     assert not list(unlabelled(figure))
 
 
+def test_an_attribution_looks_the_same_whatever_stands_beside_it() -> None:
+    few = {name: value for name, value in cascades(1)["cell 0"].items() if name in ("layers", "edges")}
+    (line,) = (line for line in charts.sanity_cascades({"x": few}).axes[0].lines if len(line.get_xdata()) == 4)
+    assert line.get_color() == charts.sanity_cascades(cascades(1)).axes[0].lines[2].get_color()
+
+
 def test_many_methods_become_rows_with_intervals(records: list[results.RunRecord]) -> None:
     frame = results.metrics_frame(records).assign(random_gap_mean=0.01)
     figure = charts.means(

@@ -153,6 +153,18 @@ def test_on_a_shortcut_lower_is_better_and_the_caption_says_why(frame: pd.DataFr
     assert "Relevance mass, block (%) ↑" in block.display and "half of the image" in block.caption
 
 
+def test_a_network_of_one_image_size_has_no_grid_pointing_nor_a_control_for_it(frame: pd.DataFrame) -> None:
+    shown = quality.localisation_table(frame.assign(grid_pointing=math.nan), METHODS, SETTING).display
+    assert shown["Grid pointing (%) ↑"].tolist() == ["–"] * 5
+
+
+def test_an_undefined_metric_is_a_dash_not_a_mean_of_the_rest(frame: pd.DataFrame) -> None:
+    frame.loc[frame["seed"] == 1, "relevance_mass"] = math.nan
+    table = quality.localisation_table(frame, METHODS, SETTING)
+    assert table.display["Relevance mass, object (%) ↑"].tolist()[:3] == ["–"] * 3
+    assert table.data["relevance_mass_sd"].isna().tolist()[:3] == [True] * 3
+
+
 def test_comparisons_show_the_subject_and_hold_every_pair(frame: pd.DataFrame) -> None:
     undefined = frame.assign(grid_pointing=math.nan)
     table = quality.comparisons_table(undefined, METHODS, "smoot", REFERENCES, SETTING)
@@ -193,6 +205,14 @@ def test_summary_covers_the_grid_and_names_each_data_set_once(frame: pd.DataFram
         "Judge's gap, right answers, mean (points) ↑",
         "Relevance mass, object (%) ↑",
     ]
+
+
+def test_summary_of_mixed_regions_says_where_lower_is_better(frame: pd.DataFrame) -> None:
+    other = replace(SETTING, dataset="shortcut_mnist", region="shortcut")
+    both = pd.concat([frame, frame.assign(dataset="shortcut_mnist")], ignore_index=True)
+    table = quality.summary_table(both, METHODS, [SETTING, other])
+    assert "Relevance mass (%) ↑, shortcut ↓" in table.display
+    assert "object (Fashion-MNIST), shortcut (Shortcut-MNIST)" in table.note
 
 
 def test_masking_means_over_epochs_then_seeds() -> None:

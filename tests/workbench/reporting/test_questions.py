@@ -30,6 +30,17 @@ def written(root: Path, block: Any) -> Study | None:
     return load_study("laptop")
 
 
+def test_the_block_as_dataclasses(root: Path) -> None:
+    found = written(root, WHOLE)
+    assert found == Study(
+        title="What matters in a mask",
+        exhibits=("comparison", "oracle"),
+        reference="plain",
+        note="Ten seeds.",
+        compared=("smoot", "plain"),
+    )
+
+
 def test_an_ordinary_profile_has_none_and_a_short_block_will_do(root: Path) -> None:
     assert written(root, None) is None
     found = written(root, {"title": "t", "exhibits": ["oracle"], "reference": "plain"})

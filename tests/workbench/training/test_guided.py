@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from smoot.feedback import Feedback
 from smoot.per_image import PerImageSchedule
-from smoot.scheduler import ConstantSchedule, MaskPlan, SequenceSchedule
+from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, SequenceSchedule
 from smoot.step import guided_backward
 from workbench.config.run import RunConfig
 from workbench.config.schedules import GapConfig, PerImageConfig, SequenceConfig
@@ -206,6 +206,21 @@ def plans(config: RunConfig, num_steps: int) -> list[MaskPlan]:
         found.append(schedule.plan)
         schedule.step(FED)
     return found
+
+
+def test_each_method_gets_its_schedule() -> None:
+    for method in METHODS[:-1]:
+        constant = create_schedule(run(method), 10, 72)
+        assert isinstance(constant, ConstantSchedule) and constant.base == run(method).method.plan
+    schedule = create_schedule(run("smoot"), 10, 72)
+    assert isinstance(schedule, GapSchedule) and schedule.base == run("smoot").method.plan
+    method = run("competence_k50").method
+    assert method.adaptive is not None
+    for decay in (0.95, 0.5):
+        changed = replace(method, adaptive=replace(method.adaptive, decay=decay))
+        schedule = create_schedule(replace(run("competence_k50"), method=changed), 10, 72)
+        assert isinstance(schedule, AdaptiveSchedule)
+        assert (schedule.base, schedule.decay) == (method.plan, decay)
 
 
 def test_shares_are_stretched_over_the_steps_while_rankings_take_turns() -> None:
