@@ -27,7 +27,6 @@ COMMITTED = ("results/", "figures/", "data/", "fingerprints")
 OWN_FOLDERS = {name: file.parent for name, file in paths.profiles().items() if name not in ("laptop", "smoke")}
 # Set up, and not run yet: no results.
 NOT_LOCKED = {"paper", "public_code"}
-UP_TO_DATE = "Data and pipelines are up to date."
 
 
 def fingerprints_of(stage: dict[str, Any]) -> set[str]:
@@ -133,9 +132,11 @@ def test_the_fingerprints_are_those_of_the_code() -> None:
 
 
 def test_the_committed_results_are_up_to_date_on_a_fresh_clone(clone: Path) -> None:
+    """`code` alone may want to run, after a changed comment: that its files stay as they are is tested above."""
     locked = ["laptop", *sorted(set(OWN_FOLDERS) - NOT_LOCKED)]
     files = [paths.params_file(profile).with_name("dvc.yaml").relative_to(ROOT) for profile in locked]
-    assert dvc(clone, "repro", "--allow-missing", "--dry", *map(str, files)).strip().endswith(UP_TO_DATE)
+    said = dvc(clone, "repro", "--allow-missing", "--dry", *map(str, files))
+    assert set(re.findall(r"Running stage '(.*)'", said)) <= {"code"}
 
 
 def test_dvc_reads_every_stage_of_the_paper_profile(clone: Path) -> None:
