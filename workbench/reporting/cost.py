@@ -82,6 +82,8 @@ def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
 def counted_cost(config: Config, shares: Sequence[float]) -> npt.NDArray[np.float64]:
     """Passes of a step over plain training's 3 (a forward is 1, a backward 2, a backward to the inputs alone 1).
 
+    At most: where images are answered independently, the loss's own backward may save the saliency's.
+
     Args:
         config: of the method.
         shares: of the images that get a masked pass; a step without any is plain.

@@ -91,14 +91,19 @@ def index() -> str:
         if profile == "smoke" or not (folders.plots / "captions.json").exists():
             continue
         named = captions(folders.plots)
-        links = [f"[{_title(file)}]({_from_index(file)})" for file in sorted(folders.tables.glob("*.md"))]
         parts.append(f"## {profile}")
         for name, caption in named.items():
             picture = f"{profile}/plots/{name}.png"
             image = f'<a href="{picture}"><img src="{picture}" width="600" alt="{heading(caption)}"></a>'
             parts += [f"### {heading(caption)}", image, caption]
-        parts.append(f"Tables of {profile}: {' · '.join(links)}.")
+        parts.append(f"Tables of {profile}: {_tables(folders.tables)}.")
+    parts += [f"## {choice.NAME}", f"Tables over several studies: {_tables(choice.folder())}."]
     return "\n\n".join(parts) + "\n"
+
+
+def _tables(folder: Path) -> str:
+    """Links to all tables of a folder."""
+    return " · ".join(f"[{_title(file)}]({_from_index(file)})" for file in sorted(folder.glob("*.md")))
 
 
 def _title(table: Path) -> str:

@@ -14,7 +14,7 @@ from workbench.config.schema import check_keys
 from workbench.reporting import captions
 from workbench.reporting.charts import BANDS, Chart, band
 from workbench.reporting.metrics import Metric, Metrics
-from workbench.reporting.style import INK, Looks, finish, legend, panels, styled
+from workbench.reporting.style import INK, Looks, finish, legend, styled, tiles
 from workbench.reporting.table import SPREAD, Table
 from workbench.reporting.words import Titles, fixed, plus_minus
 from workbench.studies.runs import StudyRuns
@@ -50,9 +50,9 @@ def published(runs: StudyRuns) -> pd.DataFrame:
     return frame.set_index("epoch")
 
 
-def ours(runs: StudyRuns, column: str, method: str = METHOD) -> pd.DataFrame:
-    """The same of a method here: one row per seed, one column per epoch."""
-    own = runs.histories[runs.histories["method"] == method]
+def ours(runs: StudyRuns, column: str) -> pd.DataFrame:
+    """The same here: one row per seed, one column per epoch."""
+    own = runs.histories[runs.histories["method"] == METHOD]
     wide = own.pivot(index="seed", columns="epoch", values=column)
     factor = pixels(runs) if column.startswith("number") else LOGGED[column].factor
     return factor * wide.set_axis(wide.columns - 1, axis="columns")
@@ -105,28 +105,22 @@ def _said(runs: StudyRuns) -> str:
 
 @styled
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
-    """Our curves with the published points, and the mean number of every variant.
+    """Our curves with the published points.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`published` and :func:`pixels`.
     """
     setting, log = runs.setting, published(runs)
-    figure, grid = panels(2, 2, 6.2, sharex=True)
-    places = [axes for row in grid for axes in row]
-    for axes, (title, (ylabel, columns)) in zip(places, PANELS.items(), strict=False):
+    figure, placed = tiles(len(PANELS), len(PANELS), 2.8, 0.6)
+    for tile, (title, (ylabel, columns)) in zip(placed, PANELS.items(), strict=True):
         for column, style in zip(columns, ("-", ":"), strict=False):
-            band(axes, ours(runs, column), looks[METHOD], style=style, marked=(0, 5))
-            axes.plot(log.index, log[column], **PUBLISHED)
-        finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
-    variants = [name for name in runs.shown if runs.methods[name]["schedule"] == "per_image"]
-    for place, name in enumerate(variants):
-        band(places[-1], ours(runs, "number_mean", name), looks[name], marked=(place, len(variants)))
-    finish(places[-1], "Mean number of every variant", "Epoch", "Masked pixels")
-    dotted = Line2D([], [], color=looks[METHOD].colour, linestyle=":", label="in training mode")
-    shown = [Line2D([], [], **PUBLISHED, label="Published"), dotted, *(looks[name].handle() for name in variants)]
-    legend(figure, shown, 3)
+            band(tile.axes, ours(runs, column), looks[METHOD], style=style, marked=(0, 5))
+            tile.axes.plot(log.index, log[column], **PUBLISHED)
+        finish(tile.axes, title, "Epoch", ylabel)
+    dotted = Line2D([], [], color=looks[METHOD].colour, linestyle=":", label="In training mode")
+    legend(figure, [Line2D([], [], **PUBLISHED, label="Published"), looks[METHOD].handle(), dotted])
     caption = (
-        f"{looks[METHOD].title}, epoch by epoch, beside the output that is stored in {SOURCE} (circles), and the mean "
-        f"number where one quirk at a time is mended, {setting.name}; {BANDS}. Epochs count from 0. {setting.facts}."
+        f"{looks[METHOD].title}, epoch by epoch, beside the output that is stored in {SOURCE} (circles), "
+        f"{setting.name}; {BANDS}. Epochs count from 0. {setting.facts}."
     )
     return Chart(f"log_{setting.place}", caption, figure)
