@@ -75,8 +75,8 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
         texts["Cost ↓"] = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
     caption = (
         f"{setting.facts}; {SPREAD}. Judge's gap: insertion minus deletion area of a separate network, pixels ranked "
-        "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: passes of the training "
-        f"at most, Plain's being 1. {setting.origin}"
+        "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: training passes at most, "
+        f"Plain's being 1. {setting.origin}"
     )
     return Table.of_rows("headline", f"In short, {setting.name}", caption, rows)
 

@@ -100,7 +100,7 @@ def build() -> tuple[Table, Table, Table]:
     caption = (
         f"Accuracy: minus {titles[BASELINE]}, in the regime where that is lowest. Score: standardised gain of the maps "
         f"over {titles[BASELINE]}, mean over {len(regimes)} regimes; behind: the first's minus this one, ± standard "
-        "error. Cost: passes of a training at most, Plain's being 1. On development images."
+        "error. Cost: training passes at most, Plain's being 1. On development images."
     )
     note = (
         f"Accuracy: mean over seeds; limit: {limit}. "

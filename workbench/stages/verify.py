@@ -2,11 +2,13 @@
 
 On one machine the tables are equal byte for byte. Across machines and versions the last bits of arithmetic
 differ, training amplifies them, and a network differs as if it had another seed. So a mean over seeds is held
-against its own spread: it may differ by at most ``TOLERANCE`` standard errors of the difference of two means.
+against its own spread: it may differ by at most ``TOLERANCE`` standard errors of the difference of two means. What a
+judge says of the controls is left out: it varies with the judge alone, and there is one network of each.
 """
 
 import argparse
 import io
+import re
 import subprocess
 import tempfile
 import zipfile
@@ -22,13 +24,14 @@ from workbench.results import records as results
 TOLERANCE = 4.0
 FLOOR = 0.01  # differences of means below one percentage point (or 0.01 nats) are accepted
 METHOD = ["dataset", "backbone", "method"]
+JUDGED_CONTROL = re.compile(r"(random|edges)_(second_)?judge_")
 
 
 def compare(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
     """Every mean over seeds that moved further than its spread explains.
 
     Args:
-        ours, committed: one row per run: dataset, backbone, method, seed and metrics, as from `metrics_frame`.
+        ours, committed: one row per run: dataset, backbone, method, seed and metrics, as from :func:`comparable`.
 
     Returns:
         One row per deviation: dataset, backbone, method, metric, both means, and their difference in standard
@@ -50,6 +53,11 @@ def compare(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
         "standard_errors": difference / error,
     }
     return pd.DataFrame(columns)[moved].reset_index()
+
+
+def comparable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs of `metrics_frame` without the metrics that have no spread over seeds of their own."""
+    return frame[[name for name in frame if not JUDGED_CONTROL.match(str(name))]]
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
@@ -86,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--revision", default="HEAD", help="commit to compare with")
     asked = parser.parse_args(arguments)
-    ours = results.metrics_frame(results.load_records(load_grid(asked.profile)))
-    moved = compare(ours, committed_metrics(asked.profile, asked.revision))
+    ours = comparable(results.metrics_frame(results.load_records(load_grid(asked.profile))))
+    moved = compare(ours, comparable(committed_metrics(asked.profile, asked.revision)))
     metrics, settings = len(ours.columns) - len(METHOD) - 1, len(ours.groupby(METHOD[:2]))
     counted = f"{metrics} metrics of {ours['method'].nunique()} methods in {settings} settings"
     print(f"{counted}, {asked.profile} against {asked.revision}: ", end="")
