@@ -64,6 +64,10 @@ class Checkout:
             shutil.copyfile(SOURCES / file, root / file)
         return cls(root)
 
+    def copy(self, root: Path) -> "Checkout":
+        shutil.copytree(self.root, root)
+        return Checkout(root)
+
     def start(self, *seeds: int, last: str = "evaluate", stop: Moment | None = None) -> subprocess.Popen[bytes]:
         """Start the runs in a session of their own: to the last stage's end, or to the moment."""
         for sign in self.stopped:
