@@ -78,10 +78,12 @@ repro: environment repository ## data, training, evaluation, tables, figures, no
 	@echo "Tables:  figures/laptop/tables/"
 	@echo "Figures: figures/laptop/plots/   Report: figures/laptop/report.html"
 
+# What only `make faults` runs is at least checked by its types.
 test: environment ## lint, types, tests, notebooks
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
+	MYPYPATH=tests:tests/workbench $(RUN) -m mypy tests/faults
 	$(FIXED) $(RUN) -m pytest --cov $(PARALLEL) $(CORE)
 	$(FIXED) $(RUN) -m pytest $(PARALLEL) $(addprefix --ignore=,$(CORE))
 	$(NBVAL) --nbval $(PARALLEL) $(REPORTS)

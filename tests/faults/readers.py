@@ -74,7 +74,7 @@ def of_catalogue(tmp_path: Path, patch: pytest.MonkeyPatch) -> Reader:
 
 def results_of(tmp_path: Path, patch: pytest.MonkeyPatch) -> Grid:
     axes = Axes(datasets=("fashion_mnist",), backbones=("two_conv_small",), methods=("plain", "smoot"), seeds=(0, 1))
-    grid = lay_out(tmp_path, patch, axes)
+    grid: Grid = lay_out(tmp_path, patch, axes)
     write_results(grid)
     return grid
 

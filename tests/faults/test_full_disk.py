@@ -36,8 +36,9 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_with_more_room(
     made.mkdir()
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh"]
     command += [str(disk), str(checkout.root), size, str(made)]
-    options = {"env": environment(disk), "capture_output": True, "text": True, "timeout": 2 * PATIENCE}
-    done = subprocess.run(command, check=False, **options)
+    done = subprocess.run(
+        command, check=False, env=environment(disk), capture_output=True, text=True, timeout=2 * PATIENCE
+    )
     if not (made / "codes").exists():
         pytest.skip(f"no file system of one's own here: {done.stderr.strip()}")
     told = (made / "told").read_text()

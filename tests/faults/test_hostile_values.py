@@ -23,7 +23,7 @@ for _ in range(100):
     DEEP = [DEEP]
 LOOP: list[Any] = []
 LOOP.append(LOOP)
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, "", " ", "; touch X", "$(touch X)", "../../X", "/etc/passwd", "a\nb", "\u202eé", "x" * 10_000),
     *("1e-3", -1, 0, 1.5, 1e308, math.inf, math.nan, 10**20, 10**400),
     *([], {}, [None], [[]], {"a": 1}, {3: {}}, {"": ""}, DEEP, LOOP),

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+from functools import partial
 
 import psutil
 import pytest
@@ -25,12 +26,17 @@ def end(process: "subprocess.Popen[bytes]", how: str) -> None:
         os.killpg(process.pid, {"terminate": signal.SIGTERM, "Ctrl-C": signal.SIGINT}.get(how, signal.SIGKILL))
 
 
+def none_runs(members: list[int]) -> bool:
+    return not any(map(running, members))
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_killed_at_random_moments_a_run_gives_the_same(
     number: int, whole: tuple[Checkout, float], checkout: Checkout, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draws, told, outputs, seconds = random.Random(number), [], whole[0].outputs, whole[1]
+    draws, outputs, seconds = random.Random(number), whole[0].outputs, whole[1]
+    told: list[str] = []
     last = "train" if number % 3 else "evaluate"
     if last == "train":
         outputs = {name: text for name, text in outputs.items() if name.endswith((".safetensors", "epochs.csv"))}
@@ -44,7 +50,7 @@ def test_killed_at_random_moments_a_run_gives_the_same(
             end(process, how)
             if process.wait(PATIENCE) == 0:  # it was just ready
                 continue
-            assert until(lambda members=members: not any(map(running, members))), how
+            assert until(partial(none_runs, members)), how
             told.append(f"{how} after {checkout.ran[-1] if checkout.ran else 'nothing'}")
     assert checkout.start(0, last=last).wait(PATIENCE) == 0, checkout.told.read_text()
     assert checkout.outputs == outputs, told

@@ -1,6 +1,7 @@
 """Two pipelines at once in one folder: one does the work, and the other waits, helps or says why it cannot."""
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ TRAINING = (*REPRO[:-1], f"{REPRO[-1]}:train@{SETTING}")
 @pytest.mark.faults
 def test_two_pipelines_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     repository = Repository.new(tmp_path / "repository")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    both = [subprocess.Popen(TRAINING, cwd=repository.root, env=repository.environment, **pipes) for _ in range(2)]
+    run = partial(subprocess.Popen, TRAINING, cwd=repository.root, env=repository.environment, text=True)
+    both = [run(stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(2)]
     told = [process.communicate(timeout=3 * PATIENCE)[0] for process in both]
     codes = [process.returncode for process in both]
     assert 0 in codes, told
