@@ -74,6 +74,7 @@ repro: environment repository ## data, training, evaluation, tables, figures, no
 	$(RUN) -m workbench data fetch $(DATASETS)
 	$(FIXED) $(RUN) -m dvc repro
 	$(FIXED) $(RUN) -m workbench notebook refresh $(REPORTS)
+	$(FIXED) $(RUN) -m dvc repro --quiet code  # the notebooks have other outputs: the lock hears of it
 	$(RUN) -m workbench readme
 	@echo "Tables:  figures/laptop/tables/"
 	@echo "Figures: figures/laptop/plots/   Report: figures/laptop/report.html"
