@@ -17,7 +17,7 @@ STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
 ACTIVE := PATH="$(CURDIR)/.venv/bin:$$PATH"
 FIXED := $(ACTIVE) OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
-# Freed memory is kept for the next step: an epoch of studies/public_code took 3.7 minutes instead of 5.4.
+# Freed memory is kept for the next step: with large batches, getting it back page by page costs much of the time.
 KEPT := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 THP_MEM_ALLOC_ENABLE=1
 # Tests in two processes (another number: make test WORKERS=8); a file's tests stay in one, the longest files come first.
 WORKERS ?= 2
