@@ -38,16 +38,19 @@ def own(record: RunRecord, **blocks: dict[str, Any]) -> RunRecord:
     return changed(record, method=blocks, **blocks)
 
 
-def test_runs_of_one_setting() -> None:
-    setting = captions.setting([*runs(), *runs("smoot")])
-    assert setting.facts == USUAL
-    assert (setting.measured_on, setting.deviations, setting.seeds, setting.region) == ("test", False, 2, "foreground")
+@pytest.mark.parametrize(
+    ("dataset", "measured_on", "facts"),
+    [
+        ({}, "test", USUAL),
+        ({"train_images": None}, "test", USUAL.replace("2,000 of", "all")),
+        ({"development_images": 5000}, "development", USUAL.replace("10,000 test", "5,000 development")),
+    ],
+)
+def test_runs_of_one_setting(dataset: dict[str, Any], measured_on: str, facts: str) -> None:
+    setting = captions.setting([changed(record, dataset=dataset) for record in [*runs(), *runs("smoot")]])
+    assert (setting.facts, setting.measured_on) == (facts, measured_on)
+    assert (setting.deviations, setting.seeds, setting.region) == (False, 2, "foreground")
     assert setting.source == "results/laptop/fashion_mnist-resnet10_narrow"
-
-
-def test_all_training_images() -> None:
-    everything = [changed(record, dataset={"train_images": None}) for record in runs()]
-    assert captions.setting(everything).facts.startswith("all 60,000 training images, 10 epochs")
 
 
 @pytest.mark.parametrize(
@@ -59,13 +62,6 @@ def test_a_method_of_its_own_is_told_wherever_it_comes(blocks: dict[str, Any], f
     setting = captions.setting([*long, *usual] if first else [*usual, *long])
     assert (setting.train_images, setting.epochs, setting.deviations) == (2000, 10, True)
     assert setting.facts == USUAL.replace("10 epochs", "10 epochs where a method does not say otherwise")
-
-
-def test_development_images_stand_in_for_the_test_images() -> None:
-    records = [changed(record, dataset={"development_images": 5000}) for record in runs()]
-    setting = captions.setting(records)
-    assert (setting.measured_on, setting.test_images) == ("development", 5000)
-    assert setting.facts == USUAL.replace("10,000 test images", "5,000 development images")
 
 
 def test_groups_come_in_the_records_order() -> None:
@@ -93,11 +89,9 @@ STUDY = Study("t", ("comparison",), "plain", note="Ten seeds. ")
 
 
 def test_a_studys_captions_say_what_was_measured_on_how_many_images() -> None:
-    setting = captions.setting(runs())
-    asked = replace(setting.evaluation, curve_images=1500)
-    asked = replace(asked, robustness=replace(asked.robustness, pgd_images=250))
-    facts = f"{USUAL}; maps on the first 1,500 of them, PGD on the first 250."
-    setting = replace(setting, evaluation=asked)
+    robustness = replace(SETTING.evaluation.robustness, pgd_images=250)
+    setting = replace(SETTING, evaluation=replace(SETTING.evaluation, curve_images=1500, robustness=robustness))
+    facts = f"{SETTING.facts}; maps on the first 1,500 of them, PGD on the first 250."
     assert captions.ending(STUDY, "laptop", setting, ["accuracy", "gap_mean"]) == f"Ten seeds. {facts}"
     said = captions.ending(STUDY, "laptop", setting, ["accuracy", "judge_gap_right_black"])
     assert said == f"Ten seeds. {captions.JUDGED} {facts}"
@@ -119,14 +113,8 @@ def test_remarks_say_how_many_development_images_the_judge_knows(tmp_path: Path,
 def test_facts_of_a_setting() -> None:
     assert (SETTING.key, SETTING.place) == ("fashion_mnist-resnet10_narrow", "fashion_mnist_resnet10_narrow")
     assert SETTING.name == "Fashion-MNIST, ResNet-10 (narrow)"
-    assert SETTING.facts == "2,000 of 60,000 training images, 10 epochs, n = 5 seeds, 10,000 test images"
     one = replace(SETTING, train_images=60000, epochs=1, seeds=1)
     assert one.facts == "all 60,000 training images, 1 epoch, n = 1 seed, 10,000 test images"
-    own = replace(SETTING, deviations=True, measured_on="development", test_images=5000)
-    assert own.facts == (
-        "2,000 of 60,000 training images, 10 epochs where a method does not say otherwise, n = 5 seeds, "
-        "5,000 development images"
-    )
     assert SETTING.origin == "Source: `results/laptop/fashion_mnist-resnet10_narrow`."
 
 

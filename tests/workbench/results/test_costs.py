@@ -35,10 +35,9 @@ def test_a_run_costs_what_lies_between_the_measured_shares() -> None:
 def test_only_steps_on_a_cpu_in_float32_with_the_runs_batches_count() -> None:
     measured = step_costs()
     measured.loc[measured["device"] == "cuda", "relative_to_plain"] = 99.0
-    other = measured[measured["device"] == "cpu"].assign(batch_size=512, relative_to_plain=77.0)
-    half = measured[measured["device"] == "cpu"].assign(precision="bf16", relative_to_plain=55.0)
-    compiled = measured[measured["device"] == "cpu"].assign(compiled=True, relative_to_plain=33.0)
-    everything = pd.concat([other, half, compiled, measured], ignore_index=True)
+    cpu = measured[measured["device"] == "cpu"].assign(relative_to_plain=77.0)
+    others = [cpu.assign(batch_size=512), cpu.assign(precision="bf16"), cpu.assign(compiled=True)]
+    everything = pd.concat([*others, measured], ignore_index=True)
     found = costs.run_cost(everything, histories({"smoot": [1.0]}), "resnet10_narrow", 64)
     assert found["relative"].tolist() == pytest.approx([2.2])
 

@@ -2,27 +2,20 @@
 
 import gc
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from synthetic import Network, samples
 
-from workbench.config import paths
 from workbench.results.samples import Samples, averaged, samples_in, write_samples
 
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "smoot")
 
 
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    return tmp_path
-
-
 def same(one: Samples, other: Samples) -> bool:
-    pairs = [(getattr(one, part.name), getattr(other, part.name)) for part in fields(Samples)]
+    pairs = zip(vars(one).values(), vars(other).values(), strict=True)
     return all(np.array_equal(first, second) and first.dtype == second.dtype for first, second in pairs)
 
 
@@ -57,15 +50,11 @@ def test_a_file_that_was_cut_off_is_named_and_closed(root: Path, end: int) -> No
     gc.collect()  # a file that is left open would warn, which is an error
 
 
-@pytest.mark.parametrize("name", ["labels", "predictions", "saliency", "gradient_edges"])
-def test_samples_must_fit_each_other(name: str) -> None:
+def test_samples_must_fit_each_other_and_saliency_be_magnitudes() -> None:
     made = samples(NETWORK)
-    with pytest.raises(ValueError, match=f"{name} has shape"):
-        replace(made, **{name: getattr(made, name)[:-1]})
-
-
-def test_saliency_must_be_magnitudes() -> None:
-    made = samples(NETWORK)
+    for name in ("labels", "predictions", "saliency", "gradient_edges"):
+        with pytest.raises(ValueError, match=f"{name} has shape"):
+            replace(made, **{name: getattr(made, name)[:-1]})
     with pytest.raises(ValueError, match="saliency has negative or undefined values"):
         replace(made, saliency=-made.saliency)
 

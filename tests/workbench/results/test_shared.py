@@ -6,15 +6,8 @@ from typing import Any
 
 import pytest
 
-from workbench.config import paths
 from workbench.results import shared
 from workbench.results.shared import Facts
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    return tmp_path
 
 
 def facts(method: str, *, seed: int = 0, code: str = "c", **training: Any) -> tuple[str, Facts]:
