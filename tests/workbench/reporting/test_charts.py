@@ -12,26 +12,21 @@ from synthetic import Network, history, run_record
 from workbench.reporting import charts
 from workbench.reporting.charts import Differences
 from workbench.reporting.metrics import quality
+from workbench.reporting.style import attribution_looks
 from workbench.results import records as results
 
-SEEDS = (0, 1, 2)
 NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
 GAPS = {"gap_mean": "Mean fill", "gap_black": "Black fill", "judge_gap_right_mean": "Judge, mean fill"}
 
 
 @pytest.fixture(scope="module")
 def records() -> list[results.RunRecord]:
-    return [run_record(replace(NETWORK, method=method), seed) for method in LOOKS for seed in SEEDS]
+    return [run_record(replace(NETWORK, method=method), seed) for method in LOOKS for seed in (0, 1, 2)]
 
 
 @pytest.fixture(scope="module")
-def histories() -> pd.DataFrame:
-    made = [
-        history(replace(NETWORK, method=method), seed).assign(method=method, seed=seed)
-        for method in LOOKS
-        for seed in SEEDS
-    ]
-    return pd.concat(made, ignore_index=True)
+def histories(records: list[results.RunRecord]) -> pd.DataFrame:
+    return pd.concat([history(record, record.seed).assign(**record.keys) for record in records], ignore_index=True)
 
 
 @pytest.mark.parametrize("judge", [False, True])
@@ -104,15 +99,8 @@ def test_intervals_beyond_what_is_possible_do_not_stretch_the_axes(histories: pd
 
 @pytest.mark.parametrize(("panels", "columns", "shared"), [(1, 2, True), (3, 2, True), (3, 3, False)])
 def test_a_forest_has_a_line_per_method_and_says_what_is_certain(panels: int, columns: int, shared: bool) -> None:
-    rows = pd.DataFrame(
-        {
-            "method": ["smoot", "sgt"],
-            "difference": [0.01, -0.02],
-            "low": [0.002, -0.05],
-            "high": [0.018, 0.01],
-            "p_holm": [0.01, 0.2],
-        }
-    )
+    found = [("smoot", 0.01, 0.002, 0.018, 0.01), ("sgt", -0.02, -0.05, 0.01, 0.2)]
+    rows = pd.DataFrame(found, columns=["method", "difference", "low", "high", "p_holm"])
     asked = [Differences(f"panel {place}", "A" if shared else f"A {place}", rows, 100) for place in range(panels)]
     figure = charts.forest(asked, LOOKS, columns)
 
@@ -144,22 +132,18 @@ def test_accuracy_against_gap_has_a_mark_per_seed_and_the_interval_of_the_mean(
     assert legend_texts(figure) == ["Plain", "SGT", "SMOOT", "random map"] and not list(unlabelled(figure))
 
 
-def cascades(count: int) -> dict[str, dict[str, object]]:
-    """The same cascade in several panels, its lines at different heights."""
-    layers = ["fc", "a.layer.with.a.long.name", "conv1"]
-    names = {"edges": [1.0, 1.0, 1.0], "gradient": [0.5, 0.1, math.nan], "random": [0.9, 0.8, -0.4]}
-    found = {name: {"spearman": values, "ssim": [0.0, 0.0, 0.0]} for name, values in names.items()}
-    return {f"cell {number}": {"layers": layers, **found} for number in range(count)}
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int) -> None:
-    figure = charts.sanity_cascades(cascades(count))
+    names = {"edges": [1.0, 1.0, 1.0], "gradient": [0.5, 0.1, math.nan], "random": [0.9, 0.8, -0.4]}
+    found = {name: {"spearman": values, "ssim": [0.0, 0.0, 0.0]} for name, values in names.items()}
+    cascade = {"layers": ["fc", "a.layer.with.a.long.name", "conv1"], **found}
+    figure = charts.sanity_cascades({f"cell {number}": cascade for number in range(count)})
     assert len(figure.axes) == count
     axes = figure.axes[-1]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert [list(line.get_ydata())[:3] for line in lines] == [[1, 0.5, 0.1], [1, 0.9, 0.8], [1, 1, 1]]
-    assert len({to_hex(line.get_color()) for line in lines}) == 3
+    looks = attribution_looks(["gradient", "random", "edges"])  # the same whatever stands beside them: test_style.py
+    assert [line.get_color() for line in lines] == [looks[name].colour for name in ("gradient", "random", "edges")]
     assert list(lines[0].get_xdata()) == [0, 1, 2, 3]  # layers are counted: their names are not for readers
     assert legend_texts(figure) == ["Gradient", "Random", "Edges"]
     assert axes.get_ylim()[0] < -0.4  # nothing is cut off
@@ -167,17 +151,9 @@ def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int)
     assert not list(unlabelled(figure))
 
 
-def test_an_attribution_looks_the_same_whatever_stands_beside_it() -> None:
-    few = {name: value for name, value in cascades(1)["cell 0"].items() if name in ("layers", "edges")}
-    (line,) = (line for line in charts.sanity_cascades({"x": few}).axes[0].lines if len(line.get_xdata()) == 4)
-    assert line.get_color() == charts.sanity_cascades(cascades(1)).axes[0].lines[2].get_color()
-
-
 def test_many_methods_become_rows_with_intervals(records: list[results.RunRecord]) -> None:
-    frame = results.metrics_frame(records).assign(random_gap_mean=0.01)
-    figure = charts.means(
-        frame, LOOKS, {name: quality(("mean",), ["foreground"])[name] for name in ("accuracy", "gap_mean")}
-    )
+    frame, known = results.metrics_frame(records).assign(random_gap_mean=0.01), quality(("mean",), ["foreground"])
+    figure = charts.means(frame, LOOKS, {name: known[name] for name in ("accuracy", "gap_mean")})
     accuracy, gap = figure.axes
     assert [text.get_text() for text in accuracy.get_yticklabels()] == [look.title for look in LOOKS.values()]
     drawn = [bar.lines[0].get_xdata()[0] for bar in gap.containers]

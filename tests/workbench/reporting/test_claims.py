@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from synthetic import SETTING, TITLES
 
-from workbench.reporting.captions import Setting
 from workbench.reporting.claims import claim_verdicts, claims_overview, claims_table
 from workbench.reporting.questions import Claim
 from workbench.results.statistics import holm, shifted
 
 PLAIN = [0.80, 0.81, 0.82]
 SHORTCUT = replace(SETTING, dataset="shortcut_mnist", region="shortcut")
+TWO_CONV = replace(SETTING, backbone="two_conv_small")
 CLAIM = Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003)
 
 
@@ -22,8 +22,12 @@ def frame(smoot: list[float], plain: list[float] = PLAIN, metric: str = "accurac
     return pd.DataFrame(rows, columns=["method", "seed", metric])
 
 
-def decided(smoot: list[float], claim: Claim = CLAIM, setting: Setting = SETTING) -> pd.Series:
-    return claim_verdicts([claim], [(setting, frame(smoot))]).iloc[0]
+def gained(*differences: float) -> list[float]:
+    return [plain + difference for plain, difference in zip(PLAIN, differences, strict=True)]
+
+
+def decided(smoot: list[float], claim: Claim = CLAIM) -> pd.Series:
+    return claim_verdicts([claim], [(SETTING, frame(smoot))]).iloc[0]
 
 
 def by_hand(differences: list[float], margin: float) -> tuple[float, float, float]:
@@ -45,7 +49,7 @@ def by_hand(differences: list[float], margin: float) -> tuple[float, float, floa
     ],
 )
 def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
-    found = decided([plain + d for plain, d in zip(PLAIN, differences, strict=True)])
+    found = decided(gained(*differences))
     low, high, t = by_hand(list(differences), 0.003)
     assert (found["low"], found["high"]) == pytest.approx((low, high))
     assert found["effect"] == pytest.approx(sum(differences) / 3)
@@ -57,15 +61,14 @@ def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:
 
 
 def test_the_required_p_decides() -> None:
-    smoot = [plain + d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
+    smoot = gained(0.010, 0.011, 0.012)
     p = decided(smoot)["p_holm"]
     assert decided(smoot, replace(CLAIM, p=1.01 * p))["verdict"] == "supported"
     assert decided(smoot, replace(CLAIM, p=p))["verdict"] == "inconclusive"  # not below
 
 
 def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
-    lower = replace(CLAIM, better="lower", margin=0.0)
-    fallen = [plain - d for plain, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
+    lower, fallen = replace(CLAIM, better="lower", margin=0.0), gained(-0.010, -0.011, -0.012)
     assert decided(fallen, lower)["effect"] == pytest.approx(0.011)
     assert decided(fallen, lower)["verdict"] == "supported"
     assert decided(fallen, replace(lower, better="higher"))["verdict"] == "contradicted"
@@ -74,8 +77,8 @@ def test_where_lower_is_better_an_improvement_is_a_fall() -> None:
 def test_one_seed_is_inconclusive_without_a_spread_the_difference_decides() -> None:
     one = claim_verdicts([CLAIM], [(SETTING, frame([0.9], [0.8]))]).iloc[0]
     assert (one["verdict"], one["n"]) == ("inconclusive", 1) and math.isnan(one["p_holm"])
-    assert decided([value + 0.01 for value in PLAIN])["verdict"] == "supported"
-    assert decided([value - 0.01 for value in PLAIN])["verdict"] == "contradicted"
+    assert decided(gained(0.01, 0.01, 0.01))["verdict"] == "supported"
+    assert decided(gained(-0.01, -0.01, -0.01))["verdict"] == "contradicted"
     assert decided(PLAIN, replace(CLAIM, margin=0.0))["verdict"] == "inconclusive"
 
 
@@ -85,19 +88,17 @@ def test_what_is_undefined_or_absent_is_not_measured() -> None:
     found = claim_verdicts([CLAIM, absent], [(SETTING, undefined)])
     assert found["verdict"].tolist() == ["not measured"] * 2
     assert found["n"].tolist() == [0] * 2 and found["p_holm"].isna().all() and found["effect"].isna().all()
+    other = pd.DataFrame([("sgt", 0, math.nan)], columns=["method", "seed", "accuracy"])
+    found = claim_verdicts([CLAIM], [(SETTING, pd.concat([frame(gained(0.010, 0.011, 0.012)), other]))])
+    assert found["verdict"].tolist() == ["supported"]  # undefined runs of another method do not matter
 
 
-def test_a_metric_that_nobody_measures_is_a_mistake() -> None:
+def test_a_metric_that_nobody_measures_and_seeds_that_are_not_shared_are_mistakes() -> None:
     wrong = replace(CLAIM, metric="acuracy")
     with pytest.raises(ValueError, match="no record has the metric 'acuracy': correct its name"):
         claim_verdicts([wrong], [(SETTING, frame([0.8, 0.9, 0.9]))])
-
-
-def test_undefined_runs_of_another_method_do_not_matter() -> None:
-    other = pd.DataFrame([("sgt", 0, math.nan)], columns=["method", "seed", "accuracy"])
-    smoot = [value + d for value, d in zip(PLAIN, (0.010, 0.011, 0.012), strict=True)]
-    found = claim_verdicts([CLAIM], [(SETTING, pd.concat([frame(smoot), other]))])
-    assert found["verdict"].tolist() == ["supported"]
+    with pytest.raises(ValueError, match=r"cannot decide 'not worse than plain': .* do not share the seeds \[2\]"):
+        claim_verdicts([CLAIM], [(SETTING, frame([0.8, 0.9]))])
 
 
 BY_CHANCE = Claim("better than chance", "gini", "higher", "smoot", "chance", "primary")
@@ -125,16 +126,9 @@ def test_against_chance_what_has_no_random_map_is_not_measured() -> None:
         assert claim_verdicts([BY_CHANCE], [(SETTING, runs)])["verdict"].tolist() == ["not measured"]
 
 
-def test_seeds_that_are_not_shared_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"cannot decide 'not worse than plain': .* do not share the seeds \[2\]"):
-        claim_verdicts([CLAIM], [(SETTING, frame([0.8, 0.9]))])
-
-
 def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
     """Three claims of one family and one of another, on two settings."""
-    two = replace(SETTING, backbone="two_conv_small")
-    values = {SETTING: (0.003, 0.004, 0.006), two: (0.001, 0.009, 0.004)}
-    smoot = {setting: [p + d for p, d in zip(PLAIN, gains, strict=True)] for setting, gains in values.items()}
+    smoot = {SETTING: gained(0.003, 0.004, 0.006), TWO_CONV: gained(0.001, 0.009, 0.004)}
     margins = (0.0, 0.01, 0.004)
     claims = [replace(CLAIM, name=str(margin), margin=margin) for margin in margins]
     claims.append(replace(CLAIM, name="alone", family="secondary"))
@@ -150,28 +144,18 @@ def test_holm_runs_within_a_family_on_a_setting_and_nowhere_else() -> None:
 
 
 def test_a_claim_is_decided_in_its_own_settings() -> None:
-    two = replace(SETTING, backbone="two_conv_small")
-    groups = [(SETTING, frame(PLAIN)), (two, frame(PLAIN))]
-    claims = [replace(CLAIM, settings=("fashion_mnist-two_conv_small",)), replace(CLAIM, name="all")]
+    groups = [(SETTING, frame(PLAIN)), (TWO_CONV, frame(PLAIN))]
+    claims = [replace(CLAIM, name="one", settings=("fashion_mnist-two_conv_small",)), replace(CLAIM, name="all")]
     found = claim_verdicts(claims, groups)
-    assert found[["claim", "backbone"]].to_numpy().tolist() == [
-        ["not worse than plain", "two_conv_small"],
-        ["all", "resnet10_narrow"],
-        ["all", "two_conv_small"],
-    ]
+    where = (found["claim"] + " in " + found["backbone"]).tolist()
+    assert where == ["one in two_conv_small", "all in resnet10_narrow", "all in two_conv_small"]
     assert claim_verdicts([], groups).empty
 
 
 def test_claims_as_shown() -> None:
-    values = {"plain": (0.80, 0.81, 0.82), "smoot": (0.81, 0.821, 0.832)}
-    rows = [(m, seed, value, math.nan) for m, found in values.items() for seed, value in enumerate(found)]
-    runs = pd.DataFrame(rows, columns=["method", "seed", "accuracy", "grid_pointing"])
-    groups = [(SETTING, runs), (SHORTCUT, runs)]
-    claims = [
-        Claim("not worse than plain", "accuracy", "higher", "smoot", "plain", "primary", margin=0.003),
-        Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01),
-    ]
-    verdicts = claim_verdicts(claims, groups)
+    runs = frame(gained(0.010, 0.011, 0.012)).assign(grid_pointing=math.nan)
+    in_grid = Claim("better in the grid", "grid_pointing", "higher", "smoot", "plain", "other", p=0.01)
+    verdicts = claim_verdicts([CLAIM, in_grid], [(SETTING, runs), (SHORTCUT, runs)])
     glance = claims_overview(verdicts, TITLES, [SETTING, SHORTCUT]).display
     assert glance["Claim"].tolist() == ["SMOOT: not worse than plain", "SMOOT: better in the grid"]
     assert glance[SETTING.name].tolist()[0] == "✓ +1.10" and glance[SHORTCUT.name].tolist()[1] == "–"

@@ -1,7 +1,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import ATTRIBUTIONS, SETTING, TITLES, Network, run_of, run_record
@@ -29,13 +31,10 @@ def frame() -> pd.DataFrame:
     return made
 
 
-def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFrame) -> None:
+def test_lines_follow_the_settings_and_the_attributions_order_with_the_records_numbers(frame: pd.DataFrame) -> None:
     table = controls.attributions_table(frame, TITLES, PLACES)
-    assert table.data[["dataset", "method"]].drop_duplicates().to_numpy().tolist() == [
-        ["fashion_mnist", "plain"],
-        ["fashion_mnist", "smoot"],
-        ["shortcut_mnist", "smoot"],
-    ]
+    lines = dict.fromkeys(zip(table.data["dataset"], table.data["method"], strict=True))
+    assert list(lines) == [("fashion_mnist", "plain"), ("fashion_mnist", "smoot"), ("shortcut_mnist", "smoot")]
     assert table.display["Method"].tolist() == ["Plain", *[""] * 5, "SMOOT", *[""] * 5, "SMOOT", *[""] * 5]
     assert table.display["Attribution"].tolist()[:6] == [
         "Gradient", "Input × gradient", "SmoothGrad", "Integrated gradients", "Random", "Edges",
@@ -49,10 +48,6 @@ def test_lines_follow_the_settings_and_the_attributions_order(frame: pd.DataFram
         "Gini index (%) ↑",
         "Stability ↑",
     ]
-
-
-def test_numbers_are_those_of_the_records(frame: pd.DataFrame) -> None:
-    table = controls.attributions_table(frame, TITLES, PLACES)
     found = table.data.set_index(["dataset", "method", "attribution"]).loc[("fashion_mnist", "smoot", "edges")]
     own = run_record(NETWORK, SEED).attributions["edges"]
     means = found[["gap_mean_mean", "stability_mean"]].tolist()
@@ -69,11 +64,8 @@ def test_the_caption_says_how_many_seeds_were_explained(
     assert "n = 5" not in caption
     two = pd.concat([frame, frame.assign(seed=SEED + 3)])
     assert f"n = 2 seeds ({SEED}, {SEED + 3})" in table(two, TITLES, PLACES).caption
-
-
-def test_settings_without_attributions_are_not_in_the_caption(frame: pd.DataFrame) -> None:
-    own = frame[frame["dataset"] == "fashion_mnist"]
-    assert "Shortcut-MNIST" not in controls.sanity_table(own, TITLES, PLACES).caption
+    own = frame[frame["dataset"] == "fashion_mnist"]  # a setting without attributions is not named
+    assert "Shortcut-MNIST" not in table(own, TITLES, PLACES).caption
 
 
 @pytest.mark.parametrize(
@@ -128,23 +120,18 @@ def test_judges() -> None:
 
 
 def retrained() -> pd.DataFrame:
-    rows = []
-    for method, extra in (("plain", 0.0), ("smoot", 0.05)):
-        for seed in (0, 1, 2):
-            for level in (0.5, 0.1, 0.3):
-                top, bottom = 0.6 + level / 10 + extra + seed * extra / 10, 0.4
-                row = {"method": method, "seed": seed, "level": level, "top": top, "bottom": bottom}
-                rows.append(row | {"diffroar": top - bottom, "dataset": SETTING.dataset, "backbone": SETTING.backbone})
-    return pd.DataFrame(rows)
+    runs = product(["plain", "smoot"], [0, 1, 2], [0.5, 0.1, 0.3])
+    frame = pd.DataFrame(runs, columns=["method", "seed", "level"])
+    extra = np.where(frame["method"] == "smoot", 0.05, 0.0)
+    top = 0.6 + frame["level"] / 10 + extra + frame["seed"] * extra / 10
+    found = frame.assign(top=top, bottom=0.4, diffroar=top - 0.4)
+    return found.assign(dataset=SETTING.dataset, backbone=SETTING.backbone)
 
 
 def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_one() -> None:
     table = controls.retraining_table(retrained(), METHODS, "plain", [SETTING])
-    assert list(table.display.columns)[2:5] == [
-        "Top 10 % of pixels (%) ↑",
-        "Bottom 10 % of pixels (%) ↓",
-        "DiffROAR at 10 % (points) ↑",
-    ]
+    names = ["Top 10 % of pixels (%) ↑", "Bottom 10 % of pixels (%) ↓", "DiffROAR at 10 % (points) ↑"]
+    assert list(table.display.columns)[2:5] == names
     assert list(table.display.columns)[-1] == "DiffROAR at 30 % minus Plain"
     plain, smoot = (table.display.set_index("Method").loc[name] for name in ("Plain", "SMOOT"))
     assert plain["Top 50 % of pixels (%) ↑"] == "65.0" and plain["DiffROAR at 10 % (points) ↑"] == "21.0 ± 0.0"
@@ -154,9 +141,6 @@ def test_retraining_shows_every_level_in_order_and_the_difference_at_the_middle_
     half = 4.302652729911275 * 0.5 / math.sqrt(3)
     assert smoot.iloc[-1].startswith(f"+5.50 [+{5.5 - half:.2f}, +{5.5 + half:.2f}], p = 0.003")
     assert table.data.set_index("method").loc["smoot", "diffroar_mean_30"] == pytest.approx(28.5)
-
-
-def test_retraining_without_plain_has_no_differences() -> None:
-    frame = retrained().query("method == 'smoot'")
-    table = controls.retraining_table(frame, {"smoot": "SMOOT"}, "plain", [SETTING])
+    alone = retrained().query("method == 'smoot'")  # without Plain there are no differences
+    table = controls.retraining_table(alone, {"smoot": "SMOOT"}, "plain", [SETTING])
     assert list(table.display.columns)[-1] == "DiffROAR at 50 % (points) ↑"

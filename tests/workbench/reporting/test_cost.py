@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from drawing import LOOKS, legend_texts, solid, unlabelled
 from synthetic import SETTING, TITLES, Network, growth, history, run_record
+from synthetic_studies import config_of
 
 from workbench.reporting import cost
 from workbench.results.costs import COSTS
@@ -57,27 +58,17 @@ def test_growth_is_logarithmic_beside_a_line_of_slope_one() -> None:
     assert np.diff(np.log(y)) == pytest.approx(np.diff(np.log(x)))
     assert [text.get_text() for text in figure.axes[2].get_xticklabels()] == ["2", "1,000"]
     assert not list(unlabelled(figure))
-
-
-def test_growth_shows_the_axes_that_were_measured() -> None:
-    frame = growth()
-    figure = cost.growth(frame[frame["axis"] == "num_images"], LOOKS)
+    figure = cost.growth(frame[frame["axis"] == "num_images"], LOOKS)  # the axes that were measured
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Training images", ""]
 
 
 @pytest.mark.parametrize(
     ("method", "saliency_pass", "passes"),
-    [
-        ("sgt_improved", "reuse", 4 + 1.5),
-        ("sgt", "eval", 5 + 1.5),
-        ("random_mask", "reuse", 3 + 1.5),
-        ("random_mask", "eval", 3 + 1.5),
-    ],
+    [("sgt_improved", "reuse", 4), ("sgt", "eval", 5), ("random_mask", "reuse", 3), ("random_mask", "eval", 3)],
 )
-def test_passes_of_a_step_are_counted(method: str, saliency_pass: str, passes: float) -> None:
-    config = dict(run_record(replace(NETWORK, method=method), 0).config["method"])
-    config["guidance"] = dict(config["guidance"]) | {"saliency_pass": saliency_pass}
-    assert cost.counted_cost(config, [0.0, 0.5, 1.0]) == pytest.approx([1, passes / 3, (passes + 1.5) / 3])
+def test_passes_of_a_step_are_counted(method: str, saliency_pass: str, passes: int) -> None:
+    config = config_of(method, guidance__saliency_pass=saliency_pass)
+    assert cost.counted_cost(config, [0.0, 0.5, 1.0]) == pytest.approx([1, (passes + 1.5) / 3, (passes + 3) / 3])
 
 
 def trained(name: str, method: str = "sgt_improved", **blocks: dict[str, Any]) -> RunRecord:
@@ -90,11 +81,9 @@ def trained(name: str, method: str = "sgt_improved", **blocks: dict[str, Any]) -
 def test_a_run_costs_its_passes_over_those_of_the_references_epochs() -> None:
     """SGT improved takes 7 passes per step to Plain's 3; trained for 6 epochs, where the reference has 3."""
     records = [trained("plain", "plain"), trained("long"), trained("smoot", "smoot")]
-    epochs = {"plain": ("plain", 3), "long": ("sgt_improved", 6), "smoot": ("smoot", 3)}
-    histories = pd.concat(
-        [history(replace(NETWORK, method=base), 0, count).assign(method=name, seed=0)
-         for name, (base, count) in epochs.items()]
-    )  # fmt: skip
+    trained_as = {"plain": ("plain", 3), "long": ("sgt_improved", 6), "smoot": ("smoot", 3)}
+    made = {name: history(replace(NETWORK, method=like), 0, epochs) for name, (like, epochs) in trained_as.items()}
+    histories = pd.concat([frame.assign(method=name, seed=0) for name, frame in made.items()])
     found = cost.run_costs(records, histories, "plain", SETTING).set_index("method")
     share = histories[histories["method"] == "smoot"]["image_fraction"].mean()
     assert found["passes"].to_dict() == pytest.approx({"plain": 1, "long": 2 * 7 / 3, "smoot": (4 + 3 * share) / 3})
@@ -124,16 +113,11 @@ def test_the_cost_table() -> None:
         | {"batch_size": 512, "precision": "bf16", "compiled": True, "mask_overlap": 0.987, "rounds": 5},
     ]
     table = cost.cost_table(pd.DataFrame(lines), TITLES)
-    assert table.display.to_numpy().tolist() == [
-        [
-            *("ResNet-10 (narrow), batch of 64, CPU, fp32", "Plain (0 %)"),
-            *("20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"),
-        ],
-        [
-            *("ViT (6 blocks), batch of 512, CUDA, bf16, compiled", "SGT as published (50 %)"),
-            *("1,500.0", "2.50 ×", "2.67 ×", "107", "1.10 ×", "0.99"),
-        ],
-    ]
+    usual, large = table.display.to_numpy().tolist()
+    assert usual[:2] == ["ResNet-10 (narrow), batch of 64, CPU, fp32", "Plain (0 %)"]
+    assert usual[2:] == ["20.0", "1.00 ×", "1.00 ×", "100", "1.00 ×", "–"]
+    assert large[:2] == ["ViT (6 blocks), batch of 512, CUDA, bf16, compiled", "SGT as published (50 %)"]
+    assert large[2:] == ["1,500.0", "2.50 ×", "2.67 ×", "107", "1.10 ×", "0.99"]
     assert tuple(table.data.columns) == COSTS
     assert table.data["limit"].tolist() == [1, 8 / 3]
     assert "results/benchmarks/step_cost.csv" in table.caption

@@ -6,7 +6,6 @@ import pytest
 from synthetic import SETTING, TITLES
 
 from workbench.reporting import quality
-from workbench.reporting.table import Table
 
 METHODS = {name: TITLES[name] for name in ("plain", "sgt", "smoot")}
 REFERENCES = ("plain", "random_mask", "sgt", "sgt_improved")
@@ -38,12 +37,8 @@ def frame() -> pd.DataFrame:
     return runs.assign(**found)
 
 
-@pytest.fixture
-def accuracy(frame: pd.DataFrame) -> Table:
-    return quality.accuracy_table(frame, METHODS, REFERENCES, SETTING)
-
-
-def test_accuracy_as_shown(accuracy: Table) -> None:
+def test_accuracy_as_shown_and_as_numbers(frame: pd.DataFrame) -> None:
+    accuracy = quality.accuracy_table(frame, METHODS, REFERENCES, SETTING)
     assert accuracy.name == "accuracy_fashion_mnist_resnet10_narrow"
     assert accuracy.title == "Accuracy, Fashion-MNIST, ResNet-10 (narrow)"
     # differences 2, 3, 4 points: 3 ± 4.3027 / sqrt(3); t = 5.196, p = 0.0351, the smallest of 3: 0.105
@@ -59,8 +54,6 @@ def test_accuracy_as_shown(accuracy: Table) -> None:
     assert accuracy.display["Method"].tolist() == ["Plain", "SGT", "SMOOT"]
     assert accuracy.display["Minus SGT"].tolist()[:2] == ["–", "–"]  # SGT minus Plain stands in the row of SGT
 
-
-def test_accuracy_as_numbers(accuracy: Table) -> None:
     smoot = accuracy.data.set_index("method").loc["smoot"]
     names = ["accuracy_mean", "accuracy_sd", "difference_plain", "effect_size_plain", "p_wilcoxon_plain"]
     assert smoot[names].tolist() == pytest.approx([84, 2, 3, 3, 0.25])
@@ -68,8 +61,6 @@ def test_accuracy_as_numbers(accuracy: Table) -> None:
     assert smoot["p_holm_plain"] == pytest.approx(3 * smoot["p_value_plain"])
     assert math.isnan(accuracy.data.set_index("method").loc["plain", "difference_sgt"])
 
-
-def test_the_caption_of_accuracy_tells_what_was_measured(accuracy: Table) -> None:
     assert SETTING.facts in accuracy.caption and SETTING.origin in accuracy.caption
     for fact in (
         "best epoch is chosen on 1,000 other training images",
@@ -137,11 +128,9 @@ def test_localisation_with_its_controls(frame: pd.DataFrame) -> None:
         "Gini index (%) ↑": "56.0 ± 1.0",
         "Stability ↑": "0.70 ± 0.00",
     }
-    # Plain's seeds: 20, 30 and 40 %
-    assert shown.loc["Random map"].tolist() == ["30.0 ± 10.0", "21.0 ± 0.0", "30.0 ± 0.0", "25.0 ± 0.0",
-                                                "33.0 ± 0.0", "–"]  # fmt: skip
-    assert shown.loc["Edge filter"].tolist() == ["80.0 ± 10.0", "71.0 ± 0.0", "80.0 ± 0.0", "25.0 ± 0.0",
-                                                 "83.0 ± 0.0", "–"]  # fmt: skip
+    random, edges = (", ".join(shown.loc[name]) for name in ("Random map", "Edge filter"))
+    assert random == "30.0 ± 10.0, 21.0 ± 0.0, 30.0 ± 0.0, 25.0 ± 0.0, 33.0 ± 0.0, –"  # Plain's seeds: 20, 30, 40 %
+    assert edges == "80.0 ± 10.0, 71.0 ± 0.0, 80.0 ± 0.0, 25.0 ± 0.0, 83.0 ± 0.0, –"
     assert "at most 1 pixel away" in table.note and "sd 0.05" in table.note and "(100 of them)" in table.note
 
 
@@ -153,16 +142,13 @@ def test_on_a_shortcut_lower_is_better_and_the_caption_says_why(frame: pd.DataFr
     assert "Relevance mass, block (%) ↑" in block.display and "half of the image" in block.caption
 
 
-def test_a_network_of_one_image_size_has_no_grid_pointing_nor_a_control_for_it(frame: pd.DataFrame) -> None:
-    shown = quality.localisation_table(frame.assign(grid_pointing=math.nan), METHODS, SETTING).display
-    assert shown["Grid pointing (%) ↑"].tolist() == ["–"] * 5
-
-
 def test_an_undefined_metric_is_a_dash_not_a_mean_of_the_rest(frame: pd.DataFrame) -> None:
     frame.loc[frame["seed"] == 1, "relevance_mass"] = math.nan
+    frame["grid_pointing"] = math.nan  # a network of one image size has none, nor a control for it
     table = quality.localisation_table(frame, METHODS, SETTING)
     assert table.display["Relevance mass, object (%) ↑"].tolist()[:3] == ["–"] * 3
     assert table.data["relevance_mass_sd"].isna().tolist()[:3] == [True] * 3
+    assert table.display["Grid pointing (%) ↑"].tolist() == ["–"] * 5
 
 
 def test_comparisons_show_the_subject_and_hold_every_pair(frame: pd.DataFrame) -> None:
@@ -216,16 +202,13 @@ def test_summary_of_mixed_regions_says_where_lower_is_better(frame: pd.DataFrame
 
 
 def test_masking_means_over_epochs_then_seeds() -> None:
-    rows = []
-    for seed, shares in ((0, (0.0, 0.5)), (1, (0.2, 0.7))):
-        for epoch, share in enumerate(shares, start=1):
-            lost = math.nan if share == 0 else share
-            row = {"dataset": "fashion_mnist", "backbone": "resnet10_narrow", "seed": seed, "epoch": epoch}
-            names = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
-            rows.append(row | {"method": "smoot", "masked_share": share} | dict.fromkeys(names, lost))
-            nothing = {"masked_share": 0.0} | dict.fromkeys(names, math.nan)
-            rows += [row | {"method": method} | nothing for method in ("plain", "sgt")]
-    table = quality.masking_table(pd.DataFrame(rows), METHODS, [SETTING])
+    smoot = pd.DataFrame({"seed": [0, 0, 1, 1], "epoch": [1, 2, 1, 2], "masked_share": [0.0, 0.5, 0.2, 0.7]})
+    smoot = smoot.assign(dataset=SETTING.dataset, backbone=SETTING.backbone)
+    none = [smoot.assign(method=method, masked_share=0.0) for method in ("plain", "sgt")]
+    runs = pd.concat([smoot.assign(method="smoot"), *none])
+    lost = runs["masked_share"].where(runs["masked_share"] > 0)  # of what is not masked, it is undefined
+    names = ("masked_pixels", "information_loss", "flip_share", "cross_entropy_rise")
+    table = quality.masking_table(runs.assign(**dict.fromkeys(names, lost)), METHODS, [SETTING])
 
     assert table.display["Method"].tolist() == ["SMOOT"]  # the others mask nothing
     shown = table.display.iloc[0]

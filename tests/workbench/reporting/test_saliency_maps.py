@@ -2,16 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawing import LOOKS
+from drawing import LOOKS, legend_texts
 from synthetic import Network, samples
 
 from workbench.reporting import saliency_maps
 from workbench.results.samples import Samples, relative_saliency
 
+NETWORK = Network("laptop", "fashion_mnist", "resnet10_narrow", "plain")
+
 
 @pytest.fixture
 def of_methods() -> dict[str, Samples]:
-    return {m: samples(Network("laptop", "fashion_mnist", "resnet10_narrow", m)) for m in LOOKS}
+    return {m: samples(replace(NETWORK, method=m)) for m in LOOKS}
 
 
 def test_relative_saliency_has_mean_one_and_keeps_empty_maps(of_methods: dict[str, Samples]) -> None:
@@ -56,19 +58,15 @@ def test_rows_are_the_same_images_and_wrong_answers_are_marked(of_methods: dict[
 
 
 def test_colour_images_and_few_samples(of_methods: dict[str, Samples]) -> None:
-    def few(made: Samples) -> Samples:
-        cut = {name: getattr(made, name)[:2] for name in ("images", "labels", "predictions", "saliency")}
-        cut["attributions"] = made.attributions[:, :2]
-        return replace(made, **cut | {"images": np.repeat(cut["images"], 3, axis=1)})
-
-    figure = saliency_maps.saliency_maps({method: few(made) for method, made in of_methods.items()}, LOOKS)
+    two = np.repeat(of_methods["plain"].images[:2], 3, axis=1)
+    figure = saliency_maps.saliency_maps({m: samples(replace(NETWORK, method=m), two) for m in LOOKS}, LOOKS)
     assert len(figure.axes) == 2 * 4 + 1
     assert figure.axes[0].images[0].get_array().shape == (28, 28, 3)
 
 
 def test_tall_images_get_fewer_rows(of_methods: dict[str, Samples]) -> None:
     images = np.random.default_rng(0).random((10, 1, 56, 28))
-    tall = {m: samples(Network("laptop", "block_mnist", "two_conv_small", m), images) for m in LOOKS}
+    tall = {m: samples(replace(NETWORK, method=m), images) for m in LOOKS}
     figure = saliency_maps.saliency_maps(tall, LOOKS)
     assert [axes.get_xlabel() for axes in figure.axes[:12:4]] == ["class 0", "class 4", "class 9"]
     assert len(figure.axes) == 3 * 4 + 1
@@ -97,15 +95,11 @@ def test_attributions_side_by_side_in_their_own_order_on_one_scale(of_methods: d
 
 
 def test_gradient_density_by_hand(of_methods: dict[str, Samples]) -> None:
-    made = replace(
-        of_methods["plain"],
-        gradient_edges=np.array([-3.0, -2.0, -1.5, 0.0]),
-        gradient_counts=np.array([2, 6, 2]),
-    )
+    edges, counts = np.array([-3.0, -2.0, -1.5, 0.0]), np.array([2, 6, 2])
+    made = replace(of_methods["plain"], gradient_edges=edges, gradient_counts=counts)
     middle, density, median = saliency_maps.gradient_density(made)
     assert middle == pytest.approx([-2.5, -1.75, -0.75])
-    assert density == pytest.approx([0.2, 1.2, 0.2 / 1.5])
-    assert (density * np.diff(made.gradient_edges)).sum() == pytest.approx(1)
+    assert density == pytest.approx([0.2, 1.2, 0.2 / 1.5])  # times the widths, 1 in all
     assert median == pytest.approx(-1.75)
 
 
@@ -114,15 +108,11 @@ def test_zero_gradients_are_told_and_not_drawn(of_methods: dict[str, Samples]) -
     made = of_methods["plain"]
     counts = made.gradient_counts.copy()
     counts[0] = counts[1:].sum() / 3
-    figures = [
-        saliency_maps.gradient_magnitudes({"plain": sample}, LOOKS)
-        for sample in (made, replace(made, gradient_counts=counts))
-    ]
-    lines = [[line.get_xydata() for line in figure.axes[0].lines] for figure in figures]
-    for before, after in zip(*lines, strict=True):
-        assert after == pytest.approx(before)
-    before, after = ([text.get_text() for text in figure.legends[0].get_texts()] for figure in figures)
-    assert "zero" not in before[0] and after[0].endswith(", 25 % zero)")
+    both = (made, replace(made, gradient_counts=counts))
+    before, after = (saliency_maps.gradient_magnitudes({"plain": sample}, LOOKS) for sample in both)
+    for old, new in zip(before.axes[0].lines, after.axes[0].lines, strict=True):
+        assert new.get_xydata() == pytest.approx(old.get_xydata())
+    assert "zero" not in legend_texts(before)[0] and legend_texts(after)[0].endswith(", 25 % zero)")
 
 
 def test_the_distribution_of_gradients_by_hand(of_methods: dict[str, Samples]) -> None:
@@ -143,8 +133,7 @@ def test_the_distribution_of_gradients_by_hand(of_methods: dict[str, Samples]) -
         )
     assert axes.get_xlim() == (-4, 0)  # 99.8 % of the pixels of either method
     assert axes.get_xlabel() and axes.get_ylabel() == "Density (1 / decade)"
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["Plain (median $10^{-2.8}$)", "SGT (median $10^{-1.7}$)"]
+    assert legend_texts(figure) == ["Plain (median $10^{-2.8}$)", "SGT (median $10^{-1.7}$)"]
 
 
 def test_overlays_show_the_methods_and_a_random_map_over_the_images(of_methods: dict[str, Samples]) -> None:
