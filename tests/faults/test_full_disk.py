@@ -51,9 +51,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_with_more_room(
 
 @pytest.mark.faults
 @pytest.mark.parametrize("limit", [1, 1000, 20_000])
-def test_a_judge_that_may_not_write_says_so_in_one_line(
-    limit: int, whole: tuple[Checkout, float], checkout: Checkout
-) -> None:
+def test_a_judge_that_may_not_write_says_so(limit: int, whole: tuple[Checkout, float], checkout: Checkout) -> None:
     """A quota: no file may be longer."""
     command = [sys.executable, "-m", "workbench", "judge", "--profile", "smoke"]
 

@@ -7,7 +7,7 @@ files come in the same order every time.
 import os
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,35 +25,21 @@ def while_there_is_time() -> Iterator[int]:
         yield (number := number + 1)
 
 
-def tried(name: str, numbers: Iterable[int], tmp_path: Path, patch: pytest.MonkeyPatch) -> Trial:
-    """What became of as many damaged files as there are numbers."""
-    reader, draws, trial = READERS[name](tmp_path / "work", patch), random.Random(name), Trial(tmp_path)
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["a few", "thousands"])
+def test_damaged_files_are_read_or_refused_by_name(
+    name: str, many: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, draws, trial = READERS[name](tmp_path / "work", monkeypatch), random.Random(name), Trial(tmp_path)
     reader.read()
     whole = {file: file.read_bytes() for file in reader.files}
-    for _ in numbers:
+    for _ in while_there_is_time() if many else range(FEW):
         file = draws.choice(reader.files)
         file.write_bytes(mutated(whole[file], draws))
         trial.read(reader, file)
         file.write_bytes(whole[file])
-    return trial
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_a_few_damaged_files_are_read_or_refused_by_name(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial = tried(name, range(FEW), tmp_path, monkeypatch)
-    assert trial.counts["refused"]
-    assert not trial.found, "\n".join(trial.found.values())
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("name", READERS)
-def test_damaged_files_by_the_thousand_are_read_or_refused_by_name(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trial = tried(name, while_there_is_time(), tmp_path, monkeypatch)
-    with capsys.disabled():
-        print(f"\n{name}: {trial}")
+    if many:
+        with capsys.disabled():
+            print(f"\n{name}: {trial}")
     assert trial.counts["refused"]
     assert not trial.found, "\n".join(trial.found.values())

@@ -26,17 +26,8 @@ MASKS: dict[str, Any] = {
     "datasets": ("mnist", "fashion_mnist"),
     "backbone": "two_conv_small",
     "development_images": 0,
-    "methods": {
-        "plain": {},
-        "uniform_fill": masks(1.0, 0.5),
-        "mean_fill": masks(1.0, 0.5, fill="mean"),
-    },
-    "study": {
-        "title": "What makes a mask",
-        "exhibits": ["comparison"],
-        "reference": "plain",
-        "note": "Seeds are few.",
-    },
+    "methods": {"plain": {}, "uniform_fill": masks(1.0, 0.5), "mean_fill": masks(1.0, 0.5, fill="mean")},
+    "study": {"title": "What makes a mask", "exhibits": ["comparison"], "reference": "plain", "note": "Seeds are few."},
 }
 PLANS: dict[str, Any] = {
     "profile": "plans",
@@ -66,10 +57,9 @@ def write_study(root: Path, patch: pytest.MonkeyPatch, asked: dict[str, Any], se
     variants = {name: {"title": name} | keys for name, keys in asked["methods"].items() if name not in registered}
     pairs = [(dataset, asked["backbone"]) for dataset in asked["datasets"]]
     settings = {"-".join(pair): dict(zip(("dataset", "backbone"), pair, strict=True)) for pair in pairs}
-    params |= {"profile": asked["profile"], "repository": "../..", "claims": []}
     folder = f"studies/{asked['profile']}/"
-    params |= {"folder": folder, "shared": f"{folder}params.yaml"}
-    params |= {"seeds": list(seeds), "methods": variants, "study": asked["study"]}
+    params |= {"profile": asked["profile"], "repository": "../..", "folder": folder, "shared": f"{folder}params.yaml"}
+    params |= {"seeds": list(seeds), "methods": variants, "study": asked["study"], "claims": []}
     params["grid"] = {"datasets": list(asked["datasets"]), "settings": settings, "methods": list(asked["methods"])}
     for dataset in asked["datasets"]:
         params["datasets"][dataset]["development_images"] = asked["development_images"]

@@ -117,9 +117,7 @@ def test_a_forest_has_a_line_per_method_and_says_what_is_certain(panels: int, co
     assert last.get_xlabel() == asked[-1].axis and last.get_title(loc="left") == f"panel {panels - 1}"
 
 
-def test_accuracy_against_gap_has_a_mark_per_seed_and_the_interval_of_the_mean(
-    records: list[results.RunRecord],
-) -> None:
+def test_accuracy_against_gap_has_a_mark_per_seed_and_its_mean(records: list[results.RunRecord]) -> None:
     frame = results.metrics_frame(records)
     figure = charts.accuracy_faithfulness(frame, LOOKS, GAPS)
     left, *_ = figure.axes

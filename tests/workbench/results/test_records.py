@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from operator import methodcaller
 from pathlib import Path
 from pprint import pformat
@@ -50,10 +51,8 @@ def test_a_record_comes_back_as_it_was_written_but_rounded(grid: Grid) -> None:
     assert record.sanity["layers"] and record.attributions  # or this test would prove less
     undefined = {**record.sanity, "edges": {"spearman": [math.nan] * 6, "ssim": [1.0] * 6}}
     record = replace(record, sanity=undefined)
-
     results.write_records([record], SETTING.folder)
     (back,) = results.records_in(SETTING.folder)
-
     assert back.metrics["accuracy"] == 0.123457 and math.isnan(back.metrics["gini"])
     assert_equal(back, record)
     bare = replace(record, attributions={}, sanity={})
@@ -117,7 +116,7 @@ def test_the_frame_has_one_row_per_record_in_the_grids_order(written: Grid) -> N
         assert_equal(record, run_record(replace(NETWORK, method=record.method), record.seed))
 
 
-def test_attributions_in_long_form(written: Grid) -> None:
+def test_attributions_and_curves_in_long_form(written: Grid) -> None:
     records = results.load_records(written)
     frame = results.attributions_frame(records)
     assert set(zip(frame["method"], frame["seed"], strict=True)) == {("smoot", 3)}  # the one that is explained
@@ -127,9 +126,7 @@ def test_attributions_in_long_form(written: Grid) -> None:
     assert {name: found[name] for name in record.attributions["edges"]} == record.attributions["edges"]
     assert results.attributions_frame(records[:1]).empty
 
-
-def test_curves_in_long_form(written: Grid) -> None:
-    frame = results.curves_frame(results.load_records(written))
+    frame = results.curves_frame(records)
     assert list(frame.columns) == ["dataset", "backbone", "method", "seed", "fill", "curve", "fraction", "score"]
     assert len(frame) == 3 * 2 * 2 * 6 * 11  # methods, seeds, fills, curves, points
     point = frame.query("method == 'sgt' and seed == 5 and fill == 'black' and curve == 'insertion'")
@@ -163,12 +160,10 @@ def test_judges_in_the_grids_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     grid = lay_out(tmp_path, monkeypatch, Axes(datasets=("mnist", "fashion_mnist")))
     write_results(grid, pictures=False)
     found = results.read_judges(grid, load_judge("laptop"))
-    assert found[["dataset", "backbone", "accuracy"]].to_numpy().tolist() == [
-        ["mnist", "two_conv_small", 0.9],
-        ["mnist", "resnet10_strided", 0.9],
-        ["fashion_mnist", "two_conv_small", 0.89],
-        ["fashion_mnist", "resnet10_strided", 0.89],
-    ]
+    accuracies = {"mnist": 0.9, "fashion_mnist": 0.89}  # of both judges
+    judges = product(accuracies.items(), ("two_conv_small", "resnet10_strided"))
+    expected = [[dataset, backbone, accuracy] for (dataset, accuracy), backbone in judges]
+    assert found[["dataset", "backbone", "accuracy"]].to_numpy().tolist() == expected
     lines = ProfilePaths("laptop").judges.read_text().splitlines(keepends=True)
     ProfilePaths("laptop").judges.write_text("".join(lines[:-1]))
     with pytest.raises(FileNotFoundError, match=r"has no judge of fashion_mnist with two_conv_small: `dvc repro"):
@@ -198,22 +193,16 @@ READERS: dict[str, tuple[str, Callable[[Grid], object]]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_missing_file_is_named_with_the_command_that_makes_it(written: Grid, name: str) -> None:
+def test_a_missing_run_or_file_is_named_with_the_command_that_makes_it(written: Grid, name: str) -> None:
     command, read = READERS[name]
     path = (SETTING.folder / name).resolve()
+    if name in ("runs.csv", "epochs.csv", "retraining.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith("sgt,5,")))
+        with pytest.raises(FileNotFoundError, match=rf"{name} has no sgt, seed 5: `dvc repro {command}"):
+            read(written)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"is missing: `dvc repro {command}") as error:
-        read(written)
-    assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["runs.csv", "epochs.csv", "retraining.csv"])
-def test_a_missing_run_is_named_with_the_command_that_makes_it(written: Grid, name: str) -> None:
-    command, read = READERS[name]
-    path = SETTING.folder / name
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if not line.startswith("sgt,5,")))
-    with pytest.raises(FileNotFoundError, match=rf"{name} has no sgt, seed 5: `dvc repro {command}"):
+    with pytest.raises(FileNotFoundError, match=f"{path} is missing: `dvc repro {command}"):
         read(written)
 
 

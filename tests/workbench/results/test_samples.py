@@ -19,9 +19,7 @@ def same(one: Samples, other: Samples) -> bool:
     return all(np.array_equal(first, second) and first.dtype == second.dtype for first, second in pairs)
 
 
-def test_samples_come_back_method_by_method_and_have_the_same_bytes_later(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_samples_come_back_and_have_the_same_bytes_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = {method: samples(replace(NETWORK, method=method)) for method in ("sgt", "smoot", "other")}
     first = write_samples(made, root, ("smoot", "sgt")).read_bytes()
     later = time.time() + 3600

@@ -93,34 +93,22 @@ def test_names_and_number_of_files_count(sources: Path) -> None:
     assert len({first, renamed, of("smoot")}) == 3
 
 
-def test_where_files_come_from_and_lie_decides_no_number(sources: Path) -> None:
-    before = of("config", "data")
-    for file in filter(lambda name: name.endswith(".py"), fingerprints.LEFT_OUT):
-        (sources / file).write_text("ADDRESS = 'elsewhere'")
-    assert of("config", "data") == before
-    (sources / "workbench/data/formats.py").write_text("ADDRESS = 'elsewhere'")
-    assert of("config", "data") != before
-
-
-def test_of_the_command_for_own_images_decoding_alone_decides_a_number(sources: Path) -> None:
-    before = of("smoot")
+def test_where_files_come_from_and_the_command_for_own_images_decide_no_number(sources: Path) -> None:
     (sources / "smoot" / "cli").mkdir()
-    (sources / "smoot" / "cli" / "command.py").write_text("EPOCHS = 30")
-    assert of("smoot") == before
-    (sources / fingerprints.DECODING).write_text("MAX_PIXELS = 2**26")  # the workbench's too
-    assert of("smoot") != before
+    before = of("smoot", "config", "data")
+    for file in ("workbench/data/download.py", "workbench/config/paths.py", "smoot/cli/command.py"):
+        (sources / file).write_text("ADDRESS = 'elsewhere'")
+    assert of("smoot", "config", "data") == before
+    for room, file in {"data": "workbench/data/formats.py", "smoot": fingerprints.DECODING}.items():
+        before = of(room)
+        (sources / file).write_text("MAX_PIXELS = 2**26")  # decoding is the workbench's too
+        assert of(room) != before
 
 
 def test_several_rooms_together_and_one_that_there_is_not() -> None:
     assert len({of("smoot"), of("data"), of("smoot", "data"), of("data", "smoot")}) == 4
     with pytest.raises(ValueError, match="no room 'no_room': expected one of smoot, config, data"):
         fingerprint("no_room")
-
-
-def test_an_annotation_without_value_and_a_string_that_is_used_count() -> None:
-    assert meaning("x: int") != meaning("x: float") != meaning("")
-    assert meaning("x = 'a'") != meaning("x = 'b'")
-    assert meaning("def f():\n    'a'\n    return 1") == meaning("def f():\n    return 1")
 
 
 def test_of_a_notebook_only_the_code_cells(tmp_path: Path) -> None:
@@ -149,9 +137,12 @@ def test_one_file_per_room_and_notebook_and_none_of_what_is_gone(sources: Path) 
 
 @pytest.mark.parametrize(
     ("one", "two"),
-    [("f(None)", "f()"), ("def f(*, x): 1", "def f(*, x=None): 1"), ("{**a}", "{None: a}"), ("f('1')", "f(b'1')")],
+    [
+        *[("f(None)", "f()"), ("def f(*, x): 1", "def f(*, x=None): 1"), ("{**a}", "{None: a}"), ("f('1')", "f(b'1')")],
+        *[("x: int", "x: float"), ("x: float", ""), ("x = 'a'", "x = 'b'")],
+    ],
 )
-def test_none_is_not_nothing_and_text_is_not_bytes(one: str, two: str) -> None:
+def test_none_is_not_nothing_text_not_bytes_and_annotations_and_strings_count(one: str, two: str) -> None:
     assert meaning(one) != meaning(two)
 
 

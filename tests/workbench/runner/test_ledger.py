@@ -4,8 +4,8 @@ import fcntl
 import hashlib
 import json
 import random
+import re
 import signal
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from workbench.runner import ledger
 
 @pytest.fixture(autouse=True)
 def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A ledger in the test's folder, for this process (and through SMOOT_ROOT for others)."""
+    """A ledger in the test's folder, for this process and (through SMOOT_ROOT) for others."""
     monkeypatch.delenv("SMOOT_LEDGER", raising=False)
     monkeypatch.setenv("SMOOT_ROOT", str(tmp_path))
     monkeypatch.setattr(paths, "LEDGER", tmp_path / "scratch" / "ledger")
     return paths.LEDGER
 
 
-def test_an_entry_is_unfinished_until_finish(own_ledger: Path) -> None:
+def test_an_entry_is_unfinished_until_finish_and_off_starts_afresh(
+    own_ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with ledger.claim("train", "mnist/net/sgt", 3, "abc") as entry:
         assert entry.folder == own_ledger / "train/mnist/net/sgt/3-abc"
         assert not entry.finished
@@ -40,19 +42,10 @@ def test_an_entry_is_unfinished_until_finish(own_ledger: Path) -> None:
         assert third.finished
     with ledger.claim("train", "mnist/net/sgt", 3, "other") as other:
         assert not other.finished
-
-
-def test_off_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    with ledger.claim("train", "c", 0, "k") as entry:
-        (entry.folder / "weights").write_text("w")
-        entry.finish()
     monkeypatch.setenv("SMOOT_LEDGER", "off")
-    with ledger.claim("train", "c", 0, "k") as entry:
-        assert not entry.finished
-        assert list(entry.folder.iterdir()) == []
-
-
-def test_another_mode_than_on_and_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ledger.claim("train", "mnist/net/sgt", 3, "abc") as afresh:
+        assert not afresh.finished
+        assert list(afresh.folder.iterdir()) == []
     monkeypatch.setenv("SMOOT_LEDGER", "of")
     with pytest.raises(ValueError, match="SMOOT_LEDGER is 'of': expected on"), ledger.claim("t", "c", 0, "k"):
         pass
@@ -150,15 +143,10 @@ def test_a_key_depends_on_everything(change: dict[str, Any]) -> None:
     assert ledger.entry_key(**(BASE | change)) != ledger.entry_key(**BASE)
 
 
-def test_a_key_depends_on_the_installed_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fact", ["workbench.runner.ledger.version", "torch.backends.cpu.get_cpu_capability"])
+def test_a_key_depends_on_torch_and_on_vector_instructions(fact: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ledger.entry_key(**BASE)
-    monkeypatch.setattr(ledger, "version", lambda name: f"{name} 0.0")
-    assert ledger.entry_key(**BASE) != before
-
-
-def test_a_key_depends_on_the_processors_vector_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = ledger.entry_key(**BASE)
-    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "NONE")
+    monkeypatch.setattr(fact, lambda *name: "0.0")
     assert ledger.entry_key(**BASE) != before
 
 
@@ -188,9 +176,7 @@ def test_a_finished_entry_has_the_digest_of_each_file_and_no_checkpoint(finished
 
 
 @pytest.mark.parametrize("name", ["weights", "epochs.csv", "done"])
-def test_of_sixty_flipped_bits_in_a_finished_entry_sixty_are_seen(
-    finished: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_sixty_flipped_bits_sixty_are_seen(finished: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kept, draws = {file.name: file.read_bytes() for file in finished.iterdir()}, random.Random(0)
     for _ in range(60):
         damaged = bytearray(kept[name])
@@ -202,27 +188,27 @@ def test_of_sixty_flipped_bits_in_a_finished_entry_sixty_are_seen(
             assert list(entry.folder.iterdir()) == []
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 60
-    assert all(
-        line.startswith(f"{finished} is damaged: ") and line.endswith(": the work starts afresh") for line in told
-    )
+    assert all(re.fullmatch(rf"{finished} is damaged: .*: the work starts afresh", line) for line in told)
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("name", "content", "told"),
     [
-        (lambda folder: (folder / "weights").unlink(), "weights is missing"),
-        (lambda folder: (folder / "epochs.csv").write_text("epoch,loss\n"), "epochs.csv does not have the SHA-256"),
-        (lambda folder: (folder / "more").touch(), "more does not have the SHA-256"),
-        (lambda folder: (folder / "done").write_text(""), "done cannot be read"),
-        (lambda folder: (folder / "done").write_text("[]"), "done cannot be read"),
-        (lambda folder: (folder / "done").write_text("{}"), "epochs.csv does not have the SHA-256"),
+        ("weights", None, "weights is missing"),
+        ("epochs.csv", "epoch,loss\n", "epochs.csv does not have the SHA-256"),
+        ("more", "", "more does not have the SHA-256"),
+        ("done", "", "done cannot be read"),
+        ("done", "[]", "done cannot be read"),
+        ("done", "{}", "epochs.csv does not have the SHA-256"),
     ],
-    ids=["missing", "cut", "more", "empty", "list", "nothing"],
 )
 def test_a_damaged_entry_is_named_and_starts_afresh(
-    finished: Path, damage: Callable[[Path], object], told: str, capsys: pytest.CaptureFixture[str]
+    finished: Path, name: str, content: str | None, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damage(finished)
+    if content is None:
+        (finished / name).unlink()
+    else:
+        (finished / name).write_text(content)
     with ledger.claim("train", "a/b", 0, "k") as entry:
         assert list(entry.folder.iterdir()) == []
     assert f"{finished} is damaged: {told}" in capsys.readouterr().err

@@ -58,9 +58,7 @@ def test_facts_of_work_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(("system", "megabytes"), [("Linux", 2048.0), ("Darwin", 2.0)])
-def test_linux_counts_memory_in_kib_and_macos_in_bytes(
-    system: str, megabytes: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_linux_counts_kib_and_macos_bytes(system: str, megabytes: float, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         ru_maxrss = 2**21
 

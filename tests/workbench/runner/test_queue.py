@@ -12,53 +12,61 @@ from working import ends
 
 from workbench.runner import queue
 from workbench.runner.local import Local
-from workbench.runner.queue import Ended, Finished, Journal, OutOfSpace, Queue, Task, check_space
+from workbench.runner.queue import Ended, Engine, Finished, Journal, OutOfSpace, Queue, Task, check_space
 
 
 def tasks(errands: Mapping[str, Errand]) -> list[Task]:
     return [Task(name, lambda done, errand=errand: errand, digest="d") for name, errand in errands.items()]
 
 
+def six_runs(
+    engine: Engine, folder: Path, journal: Journal | None = None
+) -> tuple[list[list[list[str]]], Ended, Ended]:
+    """Six runs, one of which fails, one is killed once and one always: all starts, the failed one, the lost one."""
+    errands = {f"work/{number}": Errand(number, folder) for number in range(6)}
+    found = Queue(tasks(errands), engine, "grid x", folder, journal, tries=2)
+    found.run()
+    folders = {name: end.folder for name, end in found.done.items()}
+    assert folders == {f"work/{number}": str(number**2) for number in (0, 1, 3, 5)}
+    failed, lost = found.failed["work/2"], found.failed["work/4"]
+    assert (failed.lost, failed.error, lost.lost) == (False, "ValueError: bad run 2", True)
+    starts = [errand.starts for errand in errands.values()]
+    assert [len(start) for start in starts] == [1, 1, 1, 2, 2, 1]
+    return starts, failed, lost
+
+
 class Stub:
     """An engine that ends every task at once, all that it was given at one look."""
 
+    detached: bool | None = None
+
     def __init__(self, room: int = 100) -> None:
-        self.room, self.given, self.order, self.attached = room, dict[str, Any](), list[str](), dict[str, str]()
+        self.room, self.going, self.order, self.attached = room, list[str](), list[str](), dict[str, str]()
 
     def submit(self, arguments: Mapping[str, Any]) -> dict[str, str]:
-        self.given |= arguments
+        self.going += arguments
         self.order += arguments
         return {name: f"job of {name}" for name in arguments}
 
     def attach(self, jobs: Mapping[str, str]) -> None:
+        self.going += jobs
         self.attached |= jobs
 
     def look(self, seconds: float) -> tuple[set[str], list[Ended]]:
-        ended = [Ended(name, Finished(f"{name}!", 2.0)) for name in [*self.attached, *self.given]]
-        self.attached, self.given = {}, {}
-        return set(), ended
+        ended, self.going = self.going, []
+        return set(), [Ended(name, Finished(f"{name}!", 2.0)) for name in ended]
 
     def close(self, *, detach: bool) -> str:
+        self.detached = detach
         return ""
 
 
-def test_others_go_on_when_one_fails_and_what_was_killed_comes_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    errands = {f"work/{number}": Errand(number, tmp_path) for number in range(6)}
+def test_others_go_on_and_what_was_killed_comes_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine = Local(one, tmp_path / "logs", gpus=("7", "9"), per_gpu=1)
-    found = Queue(tasks(errands), engine, "grid x", tmp_path, tries=2)
-    found.run()
-    assert {name: end.folder for name, end in found.done.items()} == {
-        f"work/{number}": str(number**2) for number in (0, 1, 3, 5)
-    }
-    failed, lost = found.failed["work/2"], found.failed["work/4"]
-    assert (failed.lost, failed.error) == (False, "ValueError: bad run 2")
+    starts, failed, lost = six_runs(engine, tmp_path)
     assert failed.log and "queued.py" in failed.log.read_text()
-    assert lost.lost and lost.error == "its process ended by signal SIGKILL: out of memory?"
-    starts = {number: errand.starts for number, errand in enumerate(errands.values())}
-    assert [len(start) for start in starts.values()] == [1, 1, 1, 2, 2, 1]
-    assert {gpu for start in starts.values() for _, gpu, _ in start} == {"7", "9"}
+    assert lost.error == "its process ended by signal SIGKILL: out of memory?"
+    assert {gpu for start in starts for _, gpu, _ in start} == {"7", "9"}
     assert capsys.readouterr().out.splitlines()[-1] == "grid x: 0 waiting, 0 running, 4 done, 1 failed, 1 lost"
 
 
@@ -126,8 +134,8 @@ def test_no_more_than_the_engine_has_room_for(tmp_path: Path) -> None:
 def test_a_later_command_finds_what_is_finished_and_attaches_to_what_is_on_its_way(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     finished, gone, going, other = (Task(f"a/{name}", lambda done: None, digest="d") for name in "abcd")
-    for name in ("there", "gone"):
-        (tmp_path / name).mkdir()
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "there").mkdir()
     (tmp_path / "there" / "done").touch()
     journal.note(finished, job="1", tries=1)
     journal.note(finished, folder=str(tmp_path / "there"), seconds=3.0)
@@ -137,25 +145,17 @@ def test_a_later_command_finds_what_is_finished_and_attaches_to_what_is_on_its_w
     with journal.file.open("a") as lines:
         lines.write('{"name": "a/b", "dig')
     engine = Stub()
-    attached: dict[str, str] = {}
-    engine.attach = lambda jobs: attached.update(jobs) or engine.attached.update(jobs)  # type: ignore[method-assign]
     found = Queue([finished, gone, going, other], engine, "x", tmp_path, journal)
     found.run()
-    assert attached == {"a/c": "7_1"} and engine.order == ["a/b", "a/d"]
+    assert engine.attached == {"a/c": "7_1"} and engine.order == ["a/b", "a/d"]
     assert found.done["a/a"] == Finished(str(tmp_path / "there"), 3.0)
     assert found.done["a/c"].folder == "a/c!"
 
 
 def test_a_command_that_is_interrupted_leaves_its_jobs_only_if_it_is_asked_to(tmp_path: Path) -> None:
     class Interrupted(Stub):
-        detached: bool | None = None
-
         def look(self, seconds: float) -> tuple[set[str], list[Ended]]:
             raise KeyboardInterrupt
-
-        def close(self, *, detach: bool) -> str:
-            self.detached = detach
-            return ""
 
     task = Task("a/0", lambda done: None, digest="d")
     for detach in (True, False):

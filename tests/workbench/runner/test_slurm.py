@@ -7,7 +7,7 @@ import pytest
 from processes import until
 from queued import Errand, one, slow
 from slurm import Cluster, needs_slurm, running_cluster
-from test_queue import tasks
+from test_queue import six_runs, tasks
 from working import ends
 
 from workbench.runner import slurm as engine
@@ -20,33 +20,18 @@ FOLDERS = (TESTS.parent, TESTS, TESTS / "workbench")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield from _cluster(tmp_path_factory.mktemp("slurm"), patch)
-
-
-def _cluster(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    with running_cluster(root, patch, FOLDERS) as cluster:
+    root = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch, running_cluster(root, patch, FOLDERS) as cluster:
         yield cluster
 
 
 @needs_slurm
-def test_six_runs_two_at_a_time_end_as_on_one_machine(
-    cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    errands = {f"work/{number}": Errand(number, tmp_path) for number in range(6)}
-    wishes = Wishes(partition="main", minutes=5, at_once=2)
-    slurm = Slurm(one, tmp_path / "jobs", title="six", wishes=wishes)
+def test_six_runs_end_as_on_one_machine(cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slurm = Slurm(one, tmp_path / "jobs", title="six", wishes=Wishes(partition="main", minutes=5, at_once=2))
     slurm.probe()
-    found = Queue(tasks(errands), slurm, "grid x", tmp_path, Journal(tmp_path / "journal"), tries=2)
-    found.run()
-    assert {name: end.folder for name, end in found.done.items()} == {
-        f"work/{number}": str(number**2) for number in (0, 1, 3, 5)
-    }
-    failed, lost = found.failed["work/2"], found.failed["work/4"]
-    assert (failed.lost, failed.error) == (False, "ValueError: bad run 2")
+    _, failed, lost = six_runs(slurm, tmp_path, Journal(tmp_path / "journal"))
     assert failed.log and "bad run 2" in failed.log.read_text()
-    assert lost.lost and "without a result, state FAILED" in lost.error
-    assert [len(errand.starts) for errand in errands.values()] == [1, 1, 1, 2, 2, 1]
+    assert "without a result, state FAILED" in lost.error
     assert capsys.readouterr().out.splitlines()[-1] == "grid x: 0 waiting, 0 running, 4 done, 1 failed, 1 lost"
 
 

@@ -31,7 +31,7 @@ LACKING = ["gap_turns", "share_25"]  # in the second regime
 SEEDS, SETTING = (3, 5), ("fashion_mnist", "two_conv_small")
 
 
-def study(profile: str, methods: list[str]) -> dict[str, Any]:
+def study(profile: str, methods: tuple[str, ...]) -> dict[str, Any]:
     return {
         "profile": profile,
         "datasets": ("fashion_mnist",),
@@ -46,17 +46,17 @@ def study(profile: str, methods: list[str]) -> dict[str, Any]:
 def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
     monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
     monkeypatch.setattr(choice, "LATER", ("three",))
-    asked = {
-        "one": [*EVERYWHERE, *LACKING],
-        "two": list(EVERYWHERE),
-        "three": ["plain", "gap", "first_order", "share_25"],
-    }
+    asked = {"one": (*EVERYWHERE, *LACKING), "two": EVERYWHERE, "three": ("plain", "gap", "first_order", "share_25")}
     return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
 
 
-def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
-    grids: list[Grid], capsys: pytest.CaptureFixture[str]
-) -> None:
+def measured(network: Network, metric: str) -> np.ndarray:
+    return np.array([run_record(network, seed).metrics[metric] for seed in SEEDS])
+
+
+def test_the_tables_hold_the_rules_numbers_each_time(grids: list[Grid], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match=r"unknown block 'choice/choice': neither .*figures/choice/choice\.md nor"):
+        pages.block("choice/choice")
     assert main(["choice"]) == 0
     folder = paths.ROOT / "figures" / "choice"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -73,15 +73,14 @@ def test_the_tables_hold_the_rules_numbers_and_are_the_same_bytes_each_time(
     assert candidates["score"].to_dict() == pytest.approx({name: scores[name] for name in candidates.index}, abs=1e-6)
     assert controls["score"].to_dict() == pytest.approx({name: scores[name] for name in controls.index}, abs=1e-6)
     for regime, profile in zip(regimes, ("one", "two"), strict=True):
-        gap, plain = (
-            np.mean([run_record(Network(profile, *SETTING, name), seed).metrics[MEASURES[0]] for seed in SEEDS])
-            for name in ("gap", "plain")
-        )
+        gap, plain = (np.mean(measured(Network(profile, *SETTING, name), MEASURES[0])) for name in ("gap", "plain"))
         assert regime.differences(MEASURES[0])["gap"].mean() == pytest.approx(gap - plain, abs=2e-6)
     assert candidates.loc["first_order", "cost"] == pytest.approx(7 / 3) and candidates.loc["gap", "cost"] < 7 / 3
 
     assert main(["choice"]) == 0
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
+    for name in ("choice", "controls", "regimes"):
+        assert pages.block(f"choice/{name}") == (folder / f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid]) -> None:
@@ -102,20 +101,12 @@ def test_the_chosen_rule_stands_beside_a_constant_in_every_regime(grids: list[Gr
     candidates, _, regimes = choice.build()
     chosen = candidates.data.loc[candidates.data["chosen"], "method"].item()
     found = regimes.data.set_index(["regime", "method"])
-    assert list(found.index) == [
-        ("Regime one", chosen),
-        ("Regime one", "share_25"),
-        ("Regime two", chosen),
-        ("Regime three", chosen),
-        ("Regime three", "share_25"),
-    ]
+    shown = {"Regime one": [chosen, "share_25"], "Regime two": [chosen], "Regime three": [chosen, "share_25"]}
+    assert list(found.index) == [(regime, method) for regime, methods in shown.items() for method in methods]
     for (title, method), row in found.iterrows():
-        network = Network(str(title).split()[-1], *SETTING, str(method))
-        own, plain = (
-            [run_record(one, seed).metrics["relevance_mass"] for seed in SEEDS]
-            for one in (network, replace(network, method="plain"))
-        )
-        difference = 100 * (np.array(own) - plain)
+        own = Network(str(title).split()[-1], *SETTING, str(method))
+        plain = replace(own, method="plain")
+        difference = 100 * (measured(own, "relevance_mass") - measured(plain, "relevance_mass"))
         low, high = stats.ttest_1samp(difference, 0).confidence_interval()
         numbers = [row[f"relevance_mass_{name}"] for name in ("difference", "low", "high")]
         assert numbers == pytest.approx([difference.mean(), low, high], abs=1e-3)
@@ -127,18 +118,8 @@ def test_where_all_lose_more_the_caption_says_which_limit_was_taken(grids: list[
         return replace(record, metrics={**record.metrics, "accuracy": record.metrics["accuracy"] - lost})
 
     rewrite(grids[1], less_accurate)
-    assert (
-        "limit: the smallest loss plus 0.1 points, as every candidate loses more than 0.3. " in choice.build()[0].note
-    )
-
-
-def test_documents_can_show_the_tables(grids: list[Grid]) -> None:
-    with pytest.raises(ValueError, match=r"unknown block 'choice/choice': neither .*figures/choice/choice\.md nor"):
-        pages.block("choice/choice")
-    assert main(["choice"]) == 0
-    for name in ("choice", "controls", "regimes"):
-        text = (paths.ROOT / "figures" / "choice" / f"{name}.md").read_text(encoding="utf-8")
-        assert pages.block(f"choice/{name}") == text.strip()
+    limit = "limit: the smallest loss plus 0.1 points, as every candidate loses more than 0.3. "
+    assert limit in choice.build()[0].note
 
 
 def test_what_is_missing_is_named(grids: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:

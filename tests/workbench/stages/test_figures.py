@@ -13,23 +13,10 @@ from workbench.reporting import style
 from workbench.stages import figures, report
 
 PLACE = "fashion_mnist_resnet10_narrow"
-NAMES = [
-    f"saliency_maps_{PLACE}",
-    f"overlays_{PLACE}",
-    f"gradient_magnitudes_{PLACE}",
-    f"attribution_maps_{PLACE}_smoot",
-    f"curves_{PLACE}",
-    f"judge_curves_{PLACE}",
-    f"schedule_{PLACE}",
-    f"accuracy_faithfulness_{PLACE}",
-    "sanity",
-    "accuracy_differences",
-    "robustness_differences",
-    "run_cost",
-    "growth",
-]
-
-
+NAMES = [f"{name}_{PLACE}" for name in ("saliency_maps", "overlays", "gradient_magnitudes", "attribution_maps")]
+NAMES[-1] += "_smoot"
+NAMES += [f"{name}_{PLACE}" for name in ("curves", "judge_curves", "schedule", "accuracy_faithfulness")]
+NAMES += ["sanity", "accuracy_differences", "robustness_differences", "run_cost", "growth"]
 AXES = Axes(methods=("plain", "sgt", "smoot"), seeds=(4, 7))
 
 
@@ -80,34 +67,24 @@ def test_captions_say_what_was_run(plots: Path) -> None:
     assert re.search(r"A whole run of SMOOT costs 1\.\d\d × \(limit 1\.\d\d ×\)\. ", drawn["run_cost"])
 
 
-@pytest.mark.parametrize(
-    ("path", "command"),
-    [
-        ("benchmarks/step_cost.csv", "make bench"),
-        ("benchmarks/growth.csv", "make bench"),
-    ],
-)
-def test_what_is_missing_is_named(path: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
-    (paths.ROOT / "results" / path).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{path} is missing: `{command}` makes it"):
-        list(figures.draw_all("laptop"))
-
-
-def test_a_grid_of_one_method_has_no_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_grid_of_one_method_has_no_differences_and_what_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_results(lay_out(tmp_path, monkeypatch, Axes(methods=("plain",), seeds=(0,))))
     names = [drawn.name for drawn in figures.draw_all("laptop")]
     absent = ("overlays", "attribution_maps", "accuracy_differences", "robustness_differences")
     assert names == [name for name in NAMES if not name.startswith(absent)]
+    for name in ("growth.csv", "step_cost.csv"):
+        (paths.BENCHMARKS / name).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"benchmarks/{name} is missing: `make bench` makes it"):
+            list(figures.draw_all("laptop"))
 
 
 def test_what_was_not_measured_is_not_drawn(plots: Path) -> None:
     costs = step_costs()
     files.write_csv(costs[costs["network"] == "two_conv_small"], paths.BENCHMARKS / "step_cost.csv")
+    without = {"sanity": {}, "attributions": {}}
     unknown = {"accuracy_pgd": math.nan}
-    rewrite(
-        load_grid("laptop"),
-        lambda record: replace(record, metrics={**record.metrics, **unknown}, sanity={}, attributions={}),
-    )
+    rewrite(load_grid("laptop"), lambda record: replace(record, metrics=record.metrics | unknown, **without))
     names = [drawn.name for drawn in figures.draw_all("laptop")]
     assert "accuracy_differences" in names and not {"sanity", "robustness_differences", "run_cost"} & {*names}

@@ -67,6 +67,13 @@ def one_setting(root: Path) -> Path:
     return root
 
 
+def longer_judges(root: Path) -> None:
+    file = root / "tests" / "smoke.yaml"
+    params = yaml.safe_load(file.read_text())
+    params["judge"]["epochs"] += 1
+    file.write_text(yaml.safe_dump(params))
+
+
 def on(engine: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     def queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: Path) -> Queue:
         return Queue(tasks, engine, f"grid {profile}", folder)
@@ -93,10 +100,7 @@ def test_the_plan_has_every_job_of_the_profile_after_those_it_needs() -> None:
 
 def test_a_digest_covers_what_the_needed_networks_are_made_by(root: Path) -> None:
     before = {task.name: task.digest for task in tasks_of(works("smoke"))}
-    file = root / "tests" / "smoke.yaml"
-    params = yaml.safe_load(file.read_text())
-    params["judge"]["epochs"] += 1
-    file.write_text(yaml.safe_dump(params))
+    longer_judges(root)
     after = {task.name: task.digest for task in tasks_of(works("smoke"))}
     changed = {name.split("/")[0] for name in before if before[name] != after[name]}
     assert changed == {"judge", "evaluate"}
@@ -120,9 +124,7 @@ def test_records_are_those_of_the_pipeline_to_the_byte(
         assert found == contents(other) != {}
 
 
-def test_a_run_that_fails_is_named_and_the_other_settings_are_whole(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_is_named_and_other_settings_are_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(Here(refused=f"train/{NAME}/smoot/0"), monkeypatch)
     with pytest.raises(Unfinished) as caught:
         run_grid("smoke")
@@ -138,13 +140,9 @@ def test_a_run_that_fails_is_named_and_the_other_settings_are_whole(
 
 def test_parameters_that_changed_meanwhile_are_not_mixed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = works("smoke")
-    file = root / "tests" / "smoke.yaml"
-    params = yaml.safe_load(file.read_text())
-    params["judge"]["epochs"] += 1
-    file.write_text(yaml.safe_dump(params))
-    everything = dict.fromkeys(found)
+    longer_judges(root)
     with pytest.raises(ValueError, match="parameters, code or data changed while the grid ran"):
-        grid.assemble("smoke", found, everything)  # type: ignore[arg-type]
+        grid.assemble("smoke", found, dict.fromkeys(found))  # type: ignore[arg-type]
 
 
 def test_runs_on_several_gpus_get_groups_of_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,7 @@ def outputs(file: Path) -> list[Any]:
     return [out for cell in nbformat.read(file, as_version=4).cells for out in cell.get("outputs", [])]
 
 
-def test_parameters_are_yaml_and_the_kernel_has_one_thread_and_the_notebooks_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_parameters_are_yaml_and_the_kernel_has_one_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = "abcdefgh"
     source = make(
         tmp_path / "notebooks" / "source {a}.ipynb",

@@ -32,17 +32,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_blocks_are_filled_and_the_rest_is_left(root: Path) -> None:
-    assert pages.filled(BEFORE) == AFTER
-    assert pages.filled(AFTER) == AFTER
+    assert pages.filled(BEFORE) == pages.filled(AFTER) == AFTER
 
 
 @pytest.mark.parametrize("document", pages.DOCUMENTS)
 def test_a_figure_becomes_an_image_with_its_caption_found_from_the_documents_folder(root: Path, document: str) -> None:
     address = ("../" if document.startswith("docs/") else "") + "figures/laptop/plots/curves_x.png"
-    filled = f"<!-- begin curves_x -->\n![Curves of x, A]({address})\n\n*Curves of x, A: what. More.*\n"
-    assert pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document) == (
-        filled + "<!-- end curves_x -->\n"
-    )
+    filled = pages.filled("<!-- begin curves_x -->\n<!-- end curves_x -->\n", document)
+    figure = f"![Curves of x, A]({address})\n\n*Curves of x, A: what. More.*\n"
+    assert filled == f"<!-- begin curves_x -->\n{figure}<!-- end curves_x -->\n"
 
 
 def test_the_index_shows_every_figure_with_its_caption_and_names_every_table(root: Path) -> None:
@@ -69,13 +67,9 @@ def test_another_profile(root: Path) -> None:
         ("<!-- begin desk/cost -->\n<!-- end desk/cost -->", "unknown profile 'desk'"),
         ("a\n<!-- begin accuracy -->\n", "X: block 'accuracy' is not closed: add <!-- end accuracy -->"),
         ("a\n<!-- end accuracy -->\n", "X, line 2: found <!-- end accuracy -->: expected a begin before it"),
-        (
-            "<!-- begin accuracy -->\n<!-- begin accuracy -->\n",
-            "X, line 2: found <!-- begin accuracy -->: expected the end of 'accuracy'",
-        ),
-        (
-            "<!-- begin accuracy -->\n<!-- end curves_x -->\n",
-            "X, line 2: found <!-- end curves_x -->: expected the end of 'accuracy'",
+        *(
+            (f"<!-- begin accuracy -->\n<!-- {wrong} -->\n", f"X, line 2: found <!-- {wrong} -->: expected the end")
+            for wrong in ("begin accuracy", "end curves_x")
         ),
     ],
 )
@@ -84,9 +78,7 @@ def test_bad_markers_are_named_with_their_document(root: Path, text: str, messag
         pages.filled(text, "X")
 
 
-def test_check_names_every_stale_document_and_writing_mends_them(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_names_stale_documents_and_writing_mends_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stale = pages.DOCUMENTS[:3]
     for document in stale:
         (root / document).write_text(BEFORE)
@@ -102,9 +94,7 @@ def test_check_names_every_stale_document_and_writing_mends_them(
 
 
 @pytest.mark.parametrize("document", pages.DOCUMENTS[1:])
-def test_a_bad_or_missing_document_is_one_error_and_changes_none(
-    root: Path, document: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_or_missing_document_changes_none(root: Path, document: str, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "README.md").write_text(BEFORE)
     for spoil in (lambda file: file.write_text("<!-- begin accuracy -->\n"), Path.unlink):
         spoil(root / document)
@@ -115,13 +105,11 @@ def test_a_bad_or_missing_document_is_one_error_and_changes_none(
 
 
 class Outline(HTMLParser):
-    """Counts tags; keeps the addresses of pictures and the text."""
+    """Keeps the tags, the addresses of pictures and the text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.tags: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
+        self.tags, self.sources, self.text = list[str](), list[str](), ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -149,10 +137,9 @@ def test_the_report_holds_figures_first_then_verdict_and_tables_and_links_to_all
     page = Outline(path.read_text(encoding="utf-8"))
 
     built = tables.build_all("laptop")
+    notes = {table.note for table in built.values() if table.note}
     assert page.tags.count("table") == sum(len(table.pieces) for table in built.values())
-    assert page.tags.count("section") == 1 + 1 + len(built) + len(
-        {table.note for table in built.values() if table.note}
-    )
+    assert page.tags.count("section") == 1 + 1 + len(built) + len(notes)
     for table in built.values():
         assert table.title.replace("`", "") in page.text
         for text in table.display.to_numpy().ravel():
@@ -167,15 +154,12 @@ def test_the_report_holds_figures_first_then_verdict_and_tables_and_links_to_all
     assert report.write_report("laptop").read_bytes() == first
 
 
-def test_figures_come_in_reading_order_kind_by_kind(plots: Path) -> None:
+def test_figures_come_in_reading_order_and_those_that_the_report_lacks_are_named(plots: Path) -> None:
+    for name in ("curves_x.png", "captions.json"):
+        (plots / name).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"{name} is missing: `dvc repro figures` makes it"):
+            report.write_report("laptop")
+        assert not (paths.ROOT / "figures" / "laptop" / "report.html").exists()
     names = ["curves_b", "overlays_z", "unknown", "curves_a", "growth"]
     files.write_json(dict.fromkeys(names, "What."), plots / "captions.json")
     assert list(report.captions(plots)) == ["overlays_z", "curves_a", "curves_b", "growth", "unknown"]
-
-
-@pytest.mark.parametrize("name", ["captions.json", "curves_x.png"])
-def test_figures_that_the_report_lacks_are_named(plots: Path, name: str) -> None:
-    (plots / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: `dvc repro figures` makes it"):
-        report.write_report("laptop")
-    assert not (paths.ROOT / "figures" / "laptop" / "report.html").exists()

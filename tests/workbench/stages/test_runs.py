@@ -13,19 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_runs import (
-    EXPLAINED,
-    ROBUST,
-    digits,
-    fitted,
-    fresh,
-    in_this_process,
-    own_checkout,
-    plain,
-    run,
-    same,
-    silent,
-)
+from tiny_runs import EXPLAINED, ROBUST, digits, fitted, fresh, in_this_process, own_checkout, plain, run, same, silent
 
 from workbench.config import files
 from workbench.config.paths import ProfilePaths, SettingPaths
@@ -73,6 +61,10 @@ def once_more(*_: Any, **__: Any) -> None:
     raise AssertionError("done once more")
 
 
+def sorted_by_name(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(sorted(state.items()))
+
+
 def contents(root: Path) -> dict[str, bytes]:
     """All results and weights."""
     return {str(file): file.read_bytes() for file in sorted((root / "runs").rglob("*")) if file.is_file()}
@@ -94,7 +86,7 @@ def test_training_leaves_the_best_weights_the_history_and_the_provenance(root: P
     assert epochs[["seed", "epoch"]].to_numpy().tolist() == [[seed, epoch] for seed in (0, 1) for epoch in (1, 2, 3)]
     direct = fitted(load_run(*SETTING, "sgt", 0, "smoke"), tmp_path / "checkpoint")
     found = load_file(PLACES.weights("sgt", 0))
-    assert same(dict(sorted(found.items())), dict(sorted(direct.best.items())))
+    assert same(sorted_by_name(found), sorted_by_name(direct.best))
     initial = fresh(load_run(*SETTING, "sgt", 0, "smoke")).network.state_dict()
     assert not any(torch.equal(found[name], initial[name]) for name in initial)
     history = tables.EPOCH_TABLE.read(PLACES.folder)
@@ -126,32 +118,23 @@ def test_a_finished_training_is_found_and_not_done_again(monkeypatch: pytest.Mon
         complete(Train(run("smoot")), silent)
 
 
-def test_a_run_is_trained_on_its_own_labels(tmp_path: Path) -> None:
-    config = run("plain", dataset={"label_noise": 0.2})
-    found = load_file(Path(complete(Train(config), silent)) / "weights.safetensors")
-    expected = fitted(config, tmp_path / "checkpoint").best
-    assert same(dict(sorted(found.items())), dict(sorted(expected.items())))
-
-
-def test_a_training_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_training_that_was_stopped_goes_on_where_it_was_with_its_own_labels(tmp_path: Path) -> None:
     def stop(step: int, **numbers: float) -> None:
         if step == 2:
             raise KeyboardInterrupt
 
+    config = run("random_mask", dataset={"label_noise": 0.2})
     with pytest.raises(KeyboardInterrupt):
-        complete(Train(run("random_mask")), stop)
+        complete(Train(config), stop)
     steps: list[int] = []
-    folder = Path(complete(Train(run("random_mask")), lambda step, **_: steps.append(step)))
+    folder = Path(complete(Train(config), lambda step, **_: steps.append(step)))
     assert steps == [3]
     assert not (folder / "checkpoint.pt").exists()
-    best = fitted(run("random_mask"), tmp_path / "checkpoint").best
-    found = load_file(folder / "weights.safetensors")
-    assert same(dict(sorted(found.items())), dict(sorted(best.items())))
+    found, best = load_file(folder / "weights.safetensors"), fitted(config, tmp_path / "checkpoint").best
+    assert same(sorted_by_name(found), sorted_by_name(best))
 
 
-def test_portions_give_the_same_bytes_as_all_at_once_and_are_not_made_again(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_portions_give_the_same_bytes_and_are_not_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(root, "grid", methods=["plain", "sgt", "smoot"])
     for method, seed in (("sgt", 1), ("plain", 0), ("sgt", 0)):
         train(*SETTING, method, "smoke", [seed])
@@ -179,13 +162,6 @@ def test_portions_give_the_same_bytes_as_all_at_once_and_are_not_made_again(
 # -- evaluate
 
 
-def job(**changes: Any) -> Evaluate:
-    history, weights = tables.EPOCH_TABLE.read(PLACES.folder), PLACES.weights("sgt", 0)
-    asked = tuple((load_backbone(name, "smoke"), judge_file(name)) for name in JUDGES)
-    made = Evaluate(load_run(*SETTING, "sgt", 0, "smoke"), weights, history.query("seed == 0"), asked)
-    return replace(made, **changes)
-
-
 JUDGES = ("two_conv_small", "resnet10_narrow")
 
 
@@ -200,19 +176,16 @@ def network_of(weights: Path, backbone: str = JUDGES[0]) -> torch.nn.Module:
     return network
 
 
-def judges() -> dict[str, torch.nn.Module]:
-    first, second = (network_of(judge_file(name), name) for name in JUDGES)
-    return {"judge": first, "second_judge": second}
-
-
 def test_every_run_is_measured_with_its_own_weights_and_the_judge(trained: Path) -> None:
+    first, second = (network_of(judge_file(name), name) for name in JUDGES)
+    judges = {"judge": first, "second_judge": second}
     frame = evaluate(*SETTING, "sgt", "smoke")
     assert frame[["method", "seed"]].to_numpy().tolist() == [["sgt", 0], ["sgt", 1]]
     measured = []
     for record in records.records_in(PLACES.folder):
         config = load_run(*SETTING, "sgt", record.seed, "smoke")
         network = network_of(PLACES.weights("sgt", record.seed))
-        direct = evaluation.evaluate_network(network, digits(), config, judges())
+        direct = evaluation.evaluate_network(network, digits(), config, judges)
         assert record.metrics == pytest.approx(dict(direct.metrics), abs=1e-6, nan_ok=True)
         for fill in ("mean", "black"):
             for kind, scores in direct.curves[fill].items():
@@ -266,23 +239,25 @@ def test_made_again_nothing_changes_but_the_ledger(trained: Path, monkeypatch: p
     assert (other["key"] != keys).tolist() == (other["stage"] == "evaluate").tolist()
 
 
-def test_what_was_measured_is_found_until_weights_judge_or_settings_change(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = complete(job(), silent)
+def test_what_was_measured_is_found_until_its_inputs_change(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, config = tables.EPOCH_TABLE.read(PLACES.folder).query("seed == 0"), load_run(*SETTING, "sgt", 0, "smoke")
+    first, second = ((load_backbone(name, "smoke"), judge_file(name)) for name in JUDGES)
+    job = Evaluate(config, PLACES.weights("sgt", 0), history, (first, second))
+    folder = complete(job, silent)
     monkeypatch.setattr(evaluation, "evaluate_network", once_more)
-    assert complete(job(), silent) == folder
-    other = trained / "other.safetensors"
-    save_weights(fresh(run(seed=4)).network.state_dict(), other)
-    measured = replace(job().config.evaluation, stability_std=0.1)
-    config = replace(job().config, evaluation=measured)
-    first, second = job().judges
-    another = trained / "another.safetensors"
-    save_weights(fresh(run("plain", "resnet10_narrow", 4)).network.state_dict(), another)
-    instead = ((first[0], other), second), (first, (second[0], another))
-    for changes in (*({"judges": judges} for judges in instead), {"weights": other}, {"config": config}):
+    assert complete(job, silent) == folder
+    others = {name: trained / f"{name}.safetensors" for name in JUDGES}
+    for name, file in others.items():
+        save_weights(fresh(run("plain", name, 4)).network.state_dict(), file)
+    changes: list[dict[str, Any]] = [
+        {"judges": ((first[0], others[JUDGES[0]]), second)},
+        {"judges": (first, (second[0], others[JUDGES[1]]))},
+        {"weights": others[JUDGES[0]]},
+        {"config": replace(config, evaluation=replace(config.evaluation, stability_std=0.1))},
+    ]
+    for change in changes:
         with pytest.raises(AssertionError, match="once more"):
-            complete(job(**changes), silent)
+            complete(replace(job, **change), silent)
 
 
 def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> None:
@@ -379,16 +354,18 @@ def test_a_setting_that_is_not_listed_has_an_empty_table(root: Path) -> None:
     assert PLACES.retraining.read_text() == "method,seed,level,top,bottom,diffroar\n"
 
 
-@pytest.mark.parametrize("key", ["curve_images", "robustness", "attributions"])
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        ("curve_images", 361),
+        ("robustness", ROBUST | {"pgd_images": 361}),
+        ("attributions", EXPLAINED | {"images": 361}),
+    ],
+)
 def test_more_images_than_there_are_are_refused_before_anything_is_trained(
-    root: Path, key: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, key: str, asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {
-        "curve_images": 361,
-        "robustness": ROBUST | {"pgd_images": 361},
-        "attributions": EXPLAINED | {"images": 361},
-    }
-    change(root, "evaluation", **plain({key: asked[key]}))
+    change(root, "evaluation", **plain({key: asked}))
     monkeypatch.setattr(guided, "fit", once_more)
     told = rf"^profile smoke, digits: evaluation\.{key}.* is 361: expected at most 360, the images to measure on$"
     with pytest.raises(ValueError, match=told):

@@ -1,6 +1,5 @@
 """Whole study profiles: parameters and records in, tables, figures, verdict and report out."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,25 +27,18 @@ def of_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     return write_study(tmp_path, monkeypatch, PLANS)
 
 
-@pytest.mark.parametrize(
-    ("write", "folder", "kinds", "beside"),
-    [
-        (tables.write_all, "tables", ("md", "csv"), "verdict.md"),
-        (figures.write_all, "plots", ("png",), "captions.json"),
-    ],
-)
-def test_a_study_has_the_tables_and_figures_of_its_exhibits_the_same_bytes_each_time(
-    of_masks: Grid, write: Callable[[str], Mapping[str, object]], folder: str, kinds: tuple[str, ...], beside: str
-) -> None:
-    written, target = write("masks"), paths.ROOT / "figures" / "masks" / folder
-    first = {file.name: file.read_bytes() for file in target.iterdir()}
-    assert list(written) == OF_MASKS
-    assert set(first) == {f"{name}.{kind}" for name in OF_MASKS for kind in kinds} | {beside}
-    write("masks")
-    assert {file.name: file.read_bytes() for file in target.iterdir()} == first
+def test_a_study_has_the_tables_and_figures_of_its_exhibits_the_same_bytes_each_time(of_masks: Grid) -> None:
+    target = paths.ROOT / "figures" / "masks"
+    assert list(tables.write_all("masks")) == list(figures.write_all("masks")) == OF_MASKS
+    first = {file.relative_to(target).as_posix(): file.read_bytes() for file in target.glob("*/*")}
+    made = {kind.format(name) for name in OF_MASKS for kind in ("tables/{}.md", "tables/{}.csv", "plots/{}.png")}
+    assert set(first) == made | {"tables/verdict.md", "plots/captions.json"}
+    tables.write_all("masks")
+    figures.write_all("masks")
+    assert {name: (target / name).read_bytes() for name in first} == first
 
 
-def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
+def test_each_table_is_of_the_runs_of_its_own_setting_and_the_note_stands_in_the_verdict(of_masks: Grid) -> None:
     written = tables.write_all("masks")
     for dataset, name, images in zip(MASKS["datasets"], OF_MASKS, ("1,000", "2,000"), strict=True):
         network = Network("masks", dataset, "two_conv_small", "mean_fill")
@@ -57,9 +49,6 @@ def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
         facts = f"{images} of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images"
         assert facts in written[name].caption
         assert "Seeds are few. " in written[name].note and f"{facts}; maps on the first 500" in written[name].note
-
-
-def test_the_note_of_a_study_stands_in_the_verdict_and_facts_in_captions(of_masks: Grid) -> None:
     assert tables.verdict("masks") == "**What makes a mask.** Seeds are few.\n"
     for chart in figures.draw_all("masks"):
         assert "10,000 test images" in chart.caption and len(chart.caption.split()) < 60

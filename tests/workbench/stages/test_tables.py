@@ -37,19 +37,9 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
     folder = paths.ROOT / "figures" / "laptop" / "tables"
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    names = [
-        "headline",
-        "summary",
-        "claims_overview",
-        "claims",
-        *(f"{kind}_{place}_two_conv_small" for kind in KINDS for place in ("mnist", "fashion_mnist")),
-        "attributions",
-        "sanity",
-        "judges",
-        "retraining",
-        "masking",
-        "cost",
-    ]
+    names = ["headline", "summary", "claims_overview", "claims"]
+    names += [f"{kind}_{place}_two_conv_small" for kind in KINDS for place in ("mnist", "fashion_mnist")]
+    names += ["attributions", "sanity", "judges", "retraining", "masking", "cost"]
     assert list(written) == names
     for table in written.values():
         assert len(table.caption.split()) < 60 and all(len(piece.columns) <= 7 for piece in table.pieces), table.name
@@ -70,26 +60,15 @@ def test_numbers_and_captions_are_those_of_the_settings_own_runs(grid: Grid) -> 
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("results/benchmarks/step_cost.csv", "`make bench` makes it"),
-        ("data/manifest/laptop/mnist.json", r"`python -m workbench data manifest mnist --profile laptop`"),
-    ],
-)
-def test_what_is_missing_is_named(path: str, message: str) -> None:
-    (paths.ROOT / path).unlink()
-    with pytest.raises(FileNotFoundError, match=message) as error:
-        tables.build_all("laptop")
-    assert str(paths.ROOT / path) in str(error.value)
-
-
-@pytest.mark.usefixtures("small")
-def test_costs_with_other_columns_are_an_error() -> None:
-    path = paths.BENCHMARKS / "step_cost.csv"
-    files.write_csv(pd.read_csv(path).drop(columns="device"), path)
+def test_what_is_missing_is_named() -> None:
+    costs, manifest = paths.BENCHMARKS / "step_cost.csv", paths.ProfilePaths("laptop").manifest / "mnist.json"
+    files.write_csv(pd.read_csv(costs).drop(columns="device"), costs)
     with pytest.raises(ValueError, match=r"step_cost\.csv: column 'device' is missing"):
         tables.build_all("laptop")
+    for path, command in (costs, "make bench"), (manifest, "python -m workbench data manifest mnist --profile laptop"):
+        path.unlink()
+        with pytest.raises(FileNotFoundError, match=f"{path} is missing: `{command}` makes it"):
+            tables.build_all("laptop")
 
 
 @pytest.mark.usefixtures("small")

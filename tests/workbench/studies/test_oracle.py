@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -76,12 +77,8 @@ def test_standings_pair_by_seed_share_what_is_gained_held_out_and_pay_for_the_se
     assert found["share"].to_dict() == pytest.approx({kind: gain / 0.04 for kind, gain in expected.items()})
     by_hand = compare(smoot, plain)
     assert tuple(found.loc["rule", ["low", "high"]]) == pytest.approx((by_hand.low, by_hand.high))
-    assert found["method"].to_dict() == {
-        "reference": "plain",
-        "hindsight": "half_more",
-        "held_out": "half half_more",
-        "rule": "smoot",
-    }
+    methods = {"reference": "plain", "hindsight": "half_more", "held_out": "half half_more", "rule": "smoot"}
+    assert found["method"].to_dict() == methods
     search = 1.5 + 1.5 + 2.0
     costs = {"reference": 1.0, "hindsight": 4 * search, "held_out": 3 * search + 1.5, "rule": 1.25}
     assert found["cost"].to_dict() == pytest.approx(costs)
@@ -89,16 +86,11 @@ def test_standings_pair_by_seed_share_what_is_gained_held_out_and_pay_for_the_se
 
 def test_each_metric_has_its_own_best() -> None:
     rows = [("plain", 0.5, 0.5), ("half", 0.9, 0.4), ("half_more", 0.4, 0.9), ("all", 0.0, 0.0)]
-    frame = pd.DataFrame(
-        [(name, seed, *two) for name, *two in rows for seed in (0, 1)], columns=["method", "seed", "a", "b"]
-    )
+    one = pd.DataFrame(rows, columns=["method", "a", "b"])
+    frame = pd.concat([one.assign(seed=seed) for seed in (0, 1)])[["method", "seed", "a", "b"]]
     found = oracle.standings(frame, list(PLANS), [], "plain", COSTS).set_index(["kind", "of", "metric"])
-    assert found["method"][["hindsight"]].droplevel(0).to_dict() == {
-        ("a", "a"): "half",
-        ("b", "a"): "half_more",
-        ("a", "b"): "half",
-        ("b", "b"): "half_more",
-    }
+    best = {("a", "a"): "half", ("b", "a"): "half_more", ("a", "b"): "half", ("b", "b"): "half_more"}
+    assert found["method"][["hindsight"]].droplevel(0).to_dict() == best
     shares = found["share"][["held_out"]].droplevel(0).to_dict()
     assert shares == pytest.approx({("a", "a"): 1, ("b", "a"): -0.25, ("a", "b"): -0.25, ("b", "b"): 1})
 
@@ -153,14 +145,10 @@ def test_the_chart_holds_what_is_fair_to_compare(runs: StudyRuns) -> None:
     p_values = holm([compare(list(PLAIN + gain), list(PLAIN)).p_value for gain in (RISING + 0.01, -0.01, RISING)])
     filled = [bar.lines[0].get_markerfacecolor() != "white" for bar in accuracy.containers]
     assert filled == [p < 0.05 for p in p_values] == [True, True, True]
-    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == (
-        "Accuracy: gain (points) ↑",
-        "Judge's gap",
-    )
+    assert (accuracy.get_xlabel(), gap.get_title(loc="left")) == ("Accuracy: gain (points) ↑", "Judge's gap")
     assert not list(unlabelled(chart.figure))
 
 
 def test_only_compared_rules_are_shown(runs: StudyRuns) -> None:
-    study = Study("A study", ("oracle",), "plain", compared=("plain",))
-    chosen = StudyRuns(study, runs.records, runs.histories, SETTING)
+    chosen = replace(runs, study=replace(STUDY, compared=("plain",)))
     assert "SMOOT" not in oracle.table(chosen, ALL_TITLES).display["Method"].tolist()

@@ -14,18 +14,10 @@ from workbench.reporting.style import Look
 from workbench.studies import public_log
 from workbench.studies.runs import StudyRuns
 
-RULE = {"settings": {"num_pixels": 1024}}
-CONFIGS = {
-    "plain": config_of("plain"),
-    "public_code": config_of("plain", schedule="per_image", per_image=RULE),
-    "public_few": config_of("plain", schedule="per_image", per_image=RULE),
-}
+PUBLIC = config_of("plain", schedule="per_image", per_image={"settings": {"num_pixels": 1024}})
+CONFIGS = {"plain": config_of("plain"), "public_code": PUBLIC, "public_few": PUBLIC}
 TITLES = {"plain": "Plain", "public_code": "Public code", "public_few": "Fewer images"}
-LOOKS = {
-    "plain": Look("Plain", "#555555", "X"),
-    "public_code": Look("Public code", "#222222", "o"),
-    "public_few": Look("Fewer images", "#0173b2", "s"),
-}
+LOOKS = {name: Look(title, "#0173b2", "o") for name, title in TITLES.items()}
 STUDY = Study("A rule", ("log",), "plain", "A note.")
 LOG = "# Source.\nepoch,number_mean,number_largest,accuracy,trained_accuracy\n0,,,30.0,40.0\n4,150.5,900,,\n"
 
@@ -39,14 +31,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyRuns:
     (tmp_path / "published.csv").write_text(LOG)
     found = runs_of(STUDY, CONFIGS, dict.fromkeys(CONFIGS, (0.5, 0.6)))
     epochs = found.histories["epoch"]
-    often = np.where(found.histories["method"] == "public_few", 2, 1)
-    seeds = found.histories["seed"]
-    changed = found.histories.assign(
-        number_mean=often * (10 * epochs + seeds) / 1024,
-        number_largest=often * 20 * epochs / 1024,
-        accuracy=0.5,
-        trained_accuracy=0.5 + epochs / 20,
-    )
+    often = np.where(found.histories["method"] == "public_few", 2, 1) / 1024
+    numbers = {"number_mean": often * (10 * epochs + found.histories["seed"]), "number_largest": often * 20 * epochs}
+    changed = found.histories.assign(**numbers, accuracy=0.5, trained_accuracy=0.5 + epochs / 20)
     return replace(found, histories=changed)
 
 
@@ -70,15 +57,12 @@ def test_each_epoch_of_the_log_stands_beside_ours(runs: StudyRuns) -> None:
     assert table.note.endswith("A note.") and table.caption.endswith(f"{SETTING.facts}. {SETTING.origin}")
 
 
-def test_an_epoch_that_was_not_trained_is_a_dash(runs: StudyRuns) -> None:
-    short = replace(runs, histories=runs.histories[runs.histories["epoch"] <= 4])
-    shown = public_log.table(short, TITLES).display.set_index("Epoch")
-    assert shown.loc["4"].tolist()[:4] == ["150.5", "–", "900", "–"]
-
-
-def test_one_seed_has_no_deviation(runs: StudyRuns) -> None:
-    alone = replace(runs, histories=runs.histories[runs.histories["seed"] == 0])
-    assert public_log.table(alone, TITLES).display.set_index("Epoch").loc["4"].tolist()[:2] == ["150.5", "50.0"]
+@pytest.mark.parametrize(
+    ("kept", "shown"), [("epoch <= 4", ["150.5", "–", "900", "–"]), ("seed == 0", ["150.5", "50.0", "900", "100"])]
+)
+def test_an_untrained_epoch_is_a_dash_and_one_seed_bare(runs: StudyRuns, kept: str, shown: list[str]) -> None:
+    fewer = replace(runs, histories=runs.histories.query(kept))
+    assert public_log.table(fewer, TITLES).display.set_index("Epoch").loc["4"].tolist()[:4] == shown
 
 
 def test_the_figure_has_our_curves_and_the_published_points(runs: StudyRuns) -> None:
