@@ -44,14 +44,11 @@ def test_one_seed_has_no_spread() -> None:
     assert all(math.isnan(number) for number in undefined)
 
 
-def test_equal_runs() -> None:
-    found = compare([0.8, 0.9, 0.7], [0.8, 0.9, 0.7])
+def test_equal_runs_and_equal_differences_in_spite_of_rounding() -> None:
+    reference = [0.1, 0.2, 0.7, 0.35, 0.91]
+    found = compare(reference, reference)
     assert (found.difference, found.low, found.high, found.effect_size) == (0, 0, 0, 0)
     assert (found.p_value, found.p_wilcoxon) == (1, 1)
-
-
-def test_equal_differences_in_spite_of_rounding() -> None:
-    reference = [0.1, 0.2, 0.7, 0.35, 0.91]
     found = compare([value - 0.1 for value in reference], reference)
     assert (found.low, found.high) == pytest.approx((-0.1, -0.1))
     assert (found.p_value, found.effect_size) == (0, -math.inf)
@@ -100,16 +97,12 @@ def test_every_pair_once(methods: str, references: str | None, expected: str) ->
 
 
 def test_a_family_is_paired_by_seed_and_adjusted_together() -> None:
-    frame = pd.DataFrame(
-        {
-            "method": ["plain", "plain", "plain", "smoot", "smoot", "smoot", "sgt", "sgt", "sgt"],
-            "seed": [0, 1, 2, 2, 0, 1, 1, 2, 0],  # in another order for each method
-            "accuracy": [0.80, 0.82, 0.81, 0.83, 0.82, 0.85, 0.80, 0.78, 0.79],
-        }
-    )
+    values = {"plain": [0.80, 0.82, 0.81], "sgt": [0.79, 0.80, 0.78], "smoot": [0.82, 0.85, 0.83]}
+    orders = {"plain": [0, 1, 2], "smoot": [2, 0, 1], "sgt": [1, 2, 0]}
+    rows = [(method, seed, values[method][seed]) for method, seeds in orders.items() for seed in seeds]
+    frame = pd.DataFrame(rows, columns=["method", "seed", "accuracy"])
     found = compared_frame(frame, "accuracy", ("plain", "sgt", "smoot"))
 
-    values = {"plain": [0.80, 0.82, 0.81], "sgt": [0.79, 0.80, 0.78], "smoot": [0.82, 0.85, 0.83]}
     expected = [compare(values[method], values[reference]) for method, reference in pairs(tuple(values))]
     adjusted = holm([comparison.p_value for comparison in expected])
     assert list(zip(found.pop("method"), found.pop("reference"), strict=True)) == list(pairs(tuple(values)))
