@@ -13,9 +13,8 @@ from workbench.reporting import style
 from workbench.stages import figures, report
 
 PLACE = "fashion_mnist_resnet10_narrow"
-NAMES = [f"{name}_{PLACE}" for name in ("saliency_maps", "overlays", "gradient_magnitudes", "attribution_maps")]
-NAMES[-1] += "_smoot"
-NAMES += [f"{name}_{PLACE}" for name in ("curves", "judge_curves", "schedule", "accuracy_faithfulness")]
+NAMES = f"saliency_maps_{PLACE} overlays_{PLACE} gradient_magnitudes_{PLACE} attribution_maps_{PLACE}_smoot".split()
+NAMES += f"curves_{PLACE} judge_curves_{PLACE} schedule_{PLACE} accuracy_faithfulness_{PLACE}".split()
 NAMES += ["sanity", "accuracy_differences", "robustness_differences", "run_cost", "growth"]
 AXES = Axes(methods=("plain", "sgt", "smoot"), seeds=(4, 7))
 

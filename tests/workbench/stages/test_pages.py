@@ -9,8 +9,9 @@ from workbench.config import files, paths
 from workbench.reporting import style
 from workbench.stages import pages, report, tables
 
-BEFORE = "# Title\n\n<!-- begin accuracy -->\nold\n\nolder\n<!-- end accuracy -->\ntext\n"
-AFTER = "# Title\n\n<!-- begin accuracy -->\n| a |\n<!-- end accuracy -->\ntext\n"
+BEGIN = "<!-- begin accuracy -->\n"
+BEFORE = f"# Title\n\n{BEGIN}old\n\nolder\n<!-- end accuracy -->\ntext\n"
+AFTER = f"# Title\n\n{BEGIN}| a |\n<!-- end accuracy -->\ntext\n"
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_another_profile(root: Path) -> None:
         ("a\n<!-- begin accuracy -->\n", "X: block 'accuracy' is not closed: add <!-- end accuracy -->"),
         ("a\n<!-- end accuracy -->\n", "X, line 2: found <!-- end accuracy -->: expected a begin before it"),
         *(
-            (f"<!-- begin accuracy -->\n<!-- {wrong} -->\n", f"X, line 2: found <!-- {wrong} -->: expected the end")
+            (f"{BEGIN}<!-- {wrong} -->\n", f"X, line 2: found <!-- {wrong} -->: expected the end of 'accuracy'")
             for wrong in ("begin accuracy", "end curves_x")
         ),
     ],

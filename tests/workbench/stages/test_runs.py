@@ -251,9 +251,9 @@ def test_what_was_measured_is_found_until_its_inputs_change(trained: Path, monke
         {"weights": others[JUDGES[0]]},
         {"config": replace(config, evaluation=replace(config.evaluation, stability_std=0.1))},
     ]
-    for change in changes:
+    for other in changes:
         with pytest.raises(AssertionError, match="once more"):
-            complete(replace(job, **change), silent)
+            complete(replace(job, **other), silent)
 
 
 def test_a_run_that_was_not_trained_names_file_and_command(trained: Path) -> None:
