@@ -46,6 +46,7 @@ def by_hand(differences: list[float], margin: float) -> tuple[float, float, floa
         ((-0.010, -0.011, -0.012), "contradicted"),  # all of the interval below -0.003; p is small here too
         ((-0.002, 0.004, 0.001), "inconclusive"),  # above the margin, but not surely
         ((-0.002, -0.008, -0.005), "inconclusive"),  # worse on average; the interval reaches above -0.003
+        ((-0.0035, -0.0045, -0.004), "inconclusive"),  # surely worse, but not surely by more than the margin
     ],
 )
 def test_each_verdict(differences: tuple[float, ...], expected: str) -> None:

@@ -50,6 +50,8 @@ def test_metrics_stand_in_alphabetical_order_between_the_run_and_its_summary(roo
     assert lines[0] == "method,seed,accuracy,nll," + ",".join(SUMMARY)
     assert lines[1].startswith("plain,0,1.0,0.5,1,") and lines[2].startswith("plain,1,,0.0,1,")
     assert math.isnan(RUN_TABLE.read(root)["accuracy"][1])
+    with pytest.raises(ValueError, match=r"runs\.csv: unknown column 'gini': expected method, seed, accuracy, nll"):
+        RUN_TABLE.update(runs("plain", 2, nll=0.5, accuracy=1, gini=0.5), root)  # other metrics do not mix
 
 
 def test_what_is_read_is_the_nearest_number_whatever_the_parser(root: Path) -> None:
@@ -103,12 +105,6 @@ def test_a_spoilt_file_is_named(root: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         RETRAINING_TABLE.read(root)
     assert str(root / "retraining.csv") in str(error.value)
-
-
-def test_runs_with_other_metrics_do_not_mix(root: Path) -> None:
-    RUN_TABLE.update(runs("plain", 0, accuracy=0.5), root)
-    with pytest.raises(ValueError, match=r"runs\.csv: unknown column 'nll': expected method, seed, accuracy"):
-        RUN_TABLE.update(runs("plain", 1, nll=0.5), root)
 
 
 def test_provenance_stays_until_the_key_changes(root: Path) -> None:
