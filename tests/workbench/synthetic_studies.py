@@ -26,17 +26,8 @@ MASKS: dict[str, Any] = {
     "datasets": ("mnist", "fashion_mnist"),
     "backbone": "two_conv_small",
     "development_images": 0,
-    "methods": {
-        "plain": {},
-        "uniform_fill": masks(1.0, 0.5),
-        "mean_fill": masks(1.0, 0.5, fill="mean"),
-    },
-    "study": {
-        "title": "What makes a mask",
-        "exhibits": ["comparison"],
-        "reference": "plain",
-        "note": "Seeds are few.",
-    },
+    "methods": {"plain": {}, "uniform_fill": masks(1.0, 0.5), "mean_fill": masks(1.0, 0.5, fill="mean")},
+    "study": {"title": "What makes a mask", "exhibits": ["comparison"], "reference": "plain", "note": "Seeds are few."},
 }
 PLANS: dict[str, Any] = {
     "profile": "plans",
