@@ -125,10 +125,7 @@ def lay_out(root: Path, patch: pytest.MonkeyPatch, axes: Axes) -> Grid:
     params["seeds"] = list(axes.seeds)
     first = next(iter(settings))
     params["retraining"]["settings"] = [first]
-    params["evaluation"]["attributions"] |= {
-        "networks": [f"{first}/{axes.methods[-1]}"],
-        "seeds": [axes.seeds[0]],
-    }
+    params["evaluation"]["attributions"] |= {"networks": [f"{first}/{axes.methods[-1]}"], "seeds": [axes.seeds[0]]}
     params["claims"] = [claim for claim in params["claims"] if claimed(claim, axes, settings)]
     write_parameters(root, params)
     return load_grid("laptop")

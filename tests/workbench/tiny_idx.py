@@ -21,6 +21,7 @@ from workbench.data.download import LOCAL_FOLDER
 
 IMAGES = {"train": 6, "t10k": 3}
 SHAPE = (4, 5)
+ENTRY = {"licence": "none", "citation": "nobody", "num_classes": 3}
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 Serve = Callable[[Answer], str]
@@ -57,38 +58,15 @@ class Checkout:
 
     def describe(self, **changes: Any) -> None:
         """(Re)write the entry of ``tiny`` in datasets.yaml; a key that is ``...`` is left out."""
-        self._write(
-            "tiny",
-            {},
-            {
-                "title": "Tiny",
-                "kind": "idx",
-                "licence": "none",
-                "citation": "nobody",
-                "num_classes": 3,
-                "image_shape": [1, *SHAPE],
-                "files": {name: sha256(data) for name, data in content().items()},
-            }
-            | changes,
-        )
+        files = {name: sha256(data) for name, data in content().items()}
+        own = {"title": "Tiny", "kind": "idx", "image_shape": [1, *SHAPE], "files": files}
+        self._write("tiny", {}, ENTRY | own | changes)
 
     def derive(self, name: str = "stacked", **changes: Any) -> None:
         """Add the entry of a set made from ``tiny``, which has blocks unless told otherwise."""
-        self._write(
-            name,
-            yaml.safe_load(self._file.read_text()),
-            {
-                "title": "Stacked",
-                "kind": "block",
-                "source": "tiny",
-                "seed": 5,
-                "licence": "none",
-                "citation": "nobody",
-                "num_classes": 3,
-                "image_shape": [1, 2 * SHAPE[0], SHAPE[1]],
-            }
-            | changes,
-        )
+        own = {"title": "Stacked", "kind": "block", "source": "tiny", "seed": 5}
+        own["image_shape"] = [1, 2 * SHAPE[0], SHAPE[1]]
+        self._write(name, yaml.safe_load(self._file.read_text()), ENTRY | own | changes)
 
     @property
     def _file(self) -> Path:

@@ -64,9 +64,6 @@ def test_json_must_be_a_mapping(content: str, words: str, tmp_path: Path) -> Non
         files.read_json(tmp_path / "x.json")
 
 
-# -- whole or not at all
-
-
 def test_a_file_appears_when_the_block_has_succeeded(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "file.txt"
     with replacing(target) as temporary:

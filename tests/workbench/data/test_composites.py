@@ -5,13 +5,10 @@ from collections import Counter
 import pytest
 import torch
 from scipy.stats import binomtest, chi2_contingency, chisquare
-from torch import Generator, Tensor
+from tiny_runs import draws
+from torch import Tensor
 
 from workbench.data import composites
-
-
-def seeded(seed: int = 0) -> Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def drawing(*rows: str) -> Tensor:
@@ -25,15 +22,9 @@ def numbered(count: int, *pixels: int, channels: int = 1) -> Tensor:
     return torch.arange(torch.Size(shape).numel()).reshape(shape) / torch.Size(shape).numel()
 
 
-# -- blocks
-
-
-def test_the_null_block_is_the_outline_of_a_box() -> None:
+def test_the_null_block_is_the_outline_of_a_box_of_20_for_mnist_with_lines_of_2() -> None:
     expected = drawing("........", ".######.", ".#....#.", ".#....#.", ".#....#.", ".#....#.", ".######.", "........")
     assert torch.equal(composites.null_block(8, 8), expected)
-
-
-def test_the_null_block_of_mnist_is_a_box_of_20_with_lines_of_2() -> None:
     lines = torch.ones(20, 20)
     lines[2:18, 2:18] = 0
     assert torch.equal(composites.null_block(28, 28), torch.nn.functional.pad(lines, (4, 4, 4, 4)))
@@ -41,7 +32,7 @@ def test_the_null_block_of_mnist_is_a_box_of_20_with_lines_of_2() -> None:
 
 def test_a_block_is_the_image_the_other_one_is_null_and_the_region_tells_them_apart() -> None:
     images = numbered(40, 6, 5, channels=3).double()
-    stacked, regions = composites.block_images(images, generator=seeded())
+    stacked, regions = composites.block_images(images, generator=draws())
     assert (stacked.shape, regions.shape, regions.dtype) == ((40, 3, 12, 5), (40, 12, 5), torch.bool)
     null, half = composites.null_block(6, 5).expand(3, 6, 5).double(), torch.ones(6, 5, dtype=torch.bool)
     on_top = regions[:, 0, 0].tolist()
@@ -54,11 +45,8 @@ def test_a_block_is_the_image_the_other_one_is_null_and_the_region_tells_them_ap
 
 
 def test_top_and_below_are_as_likely() -> None:
-    _, regions = composites.block_images(torch.zeros(5000, 1, 2, 2), generator=seeded())
+    _, regions = composites.block_images(torch.zeros(5000, 1, 2, 2), generator=draws())
     assert binomtest(int(regions[:, 0, 0].sum()), 5000, 0.5).pvalue > 0.01
-
-
-# -- shortcuts
 
 
 def test_places_of_patches_drawn_by_hand() -> None:
@@ -87,7 +75,7 @@ def test_patches_are_squares_on_the_border_that_do_not_touch_each_other(
 
 def test_the_patch_is_white_at_its_class_and_nothing_else_changes() -> None:
     images, labels = numbered(60, 14, 14, channels=2), torch.arange(60) % 5
-    made, regions, shown = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=seeded())
+    made, regions, shown = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=draws())
     assert torch.equal(regions, composites.shortcut_places(5, 14, 14)[shown])
     assert torch.equal(regions.flatten(1).sum(1), torch.full((60,), 4))
     patch = regions[:, None].expand_as(images)
@@ -100,7 +88,7 @@ def test_the_patch_is_white_at_its_class_and_nothing_else_changes() -> None:
 def shown_classes(correlation: float, count: int = 20000) -> tuple[Tensor, Tensor]:
     """Labels of four classes, and the classes that their patches show."""
     images, labels = torch.zeros(count, 1, 2, 2), torch.arange(count) % 4
-    return labels, composites.shortcut_images(images, labels, 4, correlation=correlation, generator=seeded())[2]
+    return labels, composites.shortcut_images(images, labels, 4, correlation=correlation, generator=draws())[2]
 
 
 @pytest.mark.parametrize(("correlation", "chance"), [(0.9, 0.925), (0.5, 0.625), (1.0, 1.0)])
@@ -118,42 +106,29 @@ def test_patches_without_correlation_are_independent_of_the_label_and_uniform() 
     assert chisquare(counts.sum(0).numpy()).pvalue > 0.01
 
 
-# -- mosaics
-
-
-def test_a_mosaic_of_four_images_row_by_row() -> None:
-    images, labels = numbered(4, 2, 3, channels=2), torch.tensor([5, 0, 9, 7])
-    grids, tile_labels = composites.mosaics(images, labels, count=30, generator=seeded())
-    assert (grids.shape, tile_labels.shape) == ((30, 2, 4, 6), (30, 4))
-    by_label = dict(zip(labels.tolist(), images, strict=True))
-    for grid, row in zip(grids, tile_labels.tolist(), strict=True):
-        assert sorted(row) == [0, 5, 7, 9]
-        upper, lower = (torch.cat([by_label[left], by_label[right]], dim=2) for left, right in (row[:2], row[2:]))
-        assert torch.equal(grid, torch.cat([upper, lower], dim=1))
-    assert len(set(map(tuple, tile_labels.tolist()))) > 10
-
-
 def test_tiles_hold_an_image_of_their_label_and_a_mosaic_four_classes() -> None:
-    labels = torch.tensor([0] * 50 + [3] * 5 + [4] + [6] * 20 + [8] * 24)[torch.randperm(100, generator=seeded(1))]
-    images = numbered(100, 3, 3)
-    grids, tile_labels = composites.mosaics(images, labels, count=500, generator=seeded())
-    regions = composites.tile_regions(3, 3)
+    labels = torch.tensor([0] * 50 + [3] * 5 + [4] + [6] * 20 + [8] * 24)[torch.randperm(100, generator=draws(1))]
+    images = numbered(100, 2, 3, channels=2)
+    grids, tile_labels = composites.mosaics(images, labels, count=500, generator=draws())
+    assert (grids.shape, tile_labels.shape) == ((500, 2, 4, 6), (500, 4))
+    regions = composites.tile_regions(2, 3)  # row by row
     seen = set()
     for grid, row in zip(grids, tile_labels.tolist(), strict=True):
         assert len(set(row)) == 4
         for label, region in zip(row, regions, strict=True):
             index = round(float(grid[0][region][0]) * 100)
-            assert torch.equal(grid[0][region].reshape(3, 3), images[index, 0])
+            assert torch.equal(grid[:, region].reshape(2, 2, 3), images[index])
             assert int(labels[index]) == label
             seen.add(index)
     assert len(seen) == 100
+    assert len(set(map(tuple, tile_labels.tolist()))) > 100  # of 5 * 4! orders
     counts = Counter(tile_labels.flatten().tolist())
     assert all(binomtest(counts[label], 500, 0.8).pvalue > 0.01 for label in (0, 3, 4, 6, 8))
 
 
 def test_images_of_a_class_are_as_likely_as_each_other() -> None:
     labels = torch.tensor([0, 0, 0, 1, 2, 3])
-    grids, tile_labels = composites.mosaics(numbered(6, 1, 1), labels, count=3000, generator=seeded())
+    grids, tile_labels = composites.mosaics(numbered(6, 1, 1), labels, count=3000, generator=draws())
     drawn = (grids.flatten(1)[tile_labels == 0] * 6).round().long().bincount()
     assert len(drawn) == 3
     assert chisquare(drawn.numpy()).pvalue > 0.01
@@ -169,15 +144,12 @@ def test_regions_of_tiles_drawn_by_hand() -> None:
     assert torch.equal(composites.tile_regions(2, 3).float(), torch.stack(expected))
 
 
-# -- all three
-
-
 def test_a_seed_is_a_set_and_the_global_generator_is_left_alone() -> None:
     images, labels = numbered(50, 7, 7), torch.arange(50) % 5
     state = torch.get_rng_state()
 
     def made(seed: int) -> list[Tensor]:
-        generator = seeded(seed)
+        generator = draws(seed)
         stacked, _ = composites.block_images(images, generator=generator)
         patched, *_ = composites.shortcut_images(images, labels, 5, correlation=0.5, generator=generator)
         return [stacked, patched, composites.mosaics(images, labels, count=9, generator=generator)[0]]

@@ -329,20 +329,11 @@ def start_fetch(checkout: Checkout, before: str = "") -> subprocess.Popen[str]:
     )
 
 
-def test_two_processes_at_once_ask_once(no_local: Checkout, tmp_path: Path) -> None:
-    client(tmp_path, "npm", f"echo asked >> '{tmp_path}/asked'; /bin/sleep 0.5; {pack(tmp_path)}")
-    no_local.describe(packages=[NPM])
-    running = [start_fetch(no_local) for _ in range(2)]
-    said = [process.communicate(timeout=PATIENCE)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], said
-    assert (tmp_path / "asked").read_text() == "asked\n"
-    assert sorted("served by data/raw/tiny" in text for text in said) == [False, True]
-    no_local.assert_whole()
-
-
-def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
+def test_of_two_processes_at_once_one_asks_and_the_other_is_told_that_it_waits(
+    no_local: Checkout, tmp_path: Path
+) -> None:
     wait = f"while [ ! -e '{tmp_path}/told' ]; do /bin/sleep 0.1; done"
-    client(tmp_path, "npm", f": > '{tmp_path}/asked'; {wait}; {pack(tmp_path)}")
+    client(tmp_path, "npm", f"echo asked >> '{tmp_path}/asked'; {wait}; {pack(tmp_path)}")
     no_local.describe(packages=[NPM])
     first = start_fetch(no_local)
     assert until(lambda: (tmp_path / "asked").exists() or first.poll() is not None)
@@ -352,8 +343,11 @@ def test_who_waits_is_told(no_local: Checkout, tmp_path: Path) -> None:
     told = second.stdout.readline()
     (tmp_path / "told").touch()
     assert told == "another process fetches tiny: waiting\n"
-    assert "served by data/raw/tiny" in second.communicate(timeout=PATIENCE)[0]
-    assert first.communicate(timeout=PATIENCE) and first.returncode == 0
+    said = [process.communicate(timeout=PATIENCE)[0] for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0], said
+    assert ["served by data/raw/tiny" in text for text in said] == [False, True]
+    assert (tmp_path / "asked").read_text() == "asked\n"
+    no_local.assert_whole()
 
 
 def test_a_client_that_takes_too_long_ends_with_all_that_it_started(

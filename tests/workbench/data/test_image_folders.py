@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -30,19 +31,19 @@ def folder_entry(root: Path, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """Two classes, three training images and two test images of 6 x 8 pixels."""
+def image_folder(checkout: Checkout, tmp_path: Path) -> Path:
+    """The folder of ``tiny``: two classes, three training images and two test images of 6 x 8 pixels."""
     for count, file in enumerate(
         ("train/ant/1.png", "train/ant/2.png", "train/bee/1.jpg", "test/ant/1.png", "test/bee/1.png")
     ):
         target = tmp_path / "mine" / file
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 6), (0, 50 * count + 5, 9)).save(target)
+    checkout.describe(**folder_entry(tmp_path / "mine"))
     return tmp_path / "mine"
 
 
-def test_image_folder(checkout: Checkout, image_folder: Path) -> None:
-    checkout.describe(**folder_entry(image_folder))
+def test_image_folder(image_folder: Path) -> None:
     (train_images, train_labels, test_images, test_labels), _ = image_folders.read_image_folder(describe("tiny"))
     assert train_images.shape == (3, 3, 6, 8)
     assert train_labels.tolist() == [0, 0, 1]
@@ -63,32 +64,41 @@ def test_image_folder_in_grey_below_the_repository(checkout: Checkout, image_fol
     assert data.load("tiny").train_images.shape == (3, 1, 6, 8)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "error", "message"),
-    [
-        (lambda mine: (mine / "test/cat").mkdir(), ValueError, "classes in one of train and test only: cat"),
-        (
-            lambda mine: Image.new("RGB", (7, 6)).save(mine / "test/bee/2.png"),
-            ValueError,
-            r"2\.png: the shape is \(3, 6, 7",
-        ),
-        (lambda mine: (mine / "train/bee/1.jpg").write_bytes(b"no image"), ValueError, r"1\.jpg: cannot be decoded"),
-        (
-            lambda mine: (mine / "test/ant/1.png").unlink(),
-            FileNotFoundError,
-            r"test/ant: no images: expected files ending",
-        ),
-        (
-            lambda mine: (mine / "test").rename(mine / "tests"),
-            FileNotFoundError,
-            "no folder .*/mine/test: put your images",
-        ),
-    ],
-)
+NO_FILE = r"train/bee/0\.png: no regular file: expected an image file"
+SPOILT: dict[str, tuple[Callable[[Path], object], type[Exception], str]] = {
+    "one part": (lambda mine: (mine / "test/cat").mkdir(), ValueError, "classes in one of train and test only: cat"),
+    "another size": (
+        lambda mine: Image.new("RGB", (7, 6)).save(mine / "test/bee/2.png"),
+        ValueError,
+        r"2\.png: the shape is \(3, 6, 7",
+    ),
+    "text": (lambda mine: (mine / "train/bee/1.jpg").write_bytes(b"text"), ValueError, r"1\.jpg: cannot be decoded"),
+    "no image": (
+        lambda mine: (mine / "test/ant/1.png").unlink(),
+        FileNotFoundError,
+        "test/ant: no images: expected files ending",
+    ),
+    "no test": (
+        lambda mine: (mine / "test").rename(mine / "tests"),
+        FileNotFoundError,
+        "no folder .*/mine/test: put your images",
+    ),
+    "no classes": (
+        lambda mine: [shutil.rmtree(folder) for folder in mine.glob("*/*")],
+        FileNotFoundError,
+        "tiny: no class folders in .*/mine: expected train/CLASS/FILE",
+    ),
+    "pipe": (lambda mine: os.mkfifo(mine / "train/bee/0.png"), ValueError, NO_FILE),
+    "folder": (lambda mine: (mine / "train/bee/0.png").mkdir(), ValueError, NO_FILE),
+    "loop": (lambda mine: (mine / "train/bee/0.png").symlink_to("0.png"), ValueError, NO_FILE),
+    "link to nowhere": (lambda mine: (mine / "train/bee/0.png").symlink_to("nowhere"), ValueError, NO_FILE),
+}
+
+
+@pytest.mark.parametrize(("spoil", "error", "message"), SPOILT.values(), ids=SPOILT)
 def test_image_folder_that_is_wrong_is_named(
-    checkout: Checkout, image_folder: Path, spoil: Callable[[Path], object], error: type[Exception], message: str
+    image_folder: Path, spoil: Callable[[Path], object], error: type[Exception], message: str
 ) -> None:
-    checkout.describe(**folder_entry(image_folder))
     spoil(image_folder)
     with pytest.raises(error, match=message):
         data.load("tiny")
@@ -98,9 +108,8 @@ def test_image_folder_that_is_wrong_is_named(
 
 
 def test_what_is_left_out_is_counted_and_named(
-    checkout: Checkout, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkout.describe(**folder_entry(image_folder))
     before = data.load("tiny")
     commands.write_manifest("tiny", tmp_path / "before.json")
     for part in ("train", "test"):
@@ -132,11 +141,10 @@ def test_what_is_left_out_is_counted_and_named(
 PIXELS = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 
 
-def load_with(checkout: Checkout, folder: Path, name: str, content: bytes) -> torch.Tensor:
+def load_with(folder: Path, name: str, content: bytes) -> torch.Tensor:
     """The images of ``train/ant`` when its first file is another one."""
     (folder / "train/ant/1.png").unlink()
     (folder / "train/ant" / name).write_bytes(content)
-    checkout.describe(**folder_entry(folder))
     arrays, _ = image_folders.read_image_folder(describe("tiny"))
     return arrays[0][:2]
 
@@ -148,7 +156,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_noted_orientation_is_applied(checkout: Checkout, image_folder: Path, orientation: int) -> None:
+def test_the_noted_orientation_is_applied(image_folder: Path, orientation: int) -> None:
     turns: dict[int, Callable[[Any], Any]] = {  # from what is stored to what a viewer shows
         1: lambda p: p,
         2: lambda p: p[:, ::-1],
@@ -163,28 +171,17 @@ def test_the_noted_orientation_is_applied(checkout: Checkout, image_folder: Path
     noted = Image.Exif()
     noted[0x0112] = orientation
     content = encoded(Image.fromarray(stored), exif=noted.tobytes())
-    found = load_with(checkout, image_folder, "1.png", content)[0]
+    found = load_with(image_folder, "1.png", content)[0]
     expected = torch.from_numpy(turns[orientation](stored).copy()).permute(2, 0, 1) / 255
     assert torch.equal(found, expected)
 
 
-def test_opaque_images_are_the_same_with_and_without_alpha(checkout: Checkout, image_folder: Path) -> None:
-    opaque = np.concatenate([PIXELS, np.full((6, 8, 1), 255, np.uint8)], axis=2)
-    found = load_with(checkout, image_folder, "1.png", encoded(Image.fromarray(opaque)))[0]
-    assert torch.equal(found, torch.from_numpy(PIXELS).permute(2, 0, 1) / 255)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P"])
-def test_modes_of_eight_bits_or_fewer_are_read(checkout: Checkout, image_folder: Path, mode: str) -> None:
-    image = Image.fromarray(PIXELS).convert(mode)
-    found = load_with(checkout, image_folder, "1.png", encoded(image))[0]
-    assert torch.equal(found, torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255)
-
-
-def test_a_jpeg_is_read_as_pillow_decodes_it(checkout: Checkout, image_folder: Path) -> None:
-    content = encoded(Image.fromarray(PIXELS), "JPEG", quality=75)
-    found = load_with(checkout, image_folder, "1.jpg", content)[0]
-    assert torch.equal(found, torch.from_numpy(np.array(Image.open(io.BytesIO(content)))).permute(2, 0, 1) / 255)
+@pytest.mark.parametrize(("mode", "kind"), [("1", "png"), ("L", "png"), ("P", "png"), ("RGBA", "png"), ("RGB", "jpeg")])
+def test_an_opaque_image_is_read_as_pillow_decodes_it(image_folder: Path, mode: str, kind: str) -> None:
+    content = encoded(Image.fromarray(PIXELS).convert(mode), kind)
+    found = load_with(image_folder, f"1.{kind}", content)[0]
+    shown = Image.open(io.BytesIO(content)).convert("RGB")
+    assert torch.equal(found, torch.from_numpy(np.array(shown)).permute(2, 0, 1) / 255)
 
 
 # -- what is refused
@@ -211,55 +208,38 @@ PALETTE, GREY_16 = WHITE.convert("P"), Image.new("I;16", (8, 6), 40000)
 CLEAR = PALETTE.getpixel((0, 0))
 TWO = {"save_all": True, "append_images": [WHITE]}
 REFUSED = {
-    "grey of 16 bits": (
-        "1.png",
-        encoded(GREY_16),
-        "pixels of Pillow's mode I;16: expected grey",
-    ),
+    "grey of 16 bits": ("1.png", encoded(GREY_16), "pixels of Pillow's mode I;16: expected grey"),
     "colour of 16 bits": ("1.png", png(8, 6, 16, 2, (b"\0" + bytes(8 * 6)) * 6), "16 bits a channel: expected 8"),
     "CMYK": ("1.jpg", encoded(BLACK.convert("CMYK"), "JPEG"), "pixels of Pillow's mode CMYK: expected grey"),
     "a transparent pixel": ("1.png", encoded(half_clear()), "transparent in places: expected opaque"),
-    "a transparent colour": (
-        "1.png",
-        encoded(PALETTE, transparency=CLEAR),
-        "transparent in places: expected opaque",
-    ),
+    "a transparent colour": ("1.png", encoded(PALETTE, transparency=CLEAR), "transparent in places: expected opaque"),
     "frames of a GIF": ("1.gif", encoded(BLACK, "GIF", **TWO), "2 frames: expected one image in a file"),
     "frames of a PNG": ("1.png", encoded(BLACK, "PNG", **TWO), "2 frames: expected one image in a file"),
     "frames of a WebP": ("1.webp", encoded(BLACK, "WEBP", **TWO), "2 frames: expected one image in a file"),
     "a bomb of 400 million pixels": ("1.png", png(20000, 20000, 8, 2, b""), "cannot be decoded (Image size"),
     "a bomb of 100 million pixels": ("1.png", png(10000, 10000, 8, 2, b""), "cannot be decoded (Image size"),
-    "a bomb of 70 million pixels": (
-        "1.png",
-        png(8400, 8400, 8, 2, b""),
-        "8400x8400 pixels: expected at most 67",
-    ),
+    "a bomb of 70 million pixels": ("1.png", png(8400, 8400, 8, 2, b""), "8400x8400 pixels: expected at most 67"),
     "half a file": ("1.png", encoded(WHITE)[:45], "cannot be decoded ("),
     "another size, not decoded": ("2.png", png(9, 6, 8, 2, b""), "the shape is (3, 6, 9): expected (3, 6, 8)"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_image_that_would_be_read_wrongly_is_refused_with_its_name(
-    checkout: Checkout, image_folder: Path, name: str
-) -> None:
+def test_an_image_that_would_be_read_wrongly_is_refused_with_its_name(image_folder: Path, name: str) -> None:
     file, content, told = REFUSED[name]
     if file == "2.png":
         (image_folder / "train/ant/2.png").unlink()
         Image.new("RGB", (8, 6)).save(image_folder / "train/ant/0.png")
     with pytest.raises(ValueError) as caught:
-        load_with(checkout, image_folder, file, content)
+        load_with(image_folder, file, content)
     message = str(caught.value)
     assert message.startswith(f"{image_folder}/train/ant/{file}: {told}") and "\n" not in message
     assert type(caught.value) is ValueError
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
-def test_a_folder_that_does_not_fit_in_memory_is_refused(
-    checkout: Checkout, image_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_does_not_fit_in_memory_is_refused(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five images of 144 numbers of four bytes, held twice, in 5,760 bytes."""
-    checkout.describe(**folder_entry(image_folder))
     for free in (5760, 5759):
         monkeypatch.setattr(image_folders.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
         if free == 5760:
@@ -269,50 +249,20 @@ def test_a_folder_that_does_not_fit_in_memory_is_refused(
         data.load("tiny")
 
 
-def loop(place: Path) -> None:
-    place.symlink_to(place)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [os.mkfifo, Path.mkdir, loop, lambda place: place.symlink_to("nowhere")],
-    ids=["pipe", "folder", "loop", "link to nowhere"],
-)
-def test_what_is_no_file_but_called_png_is_refused(
-    checkout: Checkout, image_folder: Path, make: Callable[[Path], object]
-) -> None:
-    checkout.describe(**folder_entry(image_folder))
-    make(image_folder / "train/bee/0.png")
-    with pytest.raises(ValueError, match=r"train/bee/0\.png: no regular file: expected an image file"):
-        data.load("tiny")
-
-
-def test_a_class_that_is_a_loop_is_no_class(checkout: Checkout, image_folder: Path) -> None:
-    checkout.describe(**folder_entry(image_folder))
+def test_a_class_that_is_a_loop_is_no_class(image_folder: Path) -> None:
     for part in ("train", "test"):
-        loop(image_folder / part / "cat")
+        (image_folder / part / "cat").symlink_to(image_folder / part / "cat")
     assert image_folders.class_names(describe("tiny")) == ["ant", "bee"]
     assert image_folders.left_out(describe("tiny")) == ["test/cat", "train/cat"]
 
 
-def test_no_classes_at_all(checkout: Checkout, tmp_path: Path) -> None:
-    for part in ("train", "test"):
-        (tmp_path / "none" / part).mkdir(parents=True)
-    checkout.describe(**folder_entry(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match=r"tiny: no class folders in .*/none: expected train/CLASS/FILE"):
-        data.load("tiny")
-
-
 @pytest.mark.parametrize("place", ["train/ant", "train/ant/1.png"])
-def test_what_may_not_be_read_is_named(
-    checkout: Checkout, image_folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_may_not_be_read_is_named(image_folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, function: Callable[[Path], Any]) -> Any:
         if path == image_folder / place:
             raise PermissionError(13, "Permission denied", str(path))
         return function(path)
 
-    checkout.describe(**folder_entry(image_folder))
     for name in ("iterdir", "read_bytes"):
         function = getattr(Path, name)
         monkeypatch.setattr(Path, name, lambda path, function=function: refuse(path, function))

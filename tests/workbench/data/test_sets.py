@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 from tiny_idx import Checkout, content, sha256, write_files
+from tiny_runs import draws
 from torch import Tensor
 
 from workbench.data import sets as data
@@ -14,7 +15,7 @@ from workbench.data.composites import shortcut_places
 
 def fixed_order(size: int) -> Tensor:
     """The order of so many images, which is the same for everybody."""
-    return torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    return torch.randperm(size, generator=draws(0))
 
 
 def test_the_first_images_show_all_classes_whatever_the_order_of_the_files(checkout: Checkout) -> None:
@@ -49,26 +50,17 @@ def numbered(total: int = 100) -> data.ImageData:
     return data.ImageData("numbered", images, labels, images[:4], labels[:4], 4, "0" * 64)
 
 
-def test_split_is_disjoint_and_consistent() -> None:
-    drawn = data.split(numbered(), train_images=60, validation_images=30, seed=3)
-    assert len({*drawn.train_index.tolist(), *drawn.validation_index.tolist()}) == 60 + 30
-    for images, labels, index, count in (
-        (drawn.train_images, drawn.train_labels, drawn.train_index, 60),
-        (drawn.validation_images, drawn.validation_labels, drawn.validation_index, 30),
-    ):
-        assert len(index) == count
-        assert torch.equal(images[:, 0, 1, 0].long(), index) and torch.equal(labels, index % 4)
-
-
-def test_steering_images_stand_beside_the_others() -> None:
-    asked: dict[str, int] = {"train_images": 40, "validation_images": 30, "development_images": 10, "seed": 3}
+def test_parts_of_a_split_are_disjoint_and_consistent_and_steering_images_stand_beside_the_others() -> None:
+    asked = {"train_images": 40, "validation_images": 30, "development_images": 10, "seed": 3}
     without, drawn = data.split(numbered(), **asked), data.split(numbered(), steering_images=20, **asked)
     for name in ("train_index", "validation_index", "development_index"):
         assert torch.equal(getattr(without, name), getattr(drawn, name))
-    parts = [getattr(drawn, f"{name}_index") for name in ("train", "validation", "development", "steering")]
-    assert torch.cat(parts).sort().values.tolist() == list(range(100))
-    assert torch.equal(drawn.steering_images[:, 0, 1, 0].long(), drawn.steering_index)
-    assert torch.equal(drawn.steering_labels, drawn.steering_index % 4)
+    for name, count in {"train": 40, "validation": 30, "steering": 20}.items():
+        images, labels, index = (getattr(drawn, f"{name}_{part}") for part in ("images", "labels", "index"))
+        assert len(index) == count
+        assert torch.equal(images[:, 0, 1, 0].long(), index) and torch.equal(labels, index % 4)
+    indices = (drawn.train_index, drawn.validation_index, drawn.development_index, drawn.steering_index)
+    assert torch.cat(indices).sort().values.tolist() == list(range(100))
 
 
 def test_split_depends_on_the_seed_only_and_more_images_contain_fewer() -> None:
@@ -151,8 +143,6 @@ def test_development_images_are_the_same_however_many_are_trained_on() -> None:
     drawn = data.split(numbered(), train_images=20, validation_images=30, development_images=40, seed=3)
     more = data.split(numbered(), train_images=30, validation_images=30, development_images=40, seed=3)
     assert len(drawn.development_index) == 40 and torch.equal(drawn.development_index, more.development_index)
-    indices = (more.train_index, more.validation_index, more.development_index)
-    assert sorted(torch.cat(indices).tolist()) == list(range(100))
     with pytest.raises(ValueError, match="31 training, 30 validation, 40 development and 0 steering images asked for"):
         data.split(numbered(), train_images=31, validation_images=30, development_images=40, seed=3)
 

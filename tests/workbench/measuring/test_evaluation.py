@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,20 @@ FIRST = 60  # images that explain every class
 CONFIG = run("plain", "resnet10_narrow", dataset={"train_images": 200}, evaluation={"curve_images": FIRST})
 
 
-@pytest.fixture(scope="module")
+@cache
 def trained() -> nn.Module:
     return trained_network(CONFIG)
 
 
-@pytest.fixture(scope="module")
+@cache
 def judges() -> dict[str, nn.Module]:
     config = run("plain", "two_conv_small", dataset={"train_images": 400})
     return {name: trained_network(replace(config, seed=seed)) for name, seed in zip(JUDGES, (9, 8), strict=True)}
 
 
-@pytest.fixture(scope="module")
-def measured(trained: nn.Module, judges: dict[str, nn.Module]) -> Evaluation:
-    return evaluate_network(trained, digits(), CONFIG, judges)
+@cache
+def measured() -> Evaluation:
+    return evaluate_network(trained(), digits(), CONFIG, judges())
 
 
 def evaluated(network: nn.Module, images: ImageData, config: RunConfig = CONFIG) -> Evaluation:
@@ -75,11 +76,11 @@ def with_numbers(**evaluation: Any) -> RunConfig:
     return replace(CONFIG, evaluation=replace(CONFIG.evaluation, **evaluation))
 
 
-def subject(network: nn.Module, judges: dict[str, nn.Module], config: RunConfig = CONFIG) -> Subject:
+def subject(config: RunConfig = CONFIG) -> Subject:
     """The first digits as :func:`evaluate_network` should explain them."""
     images, labels = digits().test_images[:FIRST], digits().test_labels[:FIRST]
-    predictions = torch.from_numpy(answers(network, images)).argmax(1)
-    return Subject(network, judges, images, labels, predictions, images.mean(1) > 0.1, config)
+    predictions = torch.from_numpy(answers(trained(), images)).argmax(1)
+    return Subject(trained(), judges(), images, labels, predictions, images.mean(1) > 0.1, config)
 
 
 # -- a run
@@ -90,30 +91,26 @@ def stored(network: nn.Module, file: Path) -> Path:
     return file
 
 
-def test_a_run_is_measured_with_its_stored_network_and_judges(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation, tmp_path: Path
-) -> None:
-    weights, kept = stored(trained, tmp_path / "run"), stored_judges(judges, tmp_path)
+def test_a_run_is_measured_with_its_stored_network_and_judges(tmp_path: Path) -> None:
+    weights, kept = stored(trained(), tmp_path / "run"), stored_judges(tmp_path)
     found = evaluate_run(CONFIG, digits(), weights, kept)
-    assert found.metrics == measured.metrics and found.curves == measured.curves
+    assert found.metrics == measured().metrics and found.curves == measured().curves
     last = replace(CONFIG, training=replace(CONFIG.training, channels_last=True))  # an order of the same numbers
-    assert evaluate_run(last, digits(), weights, kept).metrics == pytest.approx(dict(measured.metrics), rel=1e-3)
+    assert evaluate_run(last, digits(), weights, kept).metrics == pytest.approx(dict(measured().metrics), rel=1e-3)
     with pytest.raises(FileNotFoundError, match="missing is missing: train this run first"):
         evaluate_run(CONFIG, digits(), tmp_path / "missing", kept)
 
 
-def stored_judges(judges: dict[str, nn.Module], folder: Path) -> dict[str, tuple[ModelConfig, Path]]:
-    return {name: (run().backbone, stored(network, folder / name)) for name, network in judges.items()}
+def stored_judges(folder: Path) -> dict[str, tuple[ModelConfig, Path]]:
+    return {name: (run().backbone, stored(network, folder / name)) for name, network in judges().items()}
 
 
-def test_development_images_stand_in_for_the_test_split(
-    trained: nn.Module, judges: dict[str, nn.Module], tmp_path: Path
-) -> None:
+def test_development_images_stand_in_for_the_test_split(tmp_path: Path) -> None:
     config = replace(CONFIG, dataset=replace(CONFIG.dataset, development_images=90))
-    found = evaluate_run(config, digits(), stored(trained, tmp_path / "run"), stored_judges(judges, tmp_path))
+    found = evaluate_run(config, digits(), stored(trained(), tmp_path / "run"), stored_judges(tmp_path))
     index = data.split(digits(), **config.split_arguments()).development_index
     images, labels = digits().train_images[index], digits().train_labels[index]
-    assert len(index) == 90 and found.metrics["accuracy"] == accuracy(trained, images, labels, batch_size=64)
+    assert len(index) == 90 and found.metrics["accuracy"] == accuracy(trained(), images, labels, batch_size=64)
 
 
 # -- accuracy, likelihood, calibration
@@ -126,12 +123,12 @@ def answers(network: nn.Module, images: Tensor) -> np.ndarray[Any, Any]:
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def test_accuracy_and_likelihood_of_a_trained_network_against_numpy(trained: nn.Module, measured: Evaluation) -> None:
-    shares, labels = answers(trained, digits().test_images), digits().test_labels.numpy()
+def test_accuracy_and_likelihood_of_a_trained_network_against_numpy() -> None:
+    shares, labels = answers(trained(), digits().test_images), digits().test_labels.numpy()
     right = (shares.argmax(axis=1) == labels).mean()
     assert 0.4 < right < 1  # there is something to measure
-    assert measured.metrics["accuracy"] == right
-    assert measured.metrics["nll"] == pytest.approx(-np.log(shares[np.arange(360), labels]).mean(), rel=1e-5)
+    assert measured().metrics["accuracy"] == right
+    assert measured().metrics["nll"] == pytest.approx(-np.log(shares[np.arange(360), labels]).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("bins", [1, 4, 15])
@@ -156,35 +153,33 @@ def test_calibration_against_numpy(bins: int) -> None:
 # -- what is put together
 
 
-def test_numbers_are_those_of_the_parts_on_the_first_images_with_the_runs_draws(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
-) -> None:
-    images, labels, asked = digits().test_images, digits().test_labels, subject(trained, judges)
+def test_numbers_are_those_of_the_parts_on_the_first_images_with_the_runs_draws() -> None:
+    images, labels, asked = digits().test_images, digits().test_labels, subject()
     quality = map_quality(asked, maps_of("gradient", asked), "gradient")
     controls = {name: measured_maps(asked, [saliency])[0] for name, saliency in control_maps(asked).items()}
     attack = {"epsilon": 0.03, "steps": 2, "batch_size": 64, "generator": asked.draws("attack")}
     disturbed = {
         "noise": noisy(images[:80], 0.3, asked.draws("noise")),
         "blur": blurred(images[:80], 1.0),
-        "pgd": attacked(trained, images[:20], labels[:20], **attack),
+        "pgd": attacked(trained(), images[:20], labels[:20], **attack),
     }
     grids = {"count": 4, "batch_size": 64, "generator": asked.draws("mosaics")}
     expected = {
-        **{name: measured.metrics[name] for name in ("accuracy", "nll", "ece")},
+        **{name: measured().metrics[name] for name in ("accuracy", "nll", "ece")},
         **{
-            f"accuracy_{name}": accuracy(trained, pixels, labels[: len(pixels)], batch_size=64)
+            f"accuracy_{name}": accuracy(trained(), pixels, labels[: len(pixels)], batch_size=64)
             for name, pixels in disturbed.items()
         },
         **quality.metrics,
-        "grid_pointing": grid_pointing(trained, images[:FIRST], labels[:FIRST], **grids),
+        "grid_pointing": grid_pointing(trained(), images[:FIRST], labels[:FIRST], **grids),
         **{f"{kind}_{name}": value for kind, own in controls.items() for name, value in own.metrics.items()},
     }
-    assert measured.metrics == expected
-    assert measured.curves["fraction"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert measured().metrics == expected
+    assert measured().curves["fraction"] == [0.0, 0.25, 0.5, 0.75, 1.0]
     for fill in ("mean", "black"):
         by_chance = controls["random"].curves[fill]
         control = {"random": by_chance["deletion"], "judge_random": by_chance["judge_deletion"]}
-        assert measured.curves[fill] == {**quality.curves[fill], **control}
+        assert measured().curves[fill] == {**quality.curves[fill], **control}
     assert expected["accuracy_noise"] < expected["accuracy"] and 0 < expected["grid_pointing"] < 1
     share = float((images[:FIRST] > 0.1).double().mean())
     assert expected["random_relevance_mass"] == pytest.approx(share, abs=0.05)
@@ -205,19 +200,19 @@ def four_pixels(*rows: list[float], labels: list[int]) -> ImageData:
 def test_foreground_is_judged_by_the_mean_over_channels() -> None:
     pixels = torch.tensor([[[0.18, 0.0]], [[0.0, 0.6]]])  # means 0.09 and 0.3: only the second pixel is foreground
     weight = [[3.0, 2.0, 0.0, 2.0], [0.0, 0.0, -3.0, 0.0]]  # by channel and pixel 3, 2 and 3, 2
-    metrics = evaluated(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2), CONFIG).metrics
+    metrics = evaluated(linear(weight), image_data(pixels.view(1, 2, 1, 2), [0], 2)).metrics
     assert metrics["relevance_mass"] == pytest.approx(2 / 5)
     assert metrics["relevance_rank"] == 0.0
 
 
-def test_saliency_is_that_of_the_answer_and_not_of_the_label(trained: nn.Module) -> None:
+def test_saliency_is_that_of_the_answer_and_not_of_the_label() -> None:
     images = digits().test_images[:FIRST]
-    labels = (torch.from_numpy(answers(trained, images)).argmax(1) + 1) % 10  # all answers are wrong
-    samples = evaluated(trained, image_data(images, labels.tolist(), 10), CONFIG).samples
+    labels = (torch.from_numpy(answers(trained(), images)).argmax(1) + 1) % 10  # all answers are wrong
+    samples = evaluated(trained(), image_data(images, labels.tolist(), 10)).samples
     shown, asked = torch.from_numpy(samples.images), torch.from_numpy(samples.labels)
     assert samples.predictions.tolist() == ((asked - 1) % 10).tolist()
-    expected = input_gradient(trained, shown, (asked - 1) % 10, score="log_odds").abs().mean(1)
-    other = input_gradient(trained, shown, asked, score="log_odds").abs().mean(1)
+    expected = input_gradient(trained(), shown, (asked - 1) % 10, score="log_odds").abs().mean(1)
+    other = input_gradient(trained(), shown, asked, score="log_odds").abs().mean(1)
     found = torch.from_numpy(samples.saliency)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5)
     assert not torch.allclose(found, other, rtol=1e-2, atol=1e-5)
@@ -234,16 +229,14 @@ def test_known_regions_take_the_place_of_the_foreground() -> None:
 # -- the seed
 
 
-def test_the_control_is_drawn_from_the_seed_alone(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
-) -> None:
-    same_seed = evaluate_network(trained, digits(), replace(CONFIG, method=run("smoot").method), judges)
-    other = evaluate_network(trained, digits(), replace(CONFIG, seed=1), judges)
-    assert same_seed.metrics == measured.metrics
+def test_the_control_is_drawn_from_the_seed_alone() -> None:
+    same_seed = evaluate_network(trained(), digits(), replace(CONFIG, method=run("smoot").method), judges())
+    other = evaluate_network(trained(), digits(), replace(CONFIG, seed=1), judges())
+    assert same_seed.metrics == measured().metrics
     for fill in ("mean", "black"):
-        assert same_seed.curves[fill] == measured.curves[fill]
-        assert other.curves[fill]["random"] != measured.curves[fill]["random"]
-        assert other.curves[fill]["deletion"] == measured.curves[fill]["deletion"]
+        assert same_seed.curves[fill] == measured().curves[fill]
+        assert other.curves[fill]["random"] != measured().curves[fill]["random"]
+        assert other.curves[fill]["deletion"] == measured().curves[fill]["deletion"]
 
 
 # -- other attribution methods
@@ -254,15 +247,13 @@ def listed() -> RunConfig:
     return with_numbers(attributions=replace(CONFIG.evaluation.attributions, names=names, networks=networks))
 
 
-def test_listed_runs_alone_get_all_attributions(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
-) -> None:
-    found = evaluate_network(trained, digits(), listed(), judges)
-    attributions, sanity = attribution_metrics(subject(trained, judges, listed()))
+def test_listed_runs_alone_get_all_attributions() -> None:
+    found = evaluate_network(trained(), digits(), listed(), judges())
+    attributions, sanity = attribution_metrics(subject(listed()))
     assert found.attributions == attributions and found.sanity == sanity
     assert tuple(found.attributions) == ("gradient", "random", "edges")
-    assert found.metrics == measured.metrics  # nothing else depends on it
-    for other in (measured, evaluated(trained, digits(), replace(listed(), seed=1))):
+    assert found.metrics == measured().metrics  # nothing else depends on it
+    for other in (measured(), evaluated(trained(), digits(), replace(listed(), seed=1))):
         assert other.attributions == {} and other.sanity == {}
         assert other.samples.attribution_names.size == 0 and other.samples.attributions.shape == (0, 10, 8, 8)
     samples = found.samples
@@ -275,23 +266,23 @@ def test_listed_runs_alone_get_all_attributions(
 
 
 @pytest.mark.parametrize(("count", "classes"), [(FIRST, 10), (10, 8)])  # some classes have several images, some none
-def test_samples_are_the_first_image_of_each_class_shown(trained: nn.Module, count: int, classes: int) -> None:
-    samples = evaluated(trained, digits(), with_numbers(curve_images=count)).samples
+def test_samples_are_the_first_image_of_each_class_shown(count: int, classes: int) -> None:
+    samples = evaluated(trained(), digits(), with_numbers(curve_images=count)).samples
     labels = digits().test_labels[:count].tolist()
     shown = sorted(set(labels))
     first = digits().test_images[[labels.index(label) for label in shown]]
     assert samples.labels.tolist() == shown and len(shown) == classes
     assert np.array_equal(samples.images, first.numpy())
-    assert samples.predictions.tolist() == answers(trained, first).argmax(1).tolist()
+    assert samples.predictions.tolist() == answers(trained(), first).argmax(1).tolist()
     assert samples.saliency.shape == (classes, 8, 8) and samples.saliency.dtype == np.float32
 
 
-def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluation) -> None:
+def test_gradients_are_counted_by_magnitude_and_none_is_lost() -> None:
     images = four_pixels([0.5, 0.5, 0.1, 0.0], [0.0, 0.0, 0.2, 0.9], [0.4, 0.2, 0.2, 0.9], labels=[0, 1, 0])
     counts = {}
     for scale in (1.0, 0.0, 1e-12, 1e9):
         scaled = linear((DIFFERENCES.get_parameter("1.weight") * scale).tolist())
-        samples = evaluated(scaled, images, CONFIG).samples
+        samples = evaluated(scaled, images).samples
         assert np.array_equal(samples.gradient_edges, GRADIENT_EDGES)
         counts[scale] = samples.gradient_counts
     expected = np.zeros(66, dtype=np.int64)
@@ -301,51 +292,47 @@ def test_gradients_are_counted_by_magnitude_and_none_is_lost(measured: Evaluatio
     assert np.array_equal(counts[1.0], expected)
     assert counts[0.0].tolist() == counts[1e-12].tolist() == [12] + [0] * 65
     assert counts[1e9].tolist() == [0] * 65 + [12]
-    assert measured.samples.gradient_counts.sum() == FIRST * 64
+    assert measured().samples.gradient_counts.sum() == FIRST * 64
 
 
 # -- what is used, and what is left alone
 
 
-def test_the_names_are_those_of_a_record(measured: Evaluation) -> None:
+def test_the_names_are_those_of_a_record() -> None:
     areas = ("deletion_auc", "insertion_auc", "gap", "judge_gap_right", "second_judge_gap_right")
     right = {"accuracy", "nll", "ece", "accuracy_noise", "accuracy_blur", "accuracy_pgd"}
     placed = {"relevance_mass", "relevance_rank", "pointing_game", "gini"}
     of_maps = placed | {f"{area}_{fill}" for area in areas for fill in ("mean", "black")}
     controls = {f"{control}_{name}" for control in ("random", "edges") for name in of_maps}
-    assert set(measured.metrics) == right | of_maps | controls | {"grid_pointing", "stability"}
+    assert set(measured().metrics) == right | of_maps | controls | {"grid_pointing", "stability"}
     assert of_maps == set(controlled(("mean", "black")))
-    assert set(measured.curves) == {"fraction", "mean", "black"}
+    assert set(measured().curves) == {"fraction", "mean", "black"}
     kinds = {f"{who}{kind}" for who in ("", "judge_") for kind in ("deletion", "insertion", "random")}
-    assert set(measured.curves["mean"]) == set(measured.curves["black"]) == kinds
-    assert all(type(value) is float and math.isfinite(value) for value in measured.metrics.values())
-    signed = {"nll", "stability"} | {name for name in measured.metrics if "gap" in name}
-    assert all(0 <= measured.metrics[name] <= 1 for name in set(measured.metrics) - signed)
-    assert all(-1 <= measured.metrics[name] <= 1 for name in signed - {"nll"})
+    assert set(measured().curves["mean"]) == set(measured().curves["black"]) == kinds
+    assert all(type(value) is float and math.isfinite(value) for value in measured().metrics.values())
+    signed = {"nll", "stability"} | {name for name in measured().metrics if "gap" in name}
+    assert all(0 <= measured().metrics[name] <= 1 for name in set(measured().metrics) - signed)
+    assert all(-1 <= measured().metrics[name] <= 1 for name in signed - {"nll"})
 
 
-def test_measured_twice_and_in_whatever_mode_it_is_the_same(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
-) -> None:
+def test_measured_twice_and_in_whatever_mode_it_is_the_same() -> None:
     torch.manual_seed(1234)
-    for network in (trained, *judges.values()):
+    for network in (trained(), *judges().values()):
         network.train()
-    again = evaluate_network(trained, digits(), CONFIG, judges)
-    for network in (trained, *judges.values()):
+    again = evaluate_network(trained(), digits(), CONFIG, judges())
+    for network in (trained(), *judges().values()):
         network.eval()
-    assert json.dumps([again.metrics, again.curves]) == json.dumps([measured.metrics, measured.curves])
+    assert json.dumps([again.metrics, again.curves]) == json.dumps([measured().metrics, measured().curves])
     for name in ("images", "labels", "predictions", "saliency", "gradient_counts"):
-        assert np.array_equal(getattr(again.samples, name), getattr(measured.samples, name)), name
+        assert np.array_equal(getattr(again.samples, name), getattr(measured().samples, name)), name
 
 
-def test_the_batch_size_changes_nothing_but_rounding(
-    trained: nn.Module, judges: dict[str, nn.Module], measured: Evaluation
-) -> None:
-    parts = evaluate_network(trained, digits(), with_numbers(batch_size=7), judges)
-    expected = dict(measured.metrics) | {"accuracy_pgd": parts.metrics["accuracy_pgd"]}  # its start is drawn by batch
+def test_the_batch_size_changes_nothing_but_rounding() -> None:
+    parts = evaluate_network(trained(), digits(), with_numbers(batch_size=7), judges())
+    expected = dict(measured().metrics) | {"accuracy_pgd": parts.metrics["accuracy_pgd"]}  # its start is drawn by batch
     assert parts.metrics == pytest.approx(expected, rel=1e-3)
     for fill in ("mean", "black"):
-        for kind, scores in measured.curves[fill].items():
+        for kind, scores in measured().curves[fill].items():
             assert parts.curves[fill][kind] == pytest.approx(scores, abs=1e-6)
 
 

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from tiny_runs import run
 from torch import Tensor, nn
 
 from smoot.curves import perturbation_curves
-from workbench.config.run import RunConfig
 from workbench.measuring.faithfulness import areas, faithfulness_curves, named_fill
 
 # The two classes' weights differ by 4, -3, -2 and 1.
@@ -33,11 +31,6 @@ def images() -> tuple[Tensor, Tensor]:
     return pixels, (NETWORK(pixels).argmax(1) + (torch.arange(10) % 4 == 0)) % 2
 
 
-def with_numbers(seed: int = 0, **evaluation: Any) -> RunConfig:
-    config = run(seed=seed)
-    return replace(config, evaluation=replace(config.evaluation, **evaluation))
-
-
 def by_hand(ranking: Tensor, fill: float, *, insertion: bool = False) -> list[float]:
     """Accuracy at 0, 1, ... of the most salient pixels removed (or shown), one image and pixel after the other."""
     scores = []
@@ -53,7 +46,7 @@ def by_hand(ranking: Tensor, fill: float, *, insertion: bool = False) -> list[fl
 
 
 def test_curves_against_a_loop_over_images_and_pixels() -> None:
-    config = with_numbers(curve_steps=4, batch_size=3)
+    config = run(evaluation={"curve_steps": 4, "batch_size": 3})
     reverse = 5 - SALIENCY
     found = faithfulness_curves(NETWORK, *images(), [SALIENCY, reverse], config)
     for saliency, curves in zip((SALIENCY, reverse), found, strict=True):
@@ -71,7 +64,7 @@ def test_curves_against_a_loop_over_images_and_pixels() -> None:
 
 
 def test_the_ends_that_all_maps_share_are_classified_once() -> None:
-    config, seen = with_numbers(curve_steps=4, batch_size=100, fills=("black",)), []
+    config, seen = run(evaluation={"curve_steps": 4, "batch_size": 100, "fills": ("black",)}), []
 
     def counted(pixels: Tensor) -> Tensor:
         seen.append(len(pixels))
@@ -89,7 +82,7 @@ def test_fills_by_name() -> None:
 
 
 def test_a_noise_fill_is_that_of_the_core_from_the_same_seed() -> None:
-    config = with_numbers(fills=("noise",), curve_steps=4, batch_size=4)
+    config = run(evaluation={"fills": ("noise",), "curve_steps": 4, "batch_size": 4})
     (found,) = faithfulness_curves(NETWORK, *images(), [SALIENCY], config)
     expected = perturbation_curves(
         NETWORK,

@@ -93,9 +93,6 @@ def test_erasing_makes_it_fit_for_images_with_removed_pixels(fill: float) -> Non
     assert tough > plain + 0.05
 
 
-# -- its curves
-
-
 def test_its_curves_are_those_of_the_images_that_were_answered_rightly() -> None:
     images, labels = digits().test_images[:50], digits().test_labels[:50]
     right = torch.arange(50) % 3 > 0

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from workbench.data.composites import mosaics
 from workbench.measuring.localisation import accepts_other_sizes, grid_pointing, region_scores
 
-# -- known regions
-
 SALIENCY = torch.tensor([[4.0, 3.0, 2.0, 1.0]] * 4).view(4, 2, 2)
 REGION = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 1]]).bool().view(4, 2, 2)
 
@@ -29,9 +27,6 @@ def test_an_image_without_saliency_counts_for_the_rank_only() -> None:
     assert region_scores(saliency, REGION, 0) == pytest.approx(means)
     nothing = region_scores(SALIENCY, torch.zeros_like(REGION), 0)
     assert set(nothing) == set(means) and all(math.isnan(value) for value in nothing.values())
-
-
-# -- the grid pointing game
 
 
 class Places(nn.Module):

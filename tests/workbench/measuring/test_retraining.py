@@ -48,9 +48,6 @@ def measured(network: nn.Module, config: RunConfig | None = None, images: ImageD
     return diffroar(network, images or digits(), config or run(), RETRAINING, run().backbone)
 
 
-# -- the pixels
-
-
 def test_kept_pixels_by_hand() -> None:
     images = torch.arange(1.0, 9.0).view(1, 2, 2, 2) / 10
     saliency = torch.tensor([[[4.0, 1.0], [3.0, 2.0]]])
@@ -72,9 +69,6 @@ def test_top_and_bottom_keep_equally_many(level: float) -> None:
         assert inside.mean() > outside.mean() if most else inside.mean() < outside.mean()
     with pytest.raises(ValueError, match=r"level is 1\.5"):
         kept_pixels(images, saliency, 1.5, most=True, mean=(0.0,))
-
-
-# -- the experiment
 
 
 def test_every_level_is_trained_and_tested_on_top_and_bottom(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,19 @@ def test_what_was_written_comes_back(file: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == ""
 
 
+def test_one_that_cannot_be_written_whole_leaves_the_last_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, write = file.read_bytes(), Path.write_bytes
+
+    def full_disk(place: Path, content: bytes) -> int:
+        write(place, content[:50])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        checkpoints.save(CONTENT, file)
+    assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]
+
+
 def test_of_sixty_flipped_bits_sixty_are_seen(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, draws = file.read_bytes(), random.Random(0)
     for _ in range(60):

@@ -34,6 +34,13 @@ def epoch_of(config: RunConfig, state: TrainState, epoch: int = 1) -> dict[str, 
     return train_epoch(state, part.train_images, part.train_labels, config, epoch=epoch)
 
 
+def with_schedule(name: str, seed: int = 0, **blocks: Any) -> RunConfig:
+    """SGT improved with another schedule, and images to steer it."""
+    config = run("sgt_improved", seed=seed, dataset={"steering_images": 50})
+    plan = MaskPlan(mask_fraction=0.2)
+    return replace(config, method=replace(config.method, schedule=name, plan=plan, **blocks))
+
+
 # -- the loop, written a second time
 
 
@@ -192,13 +199,8 @@ def test_an_adaptive_plan_is_the_competence_of_the_steps_before(monkeypatch: pyt
 FED = Feedback(0.5, 1.0, 10, 8)
 
 
-def sequenced(seed: int = 0, **sequence: object) -> RunConfig:
-    config = run("sgt_improved", seed=seed)
-    method = replace(config.method, schedule="sequence", plan=MaskPlan(), sequence=SequenceConfig(**sequence))
-    return replace(config, method=method)
-
-
-def plans(config: RunConfig, num_steps: int) -> list[MaskPlan]:
+def plans(num_steps: int, seed: int = 0, **sequence: Any) -> list[MaskPlan]:
+    config = with_schedule("sequence", seed, sequence=SequenceConfig(**sequence))
     schedule = create_schedule(config, num_steps, 72)
     assert isinstance(schedule, SequenceSchedule)
     found = []
@@ -224,19 +226,18 @@ def test_each_method_gets_its_schedule() -> None:
 
 
 def test_shares_are_stretched_over_the_steps_while_rankings_take_turns() -> None:
-    found = plans(sequenced(image_fractions=(0.0, 0.25, 1.0), rankings=("highest", "saliency")), 7)
+    found = plans(7, image_fractions=(0.0, 0.25, 1.0), rankings=("highest", "saliency"))
     assert [plan.image_fraction for plan in found] == [0.0, 0.0, 0.0, 0.25, 0.25, 1.0, 1.0]
     assert [plan.ranking for plan in found] == ["highest", "saliency"] * 3 + ["highest"]
-    assert {plan.mask_fraction for plan in found} == {0.5}
-    alone = plans(sequenced(image_fractions=(0.5,)), 2)
+    assert {plan.mask_fraction for plan in found} == {0.2}
+    alone = plans(2, image_fractions=(0.5,))
     assert {plan.ranking for plan in alone} == {MaskPlan().ranking}
 
 
 def test_shuffled_shares_are_the_same_ones_in_an_order_of_the_seed() -> None:
     shares = tuple(index / 20 for index in range(20))
     first, second, other = (
-        [plan.image_fraction for plan in plans(sequenced(seed, image_fractions=shares, shuffled=True), 20)]
-        for seed in (0, 0, 1)
+        [plan.image_fraction for plan in plans(20, seed, image_fractions=shares, shuffled=True)] for seed in (0, 0, 1)
     )
     assert first == second != other
     assert sorted(first) == sorted(other) == list(shares) != first
@@ -248,31 +249,16 @@ def test_shuffled_shares_are_the_same_ones_in_an_order_of_the_seed() -> None:
 def test_means_of_an_epoch_by_hand() -> None:
     nan = math.nan
     # total, classification, consistency, share | pixels, loss of information, flips, rise | accuracy
-    steps = torch.tensor(
-        [
-            [1.0, 1.0, 0.0, 0.0, nan, nan, nan, nan, 0.25],
-            [2.0, 1.5, 0.5, 0.25, 0.4, 1.0, 0.0, 2.0, 0.50],
-            [3.0, 2.0, 1.0, 0.75, 0.8, 3.0, 1.0, 4.0, 1.00],
-        ],
-        dtype=torch.float64,
-    )
-    row = training._epoch_row(steps, [(0.0, 0.1), (0.25, 0.2), (0.8, 0.6)], 4)
-    assert row == pytest.approx(
-        {
-            "epoch": 4.0,
-            "total": 2.0,
-            "classification": 1.5,
-            "consistency": 0.5,
-            "accuracy": 1.75 / 3,
-            "masked_share": 1 / 3,
-            "masked_pixels": 0.25 * 0.4 + 0.75 * 0.8,  # an image counts as much as any other
-            "information_loss": 2.5,
-            "flip_share": 0.75,
-            "cross_entropy_rise": 3.5,
-            "image_fraction": 0.35,
-            "competence": 0.3,
-        }
-    )
+    steps = [
+        [1.0, 1.0, 0.0, 0.0, nan, nan, nan, nan, 0.25],
+        [2.0, 1.5, 0.5, 0.25, 0.4, 1.0, 0.0, 2.0, 0.50],
+        [3.0, 2.0, 1.0, 0.75, 0.8, 3.0, 1.0, 4.0, 1.00],
+    ]
+    row = training._epoch_row(torch.tensor(steps, dtype=torch.float64), [(0.0, 0.1), (0.25, 0.2), (0.8, 0.6)], 4)
+    means = {"total": 2.0, "classification": 1.5, "consistency": 0.5, "accuracy": 1.75 / 3, "masked_share": 1 / 3}
+    pixels = 0.25 * 0.4 + 0.75 * 0.8  # an image counts as much as any other
+    masked = {"masked_pixels": pixels, "information_loss": 2.5, "flip_share": 0.75, "cross_entropy_rise": 3.5}
+    assert row == pytest.approx({"epoch": 4.0, **means, **masked, "image_fraction": 0.35, "competence": 0.3})
 
 
 def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
@@ -295,28 +281,20 @@ def test_the_history_says_what_masking_did(tmp_path: Path) -> None:
 # -- taking up again
 
 
-@pytest.mark.parametrize(
-    ("method", "name", "settings"),
-    [
-        ("smoot", "resnet10_narrow", {}),
-        ("competence_k50", "resnet10_narrow", {}),
-        ("sgt_improved", "two_conv_small", {}),
-        ("sgt", "resnet10_narrow", {"channels_last": True, "warmup_epochs": 1}),
-        ("random_mask", "two_conv_small", {"precision": "bf16", "clip_norm": 0.5}),
-        ("gap", "two_conv_small", {}),
-        ("per_image", "two_conv_small", {}),
-    ],
-)
-def test_a_run_taken_up_after_any_epoch_ends_the_same(
-    method: str, name: str, settings: dict[str, Any], tmp_path: Path
-) -> None:
-    if method == "gap":
-        config = with_schedule(method, gap=GapConfig("turns"))
-    elif method == "per_image":
-        config = with_schedule(method, per_image=PerImageConfig("information_loss"))
-    else:
-        config = run(method, name)
-    config = replace(config, training=replace(config.training, epochs=4, **settings))
+RUNS = {
+    "smoot": run("smoot", "resnet10_narrow"),
+    "competence": run("competence_k50", "resnet10_narrow"),
+    "sgt_improved": run("sgt_improved"),
+    "sgt": run("sgt", "resnet10_narrow", training={"channels_last": True, "warmup_epochs": 1}),
+    "random_mask": run("random_mask", training={"precision": "bf16", "clip_norm": 0.5}),
+    "gap": with_schedule("gap", gap=GapConfig("turns")),
+    "per_image": with_schedule("per_image", per_image=PerImageConfig("information_loss")),
+}
+
+
+@pytest.mark.parametrize("config", RUNS.values(), ids=RUNS)
+def test_a_run_taken_up_after_any_epoch_ends_the_same(config: RunConfig, tmp_path: Path) -> None:
+    config = replace(config, training=replace(config.training, epochs=4))
     kept: list[bytes] = []
 
     def keep(step: int, **numbers: float) -> None:
@@ -336,28 +314,6 @@ def test_a_run_taken_up_after_any_epoch_ends_the_same(
         assert same(resumed.best, whole.best)
         assert json.dumps(resumed.history) == json.dumps(whole.history)
         assert same(resumed.schedule.state_dict(), whole.schedule.state_dict())
-
-
-def test_a_checkpoint_cut_off_while_it_is_written_leaves_the_last_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint, config, real = tmp_path / "checkpoint", run("sgt"), Path.write_bytes
-    written: list[bytes] = []
-
-    def full_disk(file: Path, content: bytes) -> int:
-        if written:
-            real(file, content[:50])
-            raise OSError("no space left")
-        written.append(content)
-        return real(file, content)
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
-        patch.setattr(Path, "write_bytes", full_disk)
-        fitted(config, checkpoint)
-    assert [checkpoint.read_bytes()] == written
-    assert list(tmp_path.iterdir()) == [checkpoint]
-    resumed, whole = fitted(config, checkpoint), fitted(config, tmp_path / "other")
-    assert same(resumed.network.state_dict(), whole.network.state_dict())
 
 
 def test_a_checkpoint_of_another_network_or_schedule_is_refused(tmp_path: Path) -> None:
@@ -560,13 +516,6 @@ def test_feedback_of_the_validation_images_comes_once_an_epoch(tmp_path: Path) -
     for before, row in itertools.pairwise(state.history):
         competence = before["validation_accuracy"] * max(0.0, 1 - before["validation_loss"] / math.log(10))
         assert row["image_fraction"] == row["competence"] == pytest.approx(competence, rel=1e-9)
-
-
-def with_schedule(name: str, **blocks: Any) -> RunConfig:
-    """SGT improved with another schedule, and images to steer it."""
-    config = run("sgt_improved", dataset={"steering_images": 50})
-    plan = MaskPlan(mask_fraction=0.2)
-    return replace(config, method=replace(config.method, schedule=name, plan=plan, **blocks))
 
 
 def test_a_gap_needs_images_to_be_measured_on() -> None:

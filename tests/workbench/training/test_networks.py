@@ -16,7 +16,6 @@ from workbench.config.profile import load_run
 from workbench.config.run import DatasetConfig, ModelConfig
 from workbench.training.networks import create_backbone, load_weights, pick_device, save_weights
 
-RESNETS = ("resnet18", "resnet10t", "resnetblur18", "test_resnet")
 TINY_VIT = {"patch_size": 4, "depth": 2, "embed_dim": 24, "num_heads": 2}
 
 
@@ -51,7 +50,7 @@ def seen_by(module: nn.Module, network: nn.Module, images: Tensor) -> Tensor:
 # -- timm
 
 
-@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize("name", ["resnet18", "resnet10t", "resnetblur18", "test_resnet"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 40, 32)])
 def test_a_small_stem_keeps_every_pixel(name: str, shape: tuple[int, int, int]) -> None:
     network = backbone(name, shape, stem="small")
