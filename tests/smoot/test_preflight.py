@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import copied, same
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,15 +29,11 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Any:
         if self.way == "centres in place":
             images -= 0.5
-        if self.way == "no_grad backbone":
-            with torch.no_grad():
-                features = self.features(images)
-        elif self.way == "reentrant":
-            features = checkpoint(self.features, images, use_reentrant=True)
-        elif self.way == "not reentrant":
-            features = checkpoint(self.features, images, use_reentrant=False)
+        if self.way in ("reentrant", "not reentrant"):
+            features = checkpoint(self.features, images, use_reentrant=self.way == "reentrant")
         else:
-            features = self.features(images)
+            with torch.set_grad_enabled(self.way != "no_grad backbone" and torch.is_grad_enabled()):
+                features = self.features(images)
         if self.way == "activation in place":
             features = features.exp()
             features += 1.0
@@ -98,11 +95,11 @@ def test_backward_without_gradients_is_refused() -> None:
 def test_the_try_leaves_no_trace_and_is_made_once(recorded: Callable) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 4))
-    kept = {name: value.clone() for name, value in net.state_dict().items()}
+    kept = copied(net.state_dict())
     criterion = SaliencyGuidedLoss(AdaptiveSchedule(), generator=torch.Generator().manual_seed(0))
     random, draws = torch.get_rng_state(), criterion.generator.get_state()
     criterion.check(net, IMAGES, LABELS)
-    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+    assert same(net.state_dict(), kept)
     assert all(parameter.grad is None for parameter in net.parameters())
     assert torch.equal(torch.get_rng_state(), random) and torch.equal(criterion.generator.get_state(), draws)
     criterion(net, IMAGES, LABELS)
