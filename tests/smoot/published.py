@@ -1,7 +1,6 @@
 """Saliency-guided training as Ismail et al. (2021) published it, in this package's settings."""
 
-from smoot.guidance import Guidance
-from smoot.scheduler import MaskPlan
+from smoot import Guidance, MaskPlan
 
 SGT_PLAN = MaskPlan(image_fraction=1.0, mask_fraction=0.5)
 SGT_GUIDANCE = Guidance(

@@ -20,12 +20,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
-from smoot.objective import guided_loss
+from smoot import Feedback, Guidance, InformationLoss, PerImageSchedule, SaliencyGuidedLoss, guided_loss
 from smoot.parallel import averaged
-from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
 RANKS = 3  # a group of two and one of its own, batches of unequal parts

@@ -10,13 +10,10 @@ import torch
 from clear_errors import Row, assert_clear
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
+from smoot import Feedback, Guidance, SaliencyGuidedLoss, guided_loss, kl_consistency
 from smoot.curves import deletion_curve, insertion_curve, perturbation_curves
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
 from smoot.masking import fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
-from smoot.objective import guided_loss, kl_consistency
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, SequenceSchedule
 from smoot.task import target_score

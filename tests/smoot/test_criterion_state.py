@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.distributed import checkpoint
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 
+from smoot import AdaptiveSchedule, ConstantSchedule, Guidance, MaskPlan, MaskSchedule, SequenceSchedule
 from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule, SequenceSchedule
 
 State = dict[str, Tensor]
 HALF = MaskPlan(mask_fraction=0.5)

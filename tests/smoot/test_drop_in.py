@@ -12,10 +12,7 @@ from published import SGT_GUIDANCE, SGT_PLAN
 from states import copied, same
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule
+from smoot import AdaptiveSchedule, ConstantSchedule, Guidance, SaliencyGuidedLoss, guided_loss
 
 
 def test_the_drop_in_equals_the_function_and_feeds_its_schedule(

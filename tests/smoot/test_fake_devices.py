@@ -12,13 +12,9 @@ from states import gradients
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from smoot.curves import perturbation_curves
-from smoot.guidance import Guidance
+from smoot import Guidance, MaskPlan, guided_backward, guided_loss, perturbation_curves
 from smoot.masking import fill_masked, lowest_saliency_mask, random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass
-from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
-from smoot.step import guided_backward
 
 SIDE, IMAGES = 8, 6
 

@@ -10,10 +10,8 @@ import torch
 from states import copied, same
 from torch import nn
 
-from smoot.guidance import Guidance
+from smoot import Guidance, MaskPlan, guided_loss
 from smoot.modes import buffers_kept, evaluation_mode, roots, submodules
-from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
 
 
 def test_statistics_are_kept_but_the_batch_is_normalised_by_its_own() -> None:

@@ -12,9 +12,8 @@ from published import SGT_GUIDANCE, SGT_PLAN
 from states import gradients, same
 from torch import nn
 
-from smoot.guidance import Guidance
+from smoot import Guidance, MaskPlan
 from smoot.objective import guided_loss, kl_consistency
-from smoot.scheduler import MaskPlan
 
 NOTHING = MaskPlan(image_fraction=0.0)
 

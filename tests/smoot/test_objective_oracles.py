@@ -10,9 +10,8 @@ from published import SGT_GUIDANCE, SGT_PLAN
 from states import gradients
 from torch import Tensor, nn
 
-from smoot.guidance import Guidance
+from smoot import Guidance, MaskPlan
 from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
 
 # -- SGT as published, written out on its own
 

@@ -22,12 +22,9 @@ from ranks import (
 )
 from torch import Tensor, nn
 
+from smoot import Classification, ConstantSchedule, Feedback, MultiLabel, guided_loss
 from smoot.criterion import SaliencyGuidedLoss, stand_ins
-from smoot.feedback import Feedback
-from smoot.objective import guided_loss
 from smoot.parallel import averaged, check_wrapper, num_ranks, unsynchronised, unwrapped
-from smoot.scheduler import ConstantSchedule
-from smoot.task import Classification, MultiLabel
 
 DISTRIBUTED = tuple(wrapper for wrapper in WRAPPERS if wrapper != "sharded")
 Brought = list[dict[str, Any]]

@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
+from smoot import Feedback, Guidance, SaliencyGuidedLoss
 from smoot.masking import limited_mask, lowest_saliency_mask
 from smoot.objective import MaskedAnswers, guided_loss
 from smoot.per_image import (

@@ -10,8 +10,7 @@ from states import copied, same
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.scheduler import AdaptiveSchedule
+from smoot import AdaptiveSchedule, SaliencyGuidedLoss
 
 IMAGES = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 4

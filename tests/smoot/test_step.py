@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
+from smoot import Guidance, GuidedLoss, SaliencyGuidedLoss, guided_loss, lowest_saliency_mask
 from smoot.coupling import images_are_coupled
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.masking import lowest_saliency_mask
-from smoot.objective import GuidedLoss, guided_loss
 from smoot.saliency import input_gradient, saliency_map
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 from smoot.step import cross_entropy_gradient, guided_backward

@@ -9,12 +9,8 @@ import torch.nn.functional as F
 from states import gradients
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.objective import consistency, guided_loss
-from smoot.saliency import input_gradient
+from smoot import Guidance, SaliencyGuidedLoss, consistency, guided_backward, guided_loss, input_gradient
 from smoot.scheduler import ConstantSchedule, MaskPlan
-from smoot.step import guided_backward
 from smoot.task import Classification, MultiLabel, Score, Task, class_scores, target_score
 
 NOTHING = MaskPlan(image_fraction=0.0)
