@@ -101,7 +101,9 @@ SETTINGS: list[tuple[Callable[..., Any], str, Sequence[Any], tuple[str, ...]]] =
     (SMOOTH, "num_samples", [0, -3, 2.5], ("at least 1",)),
     (partial(fill_masked, IMAGES, MASK), "fill", ["blur"], ("'uniform'", "'mean'")),
     (MaskPlan, "ranking", ["none", "top"], ("'protected'", "'highest'")),
+    (MaskPlan, "max_effect", [-1.0, math.nan], ("[0, inf]",)),
     (AdaptiveSchedule, "decay", [1.0], ("below 1",)),
+    (AdaptiveSchedule, "lag", [0, 1.5, True], ("a whole number of at least 1",)),
     (partial(Feedback, 0.5, 1.0, num_images=8), "num_classes", [1], ("[2, inf]",)),
     (partial(Feedback, 0.5, 1.0, 10), "num_images", [-1], ("[0, inf]",)),
     (Guidance, "consistency", ["mse"], ("'cross_entropy'",)),
@@ -157,6 +159,7 @@ CORE += [
     Row(
         "shares", lambda: MaskPlan(mask_fraction=0.6, ranking="protected", protected=0.5), ("0.6", "0.5", "more than 1")
     ),
+    Row("limit without saliency", lambda: MaskPlan(max_effect=1.0, ranking="random"), ("max_effect is", "'random'")),
     Row("foreign state", lambda: AdaptiveSchedule().load_state_dict({"step": 3}), ("step", "pending")),
     Row("state for a constant", lambda: ConstantSchedule().load_state_dict({"step": 3}), ("step", "another schedule")),
     Row(

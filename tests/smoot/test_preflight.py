@@ -65,14 +65,18 @@ def test_these_take_part(way: str) -> None:
         assert criterion.backward(net, IMAGES, LABELS).total.isfinite()
 
 
-@pytest.mark.parametrize("kind", ["method", "lambda"])
-def test_any_callable_is_a_model(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["module", "method", "lambda"])
+def test_any_callable_is_a_model_and_validation_never_feeds_the_schedule(kind: str) -> None:
     net, criterion = Net("as it should be"), SaliencyGuidedLoss()
-    model: Callable[[Tensor], Any] = net.forward if kind == "method" else lambda images: net(images)[:, :4]
+    models = {"module": net, "method": net.forward, "lambda": lambda images: net(images)[:, :4]}
+    model: Callable[[Tensor], Any] = models[kind]
     assert torch.equal(criterion(model, IMAGES, LABELS).total, SaliencyGuidedLoss()(net, IMAGES, LABELS).total)
     net.eval()
-    with pytest.warns(UserWarning, match="eval mode"):
+    with torch.no_grad():
         criterion(model, IMAGES, LABELS)
+    with pytest.warns(UserWarning, match="eval mode"):
+        assert criterion(model, IMAGES, LABELS).masked_share == 0
+    assert criterion.schedule.state_dict()["steps"] == 1
 
 
 def test_a_function_without_a_module_in_reach_is_refused() -> None:
@@ -113,17 +117,6 @@ def test_called_like_an_ordinary_loss_it_says_how_it_is_called() -> None:
         criterion(net(IMAGES), LABELS)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="criterion\\(model, images, labels\\)"):
         criterion(net(IMAGES), IMAGES, LABELS)  # type: ignore[arg-type]
-
-
-def test_validation_never_feeds_the_schedule() -> None:
-    net, criterion = Net("as it should be"), SaliencyGuidedLoss()
-    criterion(net, IMAGES, LABELS)
-    net.eval()
-    with torch.no_grad():
-        criterion(net, IMAGES, LABELS)
-    with pytest.warns(UserWarning, match="eval mode"):
-        assert criterion(net, IMAGES, LABELS).masked_share == 0
-    assert criterion.schedule.state_dict()["steps"] == 1
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])

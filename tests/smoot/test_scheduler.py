@@ -94,14 +94,6 @@ def test_a_plan_that_cannot_mask_has_no_masked_pass() -> None:
     assert MaskPlan(mask_fraction=1e-9).num_images(64) == 64  # the host does not know the number of pixels
 
 
-@pytest.mark.parametrize(
-    "bad", [{"max_effect": -1.0}, {"max_effect": math.nan}, {"max_effect": 1.0, "ranking": "random"}]
-)
-def test_a_bad_limit_on_the_effect_is_named(bad: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="max_effect is"):
-        MaskPlan(**bad)
-
-
 # -- the running means
 
 
@@ -145,13 +137,6 @@ def test_competence_at_its_ends() -> None:
     two_classes = AdaptiveSchedule()
     two_classes.step(feedback(0.75, 0.5 * math.log(2), 8, classes=2))
     assert two_classes.competence == pytest.approx(0.375)
-
-
-def test_feedback_may_be_tensors() -> None:
-    schedule = AdaptiveSchedule()
-    schedule.step(Feedback(accuracy=torch.tensor(0.5), loss=torch.tensor(1.0), num_classes=10, num_images=4))
-    assert isinstance(schedule.plan.image_fraction, float)
-    assert schedule.competence == pytest.approx(0.5 * (1 - 1 / math.log(10)))
 
 
 # -- what the adaptive plan holds
@@ -341,13 +326,9 @@ def test_copies_carry_the_feedback_that_does_not_count_yet() -> None:
         assert twin._pending[0].delayed and twin._pending[0].read() == (0.5, 1.0, 8.0)
 
 
-def test_feedback_from_the_host_counts_at_once_whatever_the_lag() -> None:
+def test_tensors_of_the_host_count_at_once_whatever_the_lag() -> None:
     schedule = AdaptiveSchedule(lag=7)
     schedule.step(Feedback(accuracy=torch.tensor(0.5), loss=torch.tensor(1.0), num_classes=10, num_images=8))
-    assert schedule.competence > 0 and not schedule.state_dict()["pending"].any()
-
-
-@pytest.mark.parametrize("lag", [0, 1.5, True])
-def test_a_lag_is_a_whole_number_of_steps(lag: Any) -> None:
-    with pytest.raises(ValueError, match=r"lag is .*: expected a whole number of at least 1"):
-        AdaptiveSchedule(lag=lag)
+    assert isinstance(schedule.plan.image_fraction, float)
+    assert schedule.competence == pytest.approx(0.5 * (1 - 1 / math.log(10)))
+    assert not schedule.state_dict()["pending"].any()
