@@ -2,10 +2,9 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
-from processes import PATIENCE
+from processes import printed
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = f"no browser found: install one of {', '.join(NAMES)}"
@@ -34,7 +33,7 @@ def height(page: str, folder: Path, width: int) -> int:
     assert program, MISSING
     command = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
     command += [f"--window-size={width},800", "--virtual-time-budget=20000", "--dump-dom", file.as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    shown = printed(command)
     found = re.search(r"<title>height (\d+)</title>", shown)
     assert found, f"the page says no height: {shown[:500]}"
     return int(found.group(1))

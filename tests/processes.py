@@ -5,12 +5,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 PATIENCE = 1200  # seconds that a busy machine may take for anything: only a hang takes longer
 FOREVER = 3 * PATIENCE  # seconds that a process stays which a test ends
+
+
+def printed(command: Sequence[str | Path], **options: Any) -> str:
+    """What a command prints; it must end well."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, **options)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def start(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":

@@ -13,10 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoot.guidance import Guidance
-from smoot.masking import lowest_saliency_mask
-from smoot.saliency import input_gradient, saliency_map
-from smoot.scheduler import MaskPlan
+from smoot import Guidance, MaskPlan, input_gradient, lowest_saliency_mask, saliency_map
 from workbench.config import files, paths
 from workbench.results.costs import COSTS, GROWTH
 

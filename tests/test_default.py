@@ -4,9 +4,7 @@ import re
 
 import pytest
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.scheduler import GapSchedule, MaskPlan
+from smoot import GapSchedule, Guidance, MaskPlan, SaliencyGuidedLoss
 from workbench.config import paths
 from workbench.config.profile import load_grid, load_method, load_run
 from workbench.training.guided import create_schedule

@@ -13,6 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 from packaging.metadata import Metadata
+from processes import printed
 
 import smoot
 
@@ -22,10 +23,7 @@ ROOT = Path(smoot.__file__).parents[1]
 def said(code: str, **environment: str) -> list[str]:
     """What Python prints for this code, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return printed([sys.executable, "-c", code], env=environment).splitlines()
 
 
 def test_the_package_lists_its_names_and_has_them_all() -> None:
@@ -39,6 +37,14 @@ def test_the_package_lists_its_names_and_has_them_all() -> None:
 
 
 @pytest.fixture(scope="module")
+def metadata(built: tuple[Path, Path]) -> Metadata:
+    """What the wheel says of itself."""
+    with ZipFile(built[1]) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Metadata.from_email(archive.read(name))
+
+
+@pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The source distribution, and the wheel that is built from it alone."""
     folder = tmp_path_factory.mktemp("package")
@@ -47,17 +53,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in tracked(*folders, "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source])
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return sdist, wheel
 
 
 def tracked(*places: str) -> list[str]:
     """The files under git there, as far as they exist."""
-    command = ["git", "ls-files", *places]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = printed(["git", "ls-files", *places], cwd=ROOT).splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
 
 
@@ -76,15 +79,10 @@ def test_the_source_distribution_contains_the_core_and_what_builds_it(built: tup
 
 
 def test_a_package_index_would_take_both(built: tuple[Path, Path]) -> None:
-    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed([sys.executable, "-m", "twine", "check", "--strict", *built])
 
 
-def test_the_metadata_says_what_is_shipped(built: tuple[Path, Path]) -> None:
-    with ZipFile(built[1]) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        metadata = Metadata.from_email(archive.read(name))
+def test_the_metadata_says_what_is_shipped(metadata: Metadata) -> None:
     assert metadata.name == "smoot-saliency"
     assert str(metadata.version) == smoot.__version__
     assert [need.name for need in metadata.requires_dist or [] if "extra" not in str(need.marker)] == ["torch"]
@@ -94,14 +92,12 @@ def test_the_metadata_says_what_is_shipped(built: tuple[Path, Path]) -> None:
     assert versions == {f"3.{minor}" for minor in range(30) if f"3.{minor}" in metadata.requires_python}
 
 
-def test_the_description_stands_by_itself(built: tuple[Path, Path]) -> None:
-    with ZipFile(built[1]) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        description = Metadata.from_email(archive.read(name)).description
-    links = re.findall(r"\]\(([^)]*)\)", str(description))
+def test_the_description_stands_by_itself(metadata: Metadata) -> None:
+    description = str(metadata.description)
+    links = re.findall(r"\]\(([^)]*)\)", description)
     assert links
     assert all(link.startswith("https://") for link in links), "a relative link leads nowhere on a package index"
-    (example,) = re.findall(r"```python\n(.*?)```", str(description), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", description, re.DOTALL)
     assert example in (ROOT / "README.md").read_text(encoding="utf-8")  # whose test runs it
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import papermill
 import pytest
 import yaml
-from processes import PATIENCE
+from processes import PATIENCE, printed
 
 import workbench
 from workbench.config import paths
@@ -38,12 +38,11 @@ def dvc(clone: Path, *arguments: str, fails: bool = False) -> str:
     """What DVC prints in a clone, with the clone's own code; it must end well unless it may fail."""
     ours = {"PYTHONPATH": str(clone), "SMOOT_ROOT": str(clone), "DVC_SITE_CACHE_DIR": str(clone.parent / "site")}
     environment = os.environ | ours | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(
-        command, cwd=clone, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert fails or done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + (done.stderr if fails else "")
+    command, options = [sys.executable, "-m", "dvc", *arguments], {"cwd": clone, "env": environment}
+    if not fails:
+        return printed(command, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +125,7 @@ def test_a_stage_passes_each_parameter_of_its_notebook_and_no_other() -> None:
 def test_the_fingerprints_are_those_of_the_code() -> None:
     texts = {name: room_text(folder) for name, folder in rooms().items()}
     texts |= {stem: notebook_text(ROOT / "notebooks" / f"{stem}.ipynb") for stem in NOTEBOOKS}
-    written = {file.stem: file.read_text() for file in (ROOT / "fingerprints").iterdir()}
+    written = fingerprint_files(ROOT)
     assert sorted(written) == sorted(texts)
     assert [name for name in texts if written[name] != texts[name]] == [], "run `python -m workbench code`"
 
@@ -151,25 +150,24 @@ def test_dvc_reads_every_stage_of_the_paper_profile(clone: Path) -> None:
 def planned(clone: Path) -> set[str]:
     """The stages that DVC would run; those whose weights a clone lacks are among the ones it could not reproduce."""
     said = dvc(clone, "repro", "--allow-missing", "--dry", "--keep-going", "dvc.yaml", fails=True)
-    missing = [
-        name for line in said.splitlines() if "failed to reproduce" in line for name in re.findall(r"'(.*?)'", line)
-    ]
+    missing = re.findall(r"'(.*?)'", "\n".join(line for line in said.splitlines() if "failed to reproduce" in line))
     return {name.partition("@")[0] for name in [*re.findall(r"Running stage '(.*)'", said), *missing]}
 
 
-def fingerprint_files(clone: Path) -> dict[str, str]:
-    dvc(clone, "repro", "code")
-    return {file.stem: file.read_text() for file in (clone / "fingerprints").iterdir()}
+def fingerprint_files(root: Path) -> dict[str, str]:
+    return {file.stem: file.read_text() for file in (root / "fingerprints").iterdir()}
 
 
 def test_a_comment_makes_nothing_stale_and_a_constant_or_a_parameter_only_what_depends_on_it(clone: Path) -> None:
-    before = {file.stem: file.read_text() for file in (clone / "fingerprints").iterdir()}
+    before = fingerprint_files(clone)
     core, pool, params = clone / "smoot/objective.py", clone / "workbench/runner/pool.py", clone / "params.yaml"
     texts = {file: file.read_text() for file in (core, pool, params)}
     for file in (core, pool):
         file.write_text("# Another comment.\n" + texts[file].replace('"""', '"""Another word. ', 1))
+    dvc(clone, "repro", "code")
     assert fingerprint_files(clone) == before
     core.write_text(core.read_text() + "\n_ANOTHER = 1\n")
+    dvc(clone, "repro", "code")
     after = fingerprint_files(clone)
     assert [name for name in before if after[name] != before[name]] == ["smoot"]
     stale = planned(clone)

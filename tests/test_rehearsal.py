@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from processes import PATIENCE, crew, running, start, until
+from processes import crew, printed, running, start, until
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
@@ -36,10 +36,10 @@ class Repository:
 
     @classmethod
     def new(cls, root: Path) -> "Repository":
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         for name in COPIED:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
                 shutil.copytree(ROOT / name, root / name, ignore=ignored)
             else:
                 shutil.copyfile(ROOT / name, root / name)
@@ -50,8 +50,8 @@ class Repository:
         params["grid"] = {"datasets": ["digits"], "settings": settings, "methods": METHODS}
         paper = yaml.safe_load((ROOT / "paper" / "params.yaml").read_text())
         params["training"] = paper["training"] | {"epochs": 8, "batch_size": 32, "device": "cpu"}
-        params["claims"] = [claim for claim in params["claims"] if claim["reference"] == "plain"]
-        params["claims"] = [claim for claim in params["claims"] if not claim.get("settings")]
+        claims = [claim for claim in params["claims"] if claim["reference"] == "plain" and not claim.get("settings")]
+        params["claims"] = claims
         (root / "paper" / "params.yaml").write_text(yaml.safe_dump(params))
         repository = cls(root)
         repository.git("init", "--quiet")
@@ -69,10 +69,7 @@ class Repository:
 
     def run(self, *command: str, **given: str) -> str:
         """What a command prints; it must end well."""
-        options = {"cwd": self.root, "env": self.environment | given, "capture_output": True, "text": True}
-        done = subprocess.run(command, check=False, timeout=PATIENCE, **options)
-        assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return printed(command, cwd=self.root, env=self.environment | given)
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a command in a session of its own, unheard."""

@@ -94,17 +94,16 @@ def test_order_and_augmentation_depend_on_seed_and_epoch_not_on_workers(folder: 
 
 def test_a_broken_image_is_refused_or_skipped_named_and_counted(make_folder: Callable[..., Path]) -> None:
     root = make_folder(4)
-    for name in ("001.png", "003.png"):
-        (root / "red" / name).write_bytes(b"no image")
+    spoilt = [root / "red" / name for name in ("001.png", "003.png")]
+    for file in spoilt:
+        file.write_bytes(b"no image")
     images = index_folder(root)[0]
     with pytest.raises(ValueError, match=r"001\.png: cannot be .* \(2 such files in this batch\); .* --skip-broken"):
         list(Loader(images, Reading(16, CPU)).batches())
     skipping = Loader(images, Reading(16, CPU, skip_broken=True))
     assert [len(labels) for _, labels in skipping.batches()] == [6]
     list(skipping.batches())  # a second time, the same two
-    assert [message.partition(":")[0] for message in skipping.broken] == [
-        str(root / "red" / name) for name in ("001.png", "003.png")
-    ]
+    assert [message.partition(":")[0] for message in skipping.broken] == list(map(str, spoilt))
 
 
 def test_a_sample_gives_size_mean_and_deviation(make_folder: Callable[..., Path]) -> None:
@@ -115,7 +114,7 @@ def test_a_sample_gives_size_mean_and_deviation(make_folder: Callable[..., Path]
     assert found.size == 64
     assert found.mean == (0.5, 0.0, 0.2)
     assert found.std == (0.5, 0.01, 0.01)
-    (root / "red" / "000.jpg").write_bytes(b"")
-    (root / "blue" / "000.jpg").write_bytes(b"")
+    for name in ("red", "blue"):
+        (root / name / "000.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match="none of 2 images could be decoded"):
         measure_sample(index_folder(root)[0], seed=0, skip_broken=True)

@@ -83,15 +83,6 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def broken_images(root: Path) -> set[str]:
-    """Spoils a training image and a validation image; returns their names."""
-    parts = split_folder(root, 1).parts
-    files = {str(parts[part].path(0)) for part in ("training", "validation")}
-    for file in files:
-        Path(file).write_bytes(b"no image")
-    return files
-
-
 def same(found: Any, expected: Any) -> None:
     """The numbers of every epoch and of the test are equal up to rounding, and what is counted is equal."""
     for one, other in zip(found["epochs"], expected["epochs"], strict=True):
@@ -110,7 +101,10 @@ def complaints(text: str) -> list[str]:
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     """A folder with two images that cannot be read, so that shares are not all equal, and their names."""
     root = write_folder(tmp_path_factory.mktemp("spoilt"), 20)
-    return root, broken_images(root)
+    files = [split_folder(root, 1).parts[part].path(0) for part in ("training", "validation")]
+    for file in files:
+        file.write_bytes(b"no image")
+    return root, set(map(str, files))
 
 
 @pytest.fixture(scope="module")
@@ -198,26 +192,19 @@ def rank_of(monkeypatch: pytest.MonkeyPatch, count: int, rank: int = 0) -> None:
     ("arguments", "words"),
     [
         (
-            ("train", "{folder}", "--batch-size", "14"),
+            "train {folder} --batch-size 14",
             "Invalid value for --batch-size: 14 images in a batch of all ranks together: expected a multiple of 4",
         ),
-        (("train", "{folder}", "--batch-size", "4"), "the number of ranks, and at least 8"),
-        (
-            ("train", "{folder}", "--sync-batch-norm", "--device", "cpu"),
-            "torch has it on cuda only, and the device is cpu",
-        ),
-        (("explain", "{image}", "{image}"), "WORLD_SIZE is 4, as torchrun sets it: smoot explain is expected to be"),
-        (("evaluate", "{image}", "{folder}"), "WORLD_SIZE is 4, as torchrun sets it: smoot evaluate is expected to be"),
+        ("train {folder} --batch-size 4", "the number of ranks, and at least 8"),
+        ("train {folder} --sync-batch-norm --device cpu", "torch has it on cuda only, and the device is cpu"),
+        ("explain {image} {image}", "WORLD_SIZE is 4, as torchrun sets it: smoot explain is expected to be"),
+        ("evaluate {image} {folder}", "WORLD_SIZE is 4, as torchrun sets it: smoot evaluate is expected to be"),
     ],
 )
 def test_what_processes_cannot_share_is_wrong_usage_which_one_of_them_tells(
-    arguments: tuple[str, ...],
-    words: str,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: str, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [one.format(folder=folder, image=folder / "red" / "001.png") for one in arguments]
+    given = [one.format(folder=folder, image=folder / "red" / "001.png") for one in arguments.split()]
     rank_of(monkeypatch, 4)
     assert main(given) == 2
     assert words in " ".join(capsys.readouterr().err.split())
@@ -238,19 +225,15 @@ def test_a_process_needs_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_shares_of_all_ranks_are_the_batches(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = [[5, 2, 0, 7], [1, 3, 4], [6]]
     monkeypatch.setattr(ranks, "num_ranks", lambda: count)
-    shares = []
+    shares, seeds = [], []
     for number in range(count):
         monkeypatch.setattr(ranks, "rank", lambda number=number: number)
         shares.append(list(ranks.Shares(batches)))
         assert len(ranks.Shares(batches)) == len(shares[-1]) == len(batches)
-    for number, batch in enumerate(batches):
-        parts = [one[number] for one in shares]
+        seeds += [ranks.own_seed(1_000_003 + epoch) for epoch in range(500)]
+    for batch, *parts in zip(batches, *shares, strict=True):
         assert sorted(chain(*parts)) == sorted(batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    seeds = []
-    for number in range(count):
-        monkeypatch.setattr(ranks, "rank", lambda number=number: number)
-        seeds += [ranks.own_seed(1_000_003 + epoch) for epoch in range(500)]
     assert len(set(seeds)) == len(seeds)
 
 

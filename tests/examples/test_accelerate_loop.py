@@ -29,14 +29,8 @@ def test_it_trains_as_the_reference_does(accumulate: int) -> None:
     loader = DataLoader(few_digits(), batch_size=16)
     prepared = accelerator.prepare(model, torch.optim.Adam(model.parameters(), lr=1e-3), loader)
     accelerate_loop.train(accelerator, criterion, *prepared)
-    train(
-        reference,
-        torch.optim.Adam(reference.parameters(), lr=1e-3),
-        loader,
-        schedule,
-        generator=torch.Generator().manual_seed(1),
-        accumulate=accumulate,
-    )
+    optimizer, draws = torch.optim.Adam(reference.parameters(), lr=1e-3), torch.Generator().manual_seed(1)
+    train(reference, optimizer, loader, schedule, generator=draws, accumulate=accumulate)
     assert_same_state(criterion.schedule.state_dict(), schedule.state_dict())
     assert_same_state(model.state_dict(), reference.state_dict())
 

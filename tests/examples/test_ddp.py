@@ -1,14 +1,13 @@
 """Two processes under torchrun, stopped on the way: their steps are those of one that averages their gradients."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from processes import PATIENCE
+from processes import printed
 from reference_loop import GUIDANCE, assert_same_state, few_digits, few_others, fitted_network, measure
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -27,8 +26,7 @@ def launched(checkpoint: Path, epochs: int) -> Any:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
     command += [str(here / "ddp_ranks.py"), "--epochs", str(epochs), "--accumulate", str(ACCUMULATE)]
     command += ["--checkpoint", str(checkpoint)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    printed(command, env=environment)
     return torch.load(checkpoint)
 
 

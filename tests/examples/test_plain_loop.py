@@ -1,5 +1,6 @@
 """The plain loop in three precisions, and continued from a checkpoint."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,10 @@ def test_it_trains_as_the_reference_does(dtype: str) -> None:
     criterion, schedule = SaliencyGuidedLoss(begun(), generator=torch.Generator().manual_seed(1)), begun()
     scaler = torch.amp.GradScaler("cpu", enabled=dtype == "float16", init_scale=256.0)
     plain_loop.train(loader, model, criterion, torch.optim.Adam(model.parameters(), lr=1e-3), scaler, dtype)
-    train(
-        reference,
-        torch.optim.Adam(reference.parameters(), lr=1e-3),
-        loader,
-        schedule,
-        generator=torch.Generator().manual_seed(1),
-        scale=256.0 if dtype == "float16" else 1.0,
-        cast=lambda: torch.autocast("cpu", getattr(torch, dtype), enabled=dtype != "float32"),
-    )
+    optimizer, draws = torch.optim.Adam(reference.parameters(), lr=1e-3), torch.Generator().manual_seed(1)
+    cast = partial(torch.autocast, "cpu", getattr(torch, dtype), enabled=dtype != "float32")
+    scale = 256.0 if dtype == "float16" else 1.0
+    train(reference, optimizer, loader, schedule, generator=draws, scale=scale, cast=cast)
     assert criterion.schedule.plan == schedule.plan
     assert_same_state(model.state_dict(), reference.state_dict())
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
-from smoot.objective import guided_loss
+from smoot import Feedback, Guidance, InformationLoss, PerImageSchedule, SaliencyGuidedLoss, guided_loss
 from smoot.parallel import averaged
-from smoot.per_image import InformationLoss, PerImageSchedule
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, MaskSchedule
 
 RANKS = 3  # a group of two and one of its own, batches of unequal parts
@@ -84,17 +81,6 @@ class LayersInTurn(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         self.passes += 1
         return self[2](self[self.passes % 2](images.flatten(1)).tanh())
-
-
-class Holder(nn.Module):
-    """A module around the wrapper."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.inner(images)
 
 
 def images_of(step: int, size: int) -> tuple[Tensor, Tensor]:
@@ -247,7 +233,7 @@ def sparse_course(way: str, wrapper: str) -> Course:
 def held_courses(way: str) -> list[Course]:
     """Three steps with the wrapper inside another module, and inside a function."""
     courses = []
-    for around in (Holder, function_around):
+    for around in (nn.Sequential, function_around):
         model, buckets = wrapped(network(batch_norm=True), "plain"), list[int]()
         model.register_comm_hook((buckets, None), counting)  # type: ignore[operator]
         criterion = SaliencyGuidedLoss(ConstantSchedule(HALF), MEAN_FILL)
@@ -275,9 +261,7 @@ def pooled_feedback() -> Feedback:
     rank = dist.get_rank()
     number = float("nan") if rank == 0 else float(rank)
     pooled = averaged(Feedback(torch.tensor(number) / max(rank, 1), torch.tensor(number), 4, rank))
-    return replace(
-        pooled, accuracy=float(pooled.accuracy), loss=float(pooled.loss), num_images=float(pooled.num_images)
-    )
+    return replace(pooled, **{name: float(getattr(pooled, name)) for name in ("accuracy", "loss", "num_images")})
 
 
 def evaluated_on_one_rank(way: str) -> list[float]:
@@ -337,21 +321,19 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         for wrapper in WRAPPERS:
             for norm in (False, True):
                 if wrapper != "sharded":
-                    cases[f"adaptive {way} {wrapper} {norm}"] = lambda w=way, r=wrapper, n=norm: adaptive_course(
-                        w, r, n
-                    )
-            cases[f"sparse {way} {wrapper}"] = lambda w=way, r=wrapper: sparse_course(w, r)
-            cases[f"whole {way} {wrapper}"] = lambda w=way, r=wrapper: whole_course(w, r, batches)
-        cases[f"empty {way} labels"] = lambda w=way: empty_step(w, lambda labels: labels)
-        cases[f"empty {way} probabilities"] = lambda w=way: empty_step(w, one_hot)
-        cases[f"per image {way}"] = lambda w=way: per_image_course(w)
-        cases[f"held {way}"] = lambda w=way: held_courses(w)
-        cases[f"evaluated {way}"] = lambda w=way: evaluated_on_one_rank(w)
+                    cases[f"adaptive {way} {wrapper} {norm}"] = partial(adaptive_course, way, wrapper, norm)
+            cases[f"sparse {way} {wrapper}"] = partial(sparse_course, way, wrapper)
+            cases[f"whole {way} {wrapper}"] = partial(whole_course, way, wrapper, batches)
+        cases[f"empty {way} labels"] = partial(empty_step, way, lambda labels: labels)
+        cases[f"empty {way} probabilities"] = partial(empty_step, way, one_hot)
+        cases[f"per image {way}"] = partial(per_image_course, way)
+        cases[f"held {way}"] = partial(held_courses, way)
+        cases[f"evaluated {way}"] = partial(evaluated_on_one_rank, way)
     for way in (*WAYS, "function"):
-        cases[f"static {way}"] = lambda w=way: static_graph(w)
+        cases[f"static {way}"] = partial(static_graph, way)
     for norm in (False, True):
-        cases[f"gap {norm}"] = lambda n=norm: measured_gap(n)
-    cases["in turn"] = lambda: whole_course("backward", "unused", batches, LayersInTurn)
+        cases[f"gap {norm}"] = partial(measured_gap, norm)
+    cases["in turn"] = partial(whole_course, "backward", "unused", batches, LayersInTurn)
     cases["side by side"] = side_by_side
     return cases
 
@@ -372,8 +354,7 @@ def run_rank(rank: int, world: int, folder: Path) -> None:
             if (rank, step) == (world - 1, 3):
                 os._exit(7)
             train(model, criterion, [images_of(step, 4)], WAYS[step % 2])
-    except RuntimeError as error:
-        (folder / f"{rank}.error").write_text(str(error))
+    except RuntimeError:
         os._exit(1)  # what is left of the process group is not waited for
 
 
@@ -383,15 +364,11 @@ def run_ranks(world: int, folder: Path) -> tuple[list[dict[str, Any]], list[int 
     processes = [context.Process(target=run_rank, args=(rank, world, folder)) for rank in range(world)]
     for process in processes:
         process.start()
-    results = []
-    processes[-1].join(SECONDS)
-    for process in processes[:-1]:
+    for process in reversed(processes):
         process.join(SECONDS)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()
         process.join()
-    for rank in range(world):
-        file = folder / f"{rank}.pickle"
-        results.append(pickle.loads(file.read_bytes()) if file.exists() else {})
-    return results, codes
+    files = [folder / f"{rank}.pickle" for rank in range(world)]
+    return [pickle.loads(file.read_bytes()) if file.exists() else {} for file in files], codes

@@ -7,10 +7,8 @@ import pytest
 import timm
 import torch
 
+from smoot import MaskPlan, guided_backward, guided_loss
 from smoot.coupling import images_are_coupled
-from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
-from smoot.step import guided_backward
 
 # Few and narrow layers of each kind, and whether an image's answer depends on the others of its batch in training mode.
 FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {

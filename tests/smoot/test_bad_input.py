@@ -1,7 +1,8 @@
 """Bad input, one row each: one clear error that names the value and what is allowed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,13 +10,10 @@ import torch
 from clear_errors import Row, assert_clear
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
+from smoot import Feedback, Guidance, SaliencyGuidedLoss, guided_loss, kl_consistency
 from smoot.curves import deletion_curve, insertion_curve, perturbation_curves
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
 from smoot.masking import fill_masked, lowest_saliency_mask, protected_random_mask, random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
-from smoot.objective import guided_loss, kl_consistency
 from smoot.saliency import input_gradient, saliency_map, smooth_gradient
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan, SequenceSchedule
 from smoot.task import target_score
@@ -90,58 +88,103 @@ CORE = [
     for name, *batch, error, words in BATCHES
 ]
 
-# -- settings and arrays of single functions
+# -- settings: the error names the setting, its value and what is allowed
+
+MASK = MAP > 0.5
+SMOOTH = partial(smooth_gradient, THREE_CLASSES, IMAGES, LABELS)
+CURVE = partial(deletion_curve, THREE_CLASSES, IMAGES, LABELS, MAP)
+SETTINGS: list[tuple[Callable[..., Any], str, Sequence[Any], tuple[str, ...]]] = [
+    (partial(input_gradient, THREE_CLASSES, IMAGES, LABELS), "score", ["odds"], ("'log_odds'",)),
+    (partial(target_score, IMAGES[:, 0, 0], LABELS), "score", ["p"], ("'logit'",)),
+    (partial(saliency_map, IMAGES), "reduction", ["mean"], ("'signed_mean'", "'l2'")),
+    (SMOOTH, "noise_std", [-0.1], ("[0, inf]",)),
+    (SMOOTH, "num_samples", [0, -3, 2.5], ("at least 1",)),
+    (partial(fill_masked, IMAGES, MASK), "fill", ["blur"], ("'uniform'", "'mean'")),
+    (MaskPlan, "ranking", ["none", "top"], ("'protected'", "'highest'")),
+    (MaskPlan, "max_effect", [-1.0, math.nan], ("[0, inf]",)),
+    (AdaptiveSchedule, "decay", [1.0], ("below 1",)),
+    (AdaptiveSchedule, "lag", [0, 1.5, True], ("a whole number of at least 1",)),
+    (partial(Feedback, 0.5, 1.0, num_images=8), "num_classes", [1], ("[2, inf]",)),
+    (partial(Feedback, 0.5, 1.0, 10), "num_images", [-1], ("[0, inf]",)),
+    (Guidance, "consistency", ["mse"], ("'cross_entropy'",)),
+    (Guidance, "score", ["odds"], ("'log_odds'",)),
+    (Guidance, "reduction", ["sum"], ("'mean_abs'",)),
+    (Guidance, "saliency_pass", ["train"], ("'reuse'", "'eval'")),
+    (Guidance, "fill", ["noise"], ("'uniform'",)),
+    (Guidance, "kl_weight", [-1.0], ("[0, inf]",)),
+    (CURVE, "fill", ["blur"], ("'uniform'", "'mean'")),
+    (CURVE, "score", ["margin"], ("'probability'",)),
+    (CURVE, "batch_size", [0], ("at least 1",)),
+    (CURVE, "fractions", [(0.5,)], ("at least two",)),
+    (CURVE, "fractions", [(0.0, 0.5, 0.2), (0.0, 0.5, 0.5)], ("increasing",)),
+    (partial(pointing_game, MAP, REGION), "tolerance", [-1, 1.5, True, None], ("at least 0",)),
+    *(
+        (call, setting, [-0.1, 1.5, math.nan], ("[0, 1]",))
+        for call, setting in (
+            (partial(lowest_saliency_mask, MAP), "fraction"),
+            (partial(random_mask, (4, 3, 3)), "fraction"),
+            (partial(protected_random_mask, MAP, protected=0.1), "fraction"),
+            (partial(protected_random_mask, MAP, 0.1), "protected"),
+            (MaskPlan, "image_fraction"),
+            (MaskPlan, "mask_fraction"),
+            (MaskPlan, "protected"),
+            (AdaptiveSchedule, "decay"),
+            (Guidance, "label_smoothing"),
+        )
+    ),
+]
+CORE += [
+    Row(
+        f"{getattr(call, 'func', call).__name__}: {setting} {value}",
+        partial(call, **{setting: value}),
+        (setting, repr(value), *allowed),
+    )
+    for call, setting, values, allowed in SETTINGS
+    for value in values
+]
+
+# -- what schedules are told
+
+
+def told(*feedback: Any) -> Callable[[], Any]:
+    """A schedule that is told this."""
+    return lambda: AdaptiveSchedule().step(Feedback(*feedback))
+
 
 CORE += [
-    Row("score", lambda: input_gradient(THREE_CLASSES, IMAGES, LABELS, score="odds"), ("'odds'", "'log_odds'")),
-    Row("score of logits", lambda: target_score(IMAGES[:, 0, 0], LABELS, "p"), ("'p'", "'logit'")),
-    Row("reduction", lambda: saliency_map(IMAGES, reduction="mean"), ("'mean'", "'signed_mean'", "'l2'")),
-    Row("flat gradient", lambda: saliency_map(IMAGES[0, 0, 0]), ("(3,)", "(N, C, *pixels)")),
+    Row("accuracy in percent", told(93.0, 1.0, 10, 8), ("accuracy", "93.0", "[0, 1]")),
+    Row("negative loss", told(0.5, -1.0, 10, 8), ("loss", "-1.0", "[0, inf]")),
+    Row("diverged", told(0.5, torch.tensor(math.nan), 10, 8), ("nan", "diverged"), FloatingPointError),
+    Row("no plans", lambda: SequenceSchedule([]), ("plans is empty", "at least one MaskPlan")),
     Row(
-        "negative noise",
-        lambda: smooth_gradient(THREE_CLASSES, IMAGES, LABELS, noise_std=-0.1),
-        ("noise_std", "-0.1", "[0, inf]"),
+        "shares", lambda: MaskPlan(mask_fraction=0.6, ranking="protected", protected=0.5), ("0.6", "0.5", "more than 1")
     ),
+    Row("limit without saliency", lambda: MaskPlan(max_effect=1.0, ranking="random"), ("max_effect is", "'random'")),
+    Row("foreign state", lambda: AdaptiveSchedule().load_state_dict({"step": 3}), ("step", "pending")),
+    Row("state for a constant", lambda: ConstantSchedule().load_state_dict({"step": 3}), ("step", "another schedule")),
+    Row(
+        "state for a sequence",
+        lambda: SequenceSchedule([MaskPlan()]).load_state_dict({"accuracy": 0.5}),
+        ("accuracy", "steps"),
+    ),
+]
+
+# -- arrays of single functions
+
+CORE += [
+    Row("flat gradient", lambda: saliency_map(IMAGES[0, 0, 0]), ("(3,)", "(N, C, *pixels)")),
+    Row("fractions of another batch", lambda: lowest_saliency_mask(MAP, torch.tensor([0.1, 0.2])), ("(2,)", "(4,)")),
     *(
         Row(
-            f"{number} noisy copies",
-            lambda number=number: smooth_gradient(THREE_CLASSES, IMAGES, LABELS, num_samples=number),
-            ("num_samples", str(number), "at least 1"),
+            f"one fraction {bad}",
+            lambda bad=bad: lowest_saliency_mask(MAP, torch.tensor([0.1, 0.2, bad, 0.0])),
+            (str(bad), "[0, 1]"),
         )
-        for number in (0, -3, 2.5)
+        for bad in (1.25, math.nan)
     ),
-]
-
-CORE += [
-    Row(f"{name} {fraction}", lambda call=call, fraction=fraction: call(fraction), (str(fraction), "[0, 1]"))
-    for fraction in (-0.1, 1.5, math.nan)
-    for name, call in {
-        "lowest_saliency_mask, fraction": lambda value: lowest_saliency_mask(MAP, value),
-        "random_mask, fraction": lambda value: random_mask((4, 3, 3), value),
-        "protected_random_mask, fraction": lambda value: protected_random_mask(MAP, value, 0.1),
-        "protected_random_mask, protected": lambda value: protected_random_mask(MAP, 0.1, value),
-        "MaskPlan, image_fraction": lambda value: MaskPlan(image_fraction=value),
-        "MaskPlan, mask_fraction": lambda value: MaskPlan(mask_fraction=value),
-        "MaskPlan, protected": lambda value: MaskPlan(protected=value),
-        "AdaptiveSchedule, decay": lambda value: AdaptiveSchedule(decay=value),
-        "Guidance, label_smoothing": lambda value: Guidance(label_smoothing=value),
-        "deletion_curve, fractions": lambda value: deletion_curve(
-            THREE_CLASSES, IMAGES, LABELS, MAP, fractions=(0.0, value)
-        ),
-    }.items()
-]
-
-CORE += [
-    Row("fractions of another batch", lambda: lowest_saliency_mask(MAP, torch.tensor([0.1, 0.2])), ("(2,)", "(4,)")),
-    Row(
-        "one fraction out of range",
-        lambda: lowest_saliency_mask(MAP, torch.tensor([0.1, 0.2, 1.25, 0.0])),
-        ("1.25", "[0, 1]"),
-    ),
-    Row(
-        "one fraction NaN",
-        lambda: lowest_saliency_mask(MAP, torch.tensor([0.1, 0.2, math.nan, 0.0])),
-        ("nan", "[0, 1]"),
+    *(
+        Row(f"fractions up to {bad}", lambda bad=bad: CURVE(fractions=(0.0, bad)), (str(bad), "[0, 1]"))
+        for bad in (-0.1, 1.5, math.nan)
     ),
     Row(
         "shares that add up to more than 1", lambda: protected_random_mask(MAP, 0.7, 0.4), ("0.7", "0.4", "more than 1")
@@ -166,93 +209,28 @@ CORE += [
             ("saliency as a list", MAP.tolist(), ("list", "tensor")),
         )
     ),
-]
-
-MASK = MAP > 0.5
-CORE += [
-    Row("fill", lambda: fill_masked(IMAGES, MASK, fill="blur"), ("'blur'", "'uniform'", "'mean'")),
     Row("float mask", lambda: fill_masked(IMAGES, MASK.float()), ("torch.float32", "True = masked")),
     Row("mask with a channel axis", lambda: fill_masked(IMAGES, MASK[:, None]), ("(4, 1, 3, 3)", "(4, 3, 3)")),
     Row("mask of another batch", lambda: fill_masked(IMAGES, MASK[:3]), ("(3, 3, 3)", "(4, 3, 3)")),
     Row("filling integers", lambda: fill_masked(IMAGES.long(), MASK), ("torch.int64", "floating-point"), TypeError),
-]
-
-CORE += [
-    Row("ranking", lambda: MaskPlan(ranking="none"), ("ranking", "'none'", "'protected'")),
-    Row("highest by another name", lambda: MaskPlan(ranking="top"), ("ranking", "'top'", "'highest'")),
-    Row(
-        "plan's shares",
-        lambda: MaskPlan(mask_fraction=0.6, ranking="protected", protected=0.5),
-        ("0.6", "0.5", "more than 1"),
-    ),
-    Row("no forgetting", lambda: AdaptiveSchedule(decay=1.0), ("decay", "1.0", "below 1")),
-    Row("one class", lambda: Feedback(0.5, 1.0, 1, 8), ("num_classes", "1", "[2, inf]")),
-    Row("fewer than no images", lambda: Feedback(0.5, 1.0, 10, -1), ("num_images", "-1", "[0, inf]")),
-    Row(
-        "accuracy in percent",
-        lambda: AdaptiveSchedule().step(Feedback(93.0, 1.0, 10, 8)),
-        ("accuracy", "93.0", "[0, 1]"),
-    ),
-    Row("negative loss", lambda: AdaptiveSchedule().step(Feedback(0.5, -1.0, 10, 8)), ("loss", "-1.0", "[0, inf]")),
-    Row(
-        "diverged",
-        lambda: AdaptiveSchedule().step(Feedback(0.5, torch.tensor(math.nan), 10, 8)),
-        ("nan", "diverged"),
-        FloatingPointError,
-    ),
-    Row("foreign state", lambda: AdaptiveSchedule().load_state_dict({"step": 3}), ("step", "pending")),
-    Row("state for a constant", lambda: ConstantSchedule().load_state_dict({"step": 3}), ("step", "another schedule")),
-]
-
-CORE += [
-    Row("no plans", lambda: SequenceSchedule([]), ("plans is empty", "at least one MaskPlan")),
-    Row(
-        "state for a sequence",
-        lambda: SequenceSchedule([MaskPlan()]).load_state_dict({"accuracy": 0.5}),
-        ("accuracy", "steps"),
-    ),
-    Row("what is asked of masked images", lambda: Guidance(consistency="mse"), ("'mse'", "'cross_entropy'")),
-    Row("guidance's score", lambda: Guidance(score="odds"), ("score is 'odds'", "'log_odds'")),
-    Row("guidance's reduction", lambda: Guidance(reduction="sum"), ("reduction", "'sum'", "'mean_abs'")),
-    Row("saliency pass", lambda: Guidance(saliency_pass="train"), ("'train'", "'reuse'", "'eval'")),
-    Row("guidance's fill", lambda: Guidance(fill="noise"), ("fill", "'noise'", "'uniform'")),
-    Row("KL weight", lambda: Guidance(kl_weight=-1.0), ("kl_weight", "-1.0", "[0, inf]")),
     Row("KL of two shapes", lambda: kl_consistency(torch.ones(4, 3), torch.ones(4, 2)), ("(4, 3)", "(4, 2)")),
     Row("KL of vectors", lambda: kl_consistency(torch.ones(4), torch.ones(4)), ("(4,)", "(N, C)")),
-]
-
-
-def on_curve(saliency: Tensor = MAP, **settings: Any) -> Callable[[], Any]:
-    """A deletion curve with one bad setting."""
-    return lambda: deletion_curve(THREE_CLASSES, IMAGES, LABELS, saliency, **settings)
-
-
-CORE += [
-    Row("map of another size", on_curve(saliency=MAP[:, :2]), ("(4, 2, 3)", "(4, 3, 3)")),
-    Row("map with channels", on_curve(saliency=IMAGES), ("(4, 2, 3, 3)", "(4, 3, 3)")),
-    Row("curve's fill", on_curve(fill="blur"), ("'blur'", "'uniform'", "'mean'")),
-    Row("curve's score", on_curve(score="margin"), ("'margin'", "'probability'")),
-    Row("curve's batch size", on_curve(batch_size=0), ("batch_size", "0", "at least 1")),
-    Row("one fraction", on_curve(fractions=(0.5,)), ("(0.5,)", "at least two")),
-    Row("falling fractions", on_curve(fractions=(0.0, 0.5, 0.2)), ("(0.0, 0.5, 0.2)", "increasing")),
-    Row("equal fractions", on_curve(fractions=(0.0, 0.5, 0.5)), ("(0.0, 0.5, 0.5)", "increasing")),
+    *(
+        Row(name, partial(deletion_curve, THREE_CLASSES, IMAGES, LABELS, saliency), words)
+        for name, saliency, words in (
+            ("map of another size", MAP[:, :2], ("(4, 2, 3)", "(4, 3, 3)")),
+            ("map with channels", IMAGES, ("(4, 2, 3, 3)", "(4, 3, 3)")),
+        )
+    ),
     *(
         Row(f"{measure.__name__}: {name}", lambda call=measure, bad=bad: call(*bad), words)
         for measure in (relevance_mass, relevance_rank, pointing_game)
         for name, bad, words in (
             ("float region", (MAP, REGION.float()), ("torch.float32", "bool")),
             ("region of another size", (MAP, REGION[:, :2]), ("(4, 2, 3)", "(4, 3, 3)")),
-            ("two empty regions", (MAP, MAP > 0.5), ("2 regions are empty", "leave out those images")),
+            ("two empty regions", (MAP, MASK), ("2 regions are empty", "leave out those images")),
             ("negative saliency", (MAP - 0.5, REGION), ("negative", "mean_abs")),
         )
-    ),
-    *(
-        Row(
-            f"tolerance {tolerance}",
-            lambda tolerance=tolerance: pointing_game(MAP, REGION, tolerance=tolerance),
-            ("tolerance", str(tolerance), "at least 0"),
-        )
-        for tolerance in (-1, 1.5, True, None)
     ),
     Row("maps of two sizes", lambda: rank_correlation(MAP, MAP[:, :2]), ("(4, 2, 3)", "(4, 3, 3)")),
     Row("Gini of a signed map", lambda: gini_sparseness(MAP - 0.5), ("negative", "mean_abs")),

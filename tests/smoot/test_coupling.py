@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import timm.layers
 import torch
+from states import copied, same
 from torch import Tensor, nn
 
 from smoot.coupling import images_are_coupled
@@ -52,10 +53,10 @@ def test_coupling_is_seen(layer: nn.Module, coupled: bool, size: int) -> None:
     network = nn.Sequential(layer, nn.Flatten(), nn.Linear(48, 2))
     network.training = True
     images, state = torch.rand(size, 3, 4, 4), torch.get_rng_state()
-    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    kept = copied(network.state_dict())
     assert images_are_coupled(network, images) is coupled
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
+    assert same(network.state_dict(), kept)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 

@@ -6,11 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, MaskPlan
-from smoot.step import guided_backward
+from smoot import AdaptiveSchedule, Guidance, MaskPlan, SaliencyGuidedLoss, guided_backward, guided_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import copied, same
 from sums import SumOfPixels
 from torch import Tensor
 
@@ -46,8 +47,7 @@ def test_ties_go_by_pixel_index_and_all_channels_of_a_pixel_go_together(recorded
     with recorded(model) as calls:
         deletion_curve(model, inputs, ZERO, torch.ones(1, 2, 2), fractions=(0.0, 0.25, 0.5, 1.0))
     (call,) = calls
-    seen = call.inputs.flatten(1).tolist()
-    assert seen == [
+    assert call.inputs.flatten(1).tolist() == [
         [1, 2, 3, 4, 5, 6, 7, 8],
         [0, 2, 3, 4, 0, 6, 7, 8],
         [0, 0, 3, 4, 0, 0, 7, 8],
@@ -60,16 +60,15 @@ def test_the_model_and_the_inputs_are_left_as_they_were(
 ) -> None:
     model, (images, labels) = small_net(dropout=0.5), batch()
     model[1].eval()
-    modes = [module.training for module in model.modules()]
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    kept, saliency = images.clone(), torch.rand(8, 6, 6)
-    kept_saliency = saliency.clone()
+    modes, buffers = [module.training for module in model.modules()], copied(model.named_buffers())
+    saliency = torch.rand(8, 6, 6)
+    kept, kept_saliency = images.clone(), saliency.clone()
     with recorded(model) as calls:
         result = deletion_curve(model, images, labels, saliency, batch_size=5)
     assert [len(call.inputs) for call in calls] == 17 * [5] + [3]  # 8 images at 11 steps
     assert not any(call.training for call in calls)
     assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(buffer, buffers[name]) for name, buffer in model.named_buffers())
+    assert same(dict(model.named_buffers()), buffers)
     assert torch.equal(images, kept) and torch.equal(saliency, kept_saliency)
     assert not result.score.requires_grad and all(p.grad is None for p in model.parameters())
 
@@ -121,15 +120,15 @@ def test_the_batch_is_halved_from_what_was_there_not_from_what_was_allowed() -> 
 
 @pytest.mark.parametrize("error", NO_MEMORY)
 def test_one_row_that_does_not_fit_is_an_error_with_a_hint(error: Exception) -> None:
-    model = Fits(0, error)
+    model, inputs = Fits(0, error), torch.rand(4, 10)
     with pytest.raises(torch.OutOfMemoryError, match=r"one input of shape \(10,\).*free memory on cpu") as caught:
-        deletion_curve(model, torch.rand(4, 10), torch.zeros(4, dtype=torch.int64), torch.rand(4, 10), batch_size=8)
+        deletion_curve(model, inputs, torch.zeros(4, dtype=torch.int64), inputs, batch_size=8)
     assert model.seen == [8, 4, 2, 1] and caught.value.__cause__ is error
     assert model.training
 
 
 def test_other_errors_of_the_model_pass_at_once() -> None:
-    model = Fits(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    model, inputs = Fits(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied")), torch.rand(4, 10)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        deletion_curve(model, torch.rand(4, 10), torch.zeros(4, dtype=torch.int64), torch.rand(4, 10))
+        deletion_curve(model, inputs, torch.zeros(4, dtype=torch.int64), inputs)
     assert model.seen == [44]

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from published import SGT_GUIDANCE, SGT_PLAN
+from states import copied, same
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.objective import guided_loss
-from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
-
-SGT_PLAN = MaskPlan(image_fraction=1.0, mask_fraction=0.5)
-SGT_GUIDANCE = Guidance(
-    score="log_prob", reduction="signed_mean", saliency_pass="eval", fill="uniform", detach_target=False
-)
+from smoot import AdaptiveSchedule, ConstantSchedule, Guidance, SaliencyGuidedLoss, guided_loss
 
 
 def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
@@ -40,36 +34,29 @@ def test_the_drop_in_equals_the_function_and_feeds_its_schedule(
         assert (ours.masked_share > 0) == (step > 0)  # feedback decides the next plan, not this one
 
 
-DEFAULT = Guidance(reduction="signed_mean", fill="mean")
-
-
 def test_another_schedule_comes_with_the_same_guidance() -> None:
     schedule = ConstantSchedule(SGT_PLAN)
     assert SaliencyGuidedLoss(schedule).schedule is schedule
-    assert SaliencyGuidedLoss(schedule).guidance == DEFAULT
+    assert SaliencyGuidedLoss(schedule).guidance == Guidance(reduction="signed_mean", fill="mean")
     assert SaliencyGuidedLoss(guidance=SGT_GUIDANCE).guidance is SGT_GUIDANCE
 
 
 # -- measuring the gap
 
 
-def batches(images: Tensor, labels: Tensor, *sizes: int) -> list[tuple[Tensor, Tensor]]:
-    return list(zip(images.split(sizes), labels.split(sizes), strict=True))
-
-
 def test_the_gap_is_that_of_the_cross_entropies_in_eval_mode() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12), nn.Dropout(0.5), nn.Linear(12, 4))
     images, labels = torch.rand(30, 3, 2, 2), torch.arange(30) % 4
-    kept = {name: value.clone() for name, value in model.state_dict().items()}
-    criterion = SaliencyGuidedLoss()
+    kept, criterion = copied(model.state_dict()), SaliencyGuidedLoss()
     answers = copy.deepcopy(model).eval()(images).detach()
     labels[:18] = answers[:18].argmax(1)  # so that there is a gap
-    gap = criterion.measure(model, batches(images[:18], labels[:18], 10, 8), [(images[18:], labels[18:], "more")])
+    training = [(images[:10], labels[:10]), (images[10:18], labels[10:18])]
+    gap = criterion.measure(model, training, [(images[18:], labels[18:], "more")])
     expected = 1 - float(F.cross_entropy(answers[:18], labels[:18]) / F.cross_entropy(answers[18:], labels[18:]))
     assert 0 < gap == pytest.approx(expected, rel=1e-6)
     assert criterion.schedule.plan.image_fraction == gap
-    assert model.training and all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    assert model.training and same(model.state_dict(), kept)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -137,16 +124,12 @@ def bright_corner(size: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(
     ("schedule", "guidance"),
-    [
-        (AdaptiveSchedule(), Guidance()),
-        (ConstantSchedule(SGT_PLAN), SGT_GUIDANCE),
-    ],
+    [(AdaptiveSchedule(), Guidance()), (ConstantSchedule(SGT_PLAN), SGT_GUIDANCE)],
     ids=["smoot", "sgt"],
 )
 def test_the_drop_in_learns_a_toy_problem(schedule: Any, guidance: Guidance, generator: Callable) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4))
-    schedule = copy.deepcopy(schedule)
     criterion = SaliencyGuidedLoss(schedule, guidance, generator=generator(0))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     shares = []

@@ -13,7 +13,6 @@ from smoot.masking import fill_masked, lowest_saliency_mask, protected_random_ma
 SHAPES = [(4, 3, 5, 6), (4, 2, 7), (4, 9)]
 DTYPES = [torch.float32, torch.bfloat16]
 FILLS = ["uniform", "mean", "constant"]
-HUNDREDTHS = [step / 100 for step in range(101)]
 
 
 def pixels_of(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -40,21 +39,19 @@ def chosen(mask: Tensor) -> list[set[int]]:
 @pytest.mark.parametrize("num_pixels", [1, 7, 49, 100, 784])
 def test_every_fraction_masks_exactly_its_rounded_share(num_pixels: int) -> None:
     saliency = torch.randn(2, num_pixels)
-    for step, fraction in enumerate(HUNDREDTHS):
+    for step in range(101):
         expected = math.floor(Fraction(step, 100) * num_pixels + Fraction(1, 2))
-        assert counts(lowest_saliency_mask(saliency, fraction)) == [expected] * 2, fraction
-        assert counts(random_mask((2, num_pixels), fraction)) == [expected] * 2, fraction
+        assert counts(lowest_saliency_mask(saliency, step / 100)) == [expected] * 2, step
+        assert counts(random_mask((2, num_pixels), step / 100)) == [expected] * 2, step
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fractions_per_image(dtype: torch.dtype) -> None:
     saliency = torch.randn(5, 10, 10)
-    fractions = torch.tensor([0.0, 0.29, 0.5, 0.57, 1.0], dtype=dtype)
-    mask = lowest_saliency_mask(saliency, fractions)
-    assert counts(mask) == [0, 29, 50, 57, 100]
-    assert counts(random_mask((5, 10, 10), fractions)) == [0, 29, 50, 57, 100]
-    for image, count in enumerate([0, 29, 50, 57, 100]):
-        assert chosen(mask)[image] == lowest_by_sorting(saliency[image].flatten().tolist(), count)
+    fractions, expected = torch.tensor([0.0, 0.29, 0.5, 0.57, 1.0], dtype=dtype), [0, 29, 50, 57, 100]
+    assert counts(random_mask((5, 10, 10), fractions)) == expected
+    mask = chosen(lowest_saliency_mask(saliency, fractions))
+    assert mask == [lowest_by_sorting(*row) for row in zip(saliency.flatten(1).tolist(), expected, strict=True)]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -83,7 +80,7 @@ def test_random_masks_differ_between_images_and_follow_the_generator(generator: 
     state = torch.get_rng_state()
     mask = random_mask((50, 6, 6), 0.5, generator=generator(0))
     assert mask.shape == (50, 6, 6) and mask.dtype == torch.bool
-    assert len({tuple(sorted(row)) for row in chosen(mask)}) == 50
+    assert len(mask.unique(dim=0)) == 50
     assert torch.equal(mask, random_mask((50, 6, 6), 0.5, generator=generator(0)))
     assert not torch.equal(mask, random_mask((50, 6, 6), 0.5, generator=generator(1)))
     assert torch.equal(torch.get_rng_state(), state)
@@ -136,8 +133,8 @@ def filled(inputs: Tensor, mask: Tensor, fill: str, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_only_masked_pixels_change_and_inputs_stay(shape: tuple[int, ...], dtype: torch.dtype, fill: str) -> None:
     inputs = torch.randn(shape).to(dtype)
-    kept, mask = inputs.clone(), random_mask(pixels_of(shape), 0.5)
-    kept_mask = mask.clone()
+    mask = random_mask(pixels_of(shape), 0.5)
+    kept, kept_mask = inputs.clone(), mask.clone()
     result = filled(inputs, mask, fill)
     assert result.dtype == dtype and result.shape == shape
     assert torch.equal(inputs, kept) and torch.equal(mask, kept_mask)
@@ -145,19 +142,17 @@ def test_only_masked_pixels_change_and_inputs_stay(shape: tuple[int, ...], dtype
     wide = (mask if len(shape) == 2 else mask.unsqueeze(1)).expand(shape)
     assert torch.equal(result[~wide], inputs[~wide])
     assert (result[wide] != inputs[wide]).float().mean() > 0.9
-    none, everything = torch.zeros_like(mask), torch.ones_like(mask)
-    assert torch.equal(filled(inputs, none, fill), inputs)
-    assert torch.equal(filled(inputs, everything, fill)[wide], result[wide])
+    assert torch.equal(filled(inputs, torch.zeros_like(mask), fill), inputs)
+    assert torch.equal(filled(inputs, torch.ones_like(mask), fill)[wide], result[wide])
     assert torch.equal(filled(inputs, mask, fill), result)  # same generator, same noise
     if fill == "uniform":
         assert not torch.equal(filled(inputs, mask, fill, seed=1), result)
 
 
-def test_noise_differs_between_equal_images_and_between_pixels() -> None:
+def test_noise_differs_between_equal_images_channels_and_pixels() -> None:
     inputs = torch.linspace(0, 1, 48).view(1, 3, 4, 4).repeat(2, 1, 1, 1)
     result = fill_masked(inputs, torch.ones(2, 4, 4, dtype=torch.bool), fill="uniform")
-    assert not torch.equal(result[0], result[1])
-    assert result[0].unique().numel() > 40 and not torch.equal(result[0, 0], result[0, 1])
+    assert result.unique().numel() > 90
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -178,17 +173,12 @@ def test_mean_fill_is_per_image_and_channel_over_all_pixels() -> None:
     inputs = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 8.0]]]])  # means 3 and 2
     inputs = torch.cat([inputs, inputs + 10])
     mask = torch.tensor([[[True, False], [False, True]], [[False, False], [True, False]]])
-    expected = torch.tensor(
-        [
-            [[[3.0, 2.0], [3.0, 3.0]], [[2.0, 0.0], [0.0, 2.0]]],
-            [[[11.0, 12.0], [13.0, 16.0]], [[10.0, 10.0], [12.0, 18.0]]],
-        ]
-    )
-    assert torch.equal(fill_masked(inputs, mask, fill="mean"), expected)
+    first, second = fill_masked(inputs, mask, fill="mean").tolist()
+    assert first == [[[3, 2], [3, 3]], [[2, 0], [0, 2]]]
+    assert second == [[[11, 12], [13, 16]], [[10, 10], [12, 18]]]
     features = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])
     mask = torch.tensor([[True, False, False], [False, False, True]])
-    expected = torch.tensor([[3.0, 2.0, 6.0], [0.0, 0.0, 1.0]])
-    assert torch.equal(fill_masked(features, mask, fill="mean"), expected)
+    assert fill_masked(features, mask, fill="mean").tolist() == [[3, 2, 6], [0, 0, 1]]
 
 
 def test_constant_fill_and_the_default_value() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor
 
 from smoot.masking import random_mask
 from smoot.metrics import gini_sparseness, pointing_game, rank_correlation, relevance_mass, relevance_rank
@@ -61,13 +60,6 @@ def test_no_saliency_has_no_relevance_mass() -> None:
 # -- pointing game
 
 
-def peaked(shape: tuple[int, ...], index: int) -> Tensor:
-    """A map ``(1, *shape)`` whose largest value stands at the flat index."""
-    maps = torch.linspace(0, 1, math.prod(shape))
-    maps[index] = 2.0
-    return maps.view(1, *shape)
-
-
 @pytest.mark.parametrize(
     ("shape", "peak", "region", "distance"),
     [
@@ -84,13 +76,11 @@ def peaked(shape: tuple[int, ...], index: int) -> Tensor:
 def test_the_tolerance_is_a_chebyshev_distance(
     shape: tuple[int, ...], peak: int, region: list[int], distance: int
 ) -> None:
-    inside = torch.zeros(1, math.prod(shape), dtype=torch.bool)
-    inside[0, region] = True
-    hits = [
-        pointing_game(peaked(shape, peak), inside.view(1, *shape), tolerance=tolerance).item()
-        for tolerance in range(10)
-    ]
-    assert hits == [float(tolerance >= distance) for tolerance in range(10)]
+    saliency, inside = torch.linspace(0, 1, math.prod(shape)), torch.zeros(math.prod(shape), dtype=torch.bool)
+    saliency[peak], inside[region] = 2.0, True
+    for tolerance in range(10):
+        hit = pointing_game(saliency.view(1, *shape), inside.view(1, *shape), tolerance=tolerance)
+        assert hit == float(tolerance >= distance), tolerance
 
 
 def test_pointing_is_inside_the_region_dilated_by_a_square(generator: Callable) -> None:
@@ -128,9 +118,8 @@ def test_rank_correlation_is_scipys_with_and_without_ties(
 ) -> None:
     first, second = ((levels * torch.rand(shape, generator=generator(seed))).floor() - 1 for seed in (0, 1))
     second += 0.5 * first  # so that it is not near 0 throughout
-    expected = [
-        spearmanr(a.numpy(), b.numpy()).statistic for a, b in zip(first.flatten(1), second.flatten(1), strict=True)
-    ]
+    pairs = zip(first.flatten(1), second.flatten(1), strict=True)
+    expected = [spearmanr(one.numpy(), other.numpy()).statistic for one, other in pairs]
     assert rank_correlation(first, second).tolist() == pytest.approx(expected, abs=1e-6)
     assert max(expected) > 0.2
 
@@ -179,11 +168,9 @@ def test_gini_closed_forms(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("shape", [(3, 12), (3, 4, 5)])
 def test_gini_is_half_the_relative_mean_difference(shape: tuple[int, ...]) -> None:
     saliency = torch.rand(shape).square()
-    expected = []
-    for row in saliency.flatten(1).double():
-        differences = (row[:, None] - row[None, :]).abs().mean()
-        expected.append(float(differences / (2 * row.mean())))
-    assert gini_sparseness(saliency).tolist() == pytest.approx(expected, rel=1e-5)
+    rows = saliency.flatten(1).double()
+    expected = (rows[:, :, None] - rows[:, None, :]).abs().mean((1, 2)) / (2 * rows.mean(1))
+    assert gini_sparseness(saliency).tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     torch.testing.assert_close(gini_sparseness(1000 * saliency), gini_sparseness(saliency))
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torchcam import metrics as torchcam_metrics
 
-from smoot.curves import TENTHS, PerturbationCurves, perturbation_curves
+from smoot.curves import TENTHS, perturbation_curves
 
 TOLERANCE = 1e-4
 
@@ -52,10 +52,6 @@ def theirs(
     return dict(metric.summary())
 
 
-def ours(model: nn.Module, images: Tensor, labels: Tensor, maps: Tensor, **settings: Any) -> PerturbationCurves:
-    return perturbation_curves(model, images, labels, maps, **settings)
-
-
 def removed(num_pixels: int, steps: int) -> list[float]:
     """The shares at which torchcam evaluates."""
     counts = [*range(0, num_pixels, math.ceil(num_pixels / steps)), num_pixels]
@@ -77,7 +73,7 @@ def test_areas_are_torchcams_at_torchcams_steps(net: nn.Module, batch: Callable,
     images, labels = batch(20)
     maps = (levels * torch.rand(20, 6, 6)).floor()
     expected = theirs(net, images, labels, maps, steps)
-    curves = ours(net, images, labels, maps, fractions=removed(36, steps))
+    curves = perturbation_curves(net, images, labels, maps, fractions=removed(36, steps))
     assert curves.deletion.auc.item() == pytest.approx(expected["deletion_auc"], abs=TOLERANCE)
     assert curves.insertion.auc.item() == pytest.approx(expected["insertion_auc"], abs=TOLERANCE)
     if steps > 1:
@@ -90,7 +86,7 @@ def test_other_fills_are_torchcams_baselines(net: nn.Module, batch: Callable, fi
     maps = torch.rand(20, 6, 6)
     baseline = torch.tensor(0.4) if fill == "constant" else images.mean((2, 3), keepdim=True)
     expected = theirs(net, images, labels, maps, 9, baseline)
-    curves = ours(net, images, labels, maps, fill=fill, value=0.4, fractions=removed(36, 9))
+    curves = perturbation_curves(net, images, labels, maps, fill=fill, value=0.4, fractions=removed(36, 9))
     assert curves.deletion.auc.item() == pytest.approx(expected["deletion_auc"], abs=TOLERANCE)
     assert curves.insertion.auc.item() == pytest.approx(expected["insertion_auc"], abs=TOLERANCE)
 
@@ -109,7 +105,7 @@ def test_the_area_over_nominal_shares_by_hand() -> None:
     labels = torch.zeros(1, dtype=torch.int64)
     expected = theirs(Share(), images, labels, maps, 7)  # one pixel a step: exactly one half
     assert expected["deletion_auc"] == pytest.approx(0.5, abs=1e-5)
-    left = ours(Share(), images, labels, maps).deletion
+    left = perturbation_curves(Share(), images, labels, maps).deletion
     assert (7 * left.score).tolist() == pytest.approx([7, 6, 6, 5, 4, 3, 3, 2, 1, 1, 0], abs=1e-4)
     assert left.auc.item() == pytest.approx(0.1 * 31 / 7 + 0.1 * 1 / 2, abs=1e-5)  # 0.493
 
@@ -119,9 +115,9 @@ def test_nominal_shares_move_the_area_by_at_most_half_a_pixels_share(num_pixels:
     images = torch.rand(30, 1, 1, num_pixels)
     labels, maps = torch.zeros(30, dtype=torch.int64), images[:, 0]
     expected = theirs(Share(), images, labels, maps, num_pixels)
-    nominal = ours(Share(), images, labels, maps)
+    nominal = perturbation_curves(Share(), images, labels, maps)
     really = [math.floor(share * num_pixels + 0.5) / num_pixels for share in TENTHS]
-    same_pixels = ours(Share(), images, labels, maps, fractions=really)
+    same_pixels = perturbation_curves(Share(), images, labels, maps, fractions=really)
     for kind in ("deletion", "insertion"):
         curve, exact = getattr(nominal, kind), getattr(same_pixels, kind)
         assert torch.equal(curve.score, exact.score)

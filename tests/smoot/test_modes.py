@@ -7,26 +7,21 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from states import copied, same
 from torch import nn
 
-from smoot.guidance import Guidance
+from smoot import Guidance, MaskPlan, guided_loss
 from smoot.modes import buffers_kept, evaluation_mode, roots, submodules
-from smoot.objective import guided_loss
-from smoot.scheduler import MaskPlan
-
-
-def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
 def test_statistics_are_kept_but_the_batch_is_normalised_by_its_own() -> None:
     layer = nn.BatchNorm1d(3)
     batch = 5.0 + 2.0 * torch.randn(64, 3)
-    before = buffers(layer)
+    before = copied(layer.named_buffers())
     with buffers_kept(layer):
         out = layer(batch)
     assert torch.allclose(out.mean(0), torch.zeros(3), atol=1e-5)  # not by the stored mean 0, which would give 5
-    assert all(torch.equal(buffer, before[name]) for name, buffer in layer.named_buffers())
+    assert same(dict(layer.named_buffers()), before)
     layer(batch)
     assert not torch.equal(layer.running_mean, before["running_mean"])
 
@@ -139,7 +134,6 @@ def test_a_masked_pass_moves_running_statistics_only_if_asked(small_net: Callabl
     for choice in ("keep", "update"):
         model = small_net()
         guided_loss(model, images, labels, MaskPlan(), Guidance(masked_statistics=choice))
-        moved[choice] = buffers(model)
-    assert all(torch.equal(buffer, moved["keep"][name]) for name, buffer in clean.named_buffers())
-    tracked = [name for name in moved["update"] if name.endswith("num_batches_tracked")]
-    assert tracked and all(moved["update"][name] == 2 and moved["keep"][name] == 1 for name in tracked)
+        moved[choice] = dict(model.named_buffers())
+    assert same(dict(clean.named_buffers()), moved["keep"])
+    assert [moved[choice]["1.num_batches_tracked"] for choice in moved] == [1, 2]

@@ -22,12 +22,9 @@ from ranks import (
 )
 from torch import Tensor, nn
 
+from smoot import Classification, ConstantSchedule, Feedback, MultiLabel, guided_loss
 from smoot.criterion import SaliencyGuidedLoss, stand_ins
-from smoot.feedback import Feedback
-from smoot.objective import guided_loss
 from smoot.parallel import averaged, check_wrapper, num_ranks, unsynchronised, unwrapped
-from smoot.scheduler import ConstantSchedule
-from smoot.task import Classification, MultiLabel
 
 DISTRIBUTED = tuple(wrapper for wrapper in WRAPPERS if wrapper != "sharded")
 Brought = list[dict[str, Any]]
@@ -85,8 +82,7 @@ def test_both_ways_take_the_same_course(brought: Brought, wrapper: str, norm: bo
 def test_every_bucket_of_gradients_is_reduced_once_per_step(brought: Brought, way: str, wrapper: str) -> None:
     for rank in brought:
         buckets = rank[f"adaptive {way} {wrapper} True"].buckets
-        silent = buckets[::2] if wrapper == "accumulated" else []
-        loud = buckets[1::2] if wrapper == "accumulated" else buckets
+        silent, loud = (buckets[::2], buckets[1::2]) if wrapper == "accumulated" else ([], buckets)
         assert not any(silent)
         assert all(sorted(step) == list(range(len(step))) for step in loud)
         assert len(loud[-1]) > 1
@@ -117,9 +113,8 @@ def test_a_rank_without_masked_images_keeps_step_with_the_others(brought: Brough
 
 
 def test_layers_that_one_pass_alone_uses_are_synchronised_too(brought: Brought) -> None:
-    alone = whole_course(
-        "backward", "unused", [images_of(step, 12) for step in range(20)], LayersInTurn, parallel=False
-    )
+    batches = [images_of(step, 12) for step in range(20)]
+    alone = whole_course("backward", "unused", batches, LayersInTurn, parallel=False)
     for rank in brought:
         weights = {name: value for name, value in rank["in turn"].weights.items() if name != "spare"}
         assert farthest(weights, alone.weights) < 1e-12

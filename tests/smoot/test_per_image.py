@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.feedback import Feedback
-from smoot.guidance import Guidance
+from smoot import Feedback, Guidance, SaliencyGuidedLoss
 from smoot.masking import limited_mask, lowest_saliency_mask
 from smoot.objective import MaskedAnswers, guided_loss
 from smoot.per_image import (
@@ -34,15 +32,13 @@ ODDS = torch.tensor([[math.log(3), 0.0], [0.0, 0.0], [0.0, math.log(9)]])
 
 def answers(masked: Tensor, **changed: Any) -> MaskedAnswers:
     """The answers to three images of a batch of four, of which the masked ones are given."""
-    settings = {
-        "rows": torch.tensor([0, 2, 3]),
-        "clean": ODDS,
-        "masked": masked,
-        "targets": torch.tensor([0, 0, 1]),
-        "drawn": None,
-        "batch_size": 4,
-    }
-    return MaskedAnswers(**(settings | changed))
+    rows, targets = torch.tensor([0, 2, 3]), torch.tensor([0, 0, 1])
+    return replace(MaskedAnswers(rows, ODDS, masked, targets, drawn=None, batch_size=4), **changed)
+
+
+def learn(schedule: PerImageSchedule, index: Sequence[int] | Tensor, seen: MaskedAnswers) -> None:
+    """The schedule's numbers change by what a batch answered."""
+    schedule.learn(schedule.changes(torch.as_tensor(index), seen, FEEDBACK))
 
 
 class Fixed:
@@ -82,8 +78,7 @@ def test_information_loss_settles_at_its_target() -> None:
 
     for _ in range(200):
         masked = logits(float(schedule.numbers[0]))
-        seen = MaskedAnswers(torch.tensor([0]), torch.zeros(1, 2), masked, torch.tensor([0]), None, 1)
-        schedule.learn(schedule.changes(torch.tensor([0]), seen, FEEDBACK))
+        learn(schedule, [0], MaskedAnswers(torch.tensor([0]), torch.zeros(1, 2), masked, torch.tensor([0]), None, 1))
     assert float(schedule.numbers[0]) == pytest.approx(0.3, abs=1e-3)
 
 
@@ -100,11 +95,13 @@ def test_the_held_out_rule_by_hand() -> None:
 
 def test_a_schedule_per_image_passes_on_what_is_measured() -> None:
     """The rule gets the held-out loss, a gap schedule of the images both; a saved state keeps it."""
-    schedule = PerImageSchedule(HeldOut(rate=0.1), 4, start=0.0, images=GapSchedule(MaskPlan(mask_fraction=0.5)))
+    schedule, other = (
+        PerImageSchedule(HeldOut(rate=0.1), 4, start=0.0, images=GapSchedule(MaskPlan(mask_fraction=0.5)))
+        for _ in range(2)
+    )
     assert schedule.measure(0.3, 0.4) == pytest.approx(0.25) == schedule.plan.image_fraction
-    schedule.learn(schedule.changes(torch.arange(4), answers(ODDS), FEEDBACK))
+    learn(schedule, range(4), answers(ODDS))
     assert schedule.numbers[0] == pytest.approx(0.1 * (1 + math.log(0.75) / 0.4))
-    other = PerImageSchedule(HeldOut(rate=0.1), 4, start=0.0, images=GapSchedule(MaskPlan(mask_fraction=0.5)))
     other.load_state_dict(schedule.state_dict())
     assert other.held_out_loss == 0.4 and other.plan == schedule.plan and other.numbers.equal(schedule.numbers)
     fixed = PerImageSchedule(HeldOut(), 4)
@@ -115,9 +112,8 @@ def test_a_schedule_per_image_passes_on_what_is_measured() -> None:
 
 def test_staircase_by_hand() -> None:
     masked = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.0, 1.0]])  # right, wrong, right
-    assert Staircase(up=0.02, down=0.06).change(answers(masked), FEEDBACK).tolist() == pytest.approx(
-        [0.02, -0.06, 0.02]
-    )
+    change = Staircase(up=0.02, down=0.06).change(answers(masked), FEEDBACK)
+    assert change.tolist() == pytest.approx([0.02, -0.06, 0.02])
 
 
 def test_a_staircase_settles_where_it_is_right_as_often_as_it_should() -> None:
@@ -128,8 +124,7 @@ def test_a_staircase_settles_where_it_is_right_as_often_as_it_should() -> None:
     for _ in range(300):
         right = torch.rand(400, generator=source) < 1 - schedule.numbers
         masked = torch.stack([right.float(), 0.5 * torch.ones(400)], 1)
-        seen = MaskedAnswers(index, torch.zeros(400, 2), masked, labels, None, 400)
-        schedule.learn(schedule.changes(index, seen, FEEDBACK))
+        learn(schedule, index, MaskedAnswers(index, torch.zeros(400, 2), masked, labels, None, 400))
     assert float(schedule.numbers.mean()) == pytest.approx(0.25, abs=0.01)
 
 
@@ -152,12 +147,13 @@ def test_the_rule_of_the_public_code_as_that_code_computes_it() -> None:
 def test_the_quirks_of_the_public_code_can_be_mended_one_by_one() -> None:
     masked = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, 0.0]])
     lost = [math.log(0.75 / 0.5), math.log(0.5 / 0.75), math.log(0.9 / 0.5)]  # of the labels' log p
-    found = PublicCode(gain=10, num_pixels=100, of_label=True).change(answers(masked), FEEDBACK) * 100
-    assert found.tolist() == pytest.approx([4, 4, 5])
-    signed = PublicCode(gain=10, num_pixels=100, of_label=True, signed=True).change(answers(masked), FEEDBACK) * 100
-    assert signed.tolist() == pytest.approx([4, -4, 5])
-    exact = PublicCode(gain=10, num_pixels=100, of_label=True, signed=True, whole=False)
-    assert exact.change(answers(masked), FEEDBACK).tolist() == pytest.approx([0.1 * value for value in lost])
+    for mended, expected in (
+        ({}, [4, 4, 5]),
+        ({"signed": True}, [4, -4, 5]),
+        ({"signed": True, "whole": False}, [10 * value for value in lost]),
+    ):
+        rule = PublicCode(gain=10, num_pixels=100, of_label=True, **mended)
+        assert (rule.change(answers(masked), FEEDBACK) * 100).tolist() == pytest.approx(expected), mended
 
 
 def test_the_numbers_of_the_public_code_grow_within_their_bounds() -> None:
@@ -167,8 +163,7 @@ def test_the_numbers_of_the_public_code_grow_within_their_bounds() -> None:
     used = []
     for _ in range(5):
         used.append((schedule.plan_for(index, CPU).fractions * 1024).tolist())
-        seen = MaskedAnswers(index, torch.zeros(2, 2), masked, labels, None, 2)
-        schedule.learn(schedule.changes(index, seen, FEEDBACK))
+        learn(schedule, index, MaskedAnswers(index, torch.zeros(2, 2), masked, labels, None, 2))
     assert used == [[0, 0], [0, 0], [100, 100], [450, 150], [900, 150]]
 
 
@@ -204,21 +199,19 @@ def test_bad_settings_are_named(make: Callable[[], Any], named: str) -> None:
 
 def test_only_the_images_that_were_masked_move() -> None:
     schedule = PerImageSchedule(Fixed(0.1, -0.1, 0.3), 6, start=0.5)
-    schedule.learn(schedule.changes(torch.tensor([5, 0, 2, 1]), answers(ODDS), FEEDBACK))
+    learn(schedule, [5, 0, 2, 1], answers(ODDS))
     assert schedule.numbers.tolist() == pytest.approx([0.5, 0.8, 0.4, 0.5, 0.5, 0.6])
 
 
 def test_images_beside_the_drawn_ones_do_not_move() -> None:
     schedule = PerImageSchedule(Fixed(0.1, 0.2, 0.3), 4, start=0.5)
-    seen = answers(ODDS, drawn=torch.tensor([True, False, True]))
-    schedule.learn(schedule.changes(torch.arange(4), seen, FEEDBACK))
+    learn(schedule, range(4), answers(ODDS, drawn=torch.tensor([True, False, True])))
     assert schedule.numbers.tolist() == pytest.approx([0.6, 0.5, 0.5, 0.8])
 
 
 def test_an_image_that_is_seen_twice_moves_by_the_mean() -> None:
     schedule = PerImageSchedule(Fixed(0.1, 0.3), 2, start=0.5)
-    seen = answers(ODDS[:2], rows=torch.tensor([0, 1]))
-    schedule.learn(schedule.changes(torch.tensor([1, 1]), seen, FEEDBACK))
+    learn(schedule, [1, 1], answers(ODDS[:2], rows=torch.tensor([0, 1])))
     assert schedule.numbers.tolist() == pytest.approx([0.5, 0.7])
     assert schedule.state_dict()["visits"].tolist() == [0, 1]
 
@@ -228,31 +221,26 @@ def test_the_other_schedule_decides_how_many_images() -> None:
     assert schedule.plan.image_fraction == 0 and schedule.plan.ranking == "random"
     schedule.step(Feedback(1.0, 0.0, 4, 8))
     plan = schedule.plan_for(torch.tensor([2]), CPU)
-    assert (
-        plan.image_fraction == 1 and isinstance(plan, PerImagePlan) and plan.fractions.tolist() == [pytest.approx(0.2)]
-    )
+    assert isinstance(plan, PerImagePlan) and plan.image_fraction == 1
+    assert plan.fractions.tolist() == [pytest.approx(0.2)]
 
 
 def test_a_saved_schedule_goes_on_as_if_it_had_never_stopped() -> None:
-    def fresh() -> PerImageSchedule:
-        return PerImageSchedule(Fixed(0.1, -0.1, 0.3), 6, start=0.5, images=AdaptiveSchedule())
-
-    one, index = fresh(), torch.tensor([5, 0, 2, 1])
-    one.learn(one.changes(index, answers(ODDS), FEEDBACK))
+    rule, file = Fixed(0.1, -0.1, 0.3), io.BytesIO()
+    one, other = (PerImageSchedule(rule, 6, start=0.5, images=AdaptiveSchedule()) for _ in range(2))
+    learn(one, [5, 0, 2, 1], answers(ODDS))
     one.step(FEEDBACK)
-    file = io.BytesIO()
     torch.save(one.state_dict(), file)
     file.seek(0)
-    other = fresh()
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(other.numbers, one.numbers) and other.plan == one.plan
     for schedule in (one, other):
-        schedule.learn(schedule.changes(index, answers(ODDS), FEEDBACK))
+        learn(schedule, [5, 0, 2, 1], answers(ODDS))
     torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=0, equal_nan=True)
     for strange in (
         PerImageSchedule(Fixed(0.1, -0.1, 0.4), 6, start=0.5, images=AdaptiveSchedule()),
-        PerImageSchedule(Fixed(0.1, -0.1, 0.3), 7, start=0.5, images=AdaptiveSchedule()),
-        PerImageSchedule(Fixed(0.1, -0.1, 0.3), 6, start=0.5),
+        PerImageSchedule(rule, 7, start=0.5, images=AdaptiveSchedule()),
+        PerImageSchedule(rule, 6, start=0.5),
     ):
         before = strange.numbers.clone()
         with pytest.raises(ValueError, match="saved"):
@@ -293,20 +281,15 @@ LABELS = torch.tensor([0, 1, 2, 0, 1])
 INDEX = torch.tensor([7, 3, 0, 9, 4])
 
 
-@pytest.mark.parametrize("way", ["call", "backward"])
+@pytest.mark.parametrize("way", ["forward", "backward"])
 def test_each_image_is_masked_by_its_own_number(way: str, recorded: Callable) -> None:
     schedule, model = PerImageSchedule(Fixed(0.1, 0.1, 0.1, 0.1, 0.1), 10, bounds=[(0.0, 1.0)]), net()
     schedule.learn(torch.stack([torch.linspace(-0.2, 0.7, 10), torch.ones(10)]))
     numbers = schedule.numbers.clone()
     assert numbers.tolist() == pytest.approx(torch.linspace(0, 0.9, 10).tolist())
     criterion = SaliencyGuidedLoss(schedule, Guidance(fill="constant", fill_value=5.0))
-    criterion.check(model, IMAGES, LABELS)
-    criterion._checked.add(model)
     with recorded(model) as calls:
-        if way == "call":
-            loss = criterion(model, IMAGES, LABELS, index=INDEX)
-        else:
-            loss = criterion.backward(model, IMAGES, LABELS, index=INDEX)
+        loss = getattr(criterion, way)(model, IMAGES, LABELS, index=INDEX)
     masked = (calls[-1].inputs == 5).flatten(1).sum(1)
     assert masked.tolist() == [math.floor(float(numbers[index]) * 36 + 0.5) for index in INDEX]
     assert loss.masked_share == 0.8  # one of the five has the number 0
@@ -345,21 +328,18 @@ def test_state_of_the_criterion_holds_the_numbers() -> None:
 # -- the rule without a memory
 
 
-def test_the_limit_on_the_effect_by_hand(recorded: Callable) -> None:
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_the_limit_on_the_effect_by_hand(way: str, recorded: Callable) -> None:
     """Of a linear model the first-order effect is exact: each pixel moves the score by weight * change."""
     model = nn.Linear(6, 2, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.0] * 6]))
     inputs = torch.tensor([[1.0] * 6, [0.1] * 6])  # effects: 0.1, 0.2, 0.3, ... and a tenth of them
-    plan = MaskPlan(mask_fraction=0.9, max_effect=0.61)
-    settings = Guidance(score="log_odds", fill="constant", fill_value=0.0)
-    for way in ("call", "backward"):
-        criterion = SaliencyGuidedLoss(ConstantSchedule(plan), settings)
-        criterion.check(model, inputs, torch.tensor([0, 1]))
-        criterion._checked.add(model)
-        with recorded(model) as calls:
-            getattr(criterion, "forward" if way == "call" else "backward")(model, inputs, torch.tensor([0, 1]))
-        assert (calls[-1].inputs == 0).sum(1).tolist() == [3, 5]  # 0.1 + 0.2 + 0.3; all that the fraction allows
+    schedule = ConstantSchedule(MaskPlan(mask_fraction=0.9, max_effect=0.61))
+    criterion = SaliencyGuidedLoss(schedule, Guidance(score="log_odds", fill="constant", fill_value=0.0))
+    with recorded(model) as calls:
+        getattr(criterion, way)(model, inputs, torch.tensor([0, 1]))
+    assert (calls[-1].inputs == 0).sum(1).tolist() == [3, 5]  # 0.1 + 0.2 + 0.3; all that the fraction allows
 
 
 def test_without_an_effect_all_pixels_are_masked_and_above_the_limit_none() -> None:

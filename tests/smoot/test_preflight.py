@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from states import copied, same
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.scheduler import AdaptiveSchedule
+from smoot import AdaptiveSchedule, SaliencyGuidedLoss
 
 IMAGES = torch.rand(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 4
@@ -28,15 +28,11 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Any:
         if self.way == "centres in place":
             images -= 0.5
-        if self.way == "no_grad backbone":
-            with torch.no_grad():
-                features = self.features(images)
-        elif self.way == "reentrant":
-            features = checkpoint(self.features, images, use_reentrant=True)
-        elif self.way == "not reentrant":
-            features = checkpoint(self.features, images, use_reentrant=False)
+        if self.way in ("reentrant", "not reentrant"):
+            features = checkpoint(self.features, images, use_reentrant=self.way == "reentrant")
         else:
-            features = self.features(images)
+            with torch.set_grad_enabled(self.way != "no_grad backbone" and torch.is_grad_enabled()):
+                features = self.features(images)
         if self.way == "activation in place":
             features = features.exp()
             features += 1.0
@@ -69,14 +65,18 @@ def test_these_take_part(way: str) -> None:
         assert criterion.backward(net, IMAGES, LABELS).total.isfinite()
 
 
-@pytest.mark.parametrize("kind", ["method", "lambda"])
-def test_any_callable_is_a_model(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["module", "method", "lambda"])
+def test_any_callable_is_a_model_and_validation_never_feeds_the_schedule(kind: str) -> None:
     net, criterion = Net("as it should be"), SaliencyGuidedLoss()
-    model: Callable[[Tensor], Any] = net.forward if kind == "method" else lambda images: net(images)[:, :4]
+    models = {"module": net, "method": net.forward, "lambda": lambda images: net(images)[:, :4]}
+    model: Callable[[Tensor], Any] = models[kind]
     assert torch.equal(criterion(model, IMAGES, LABELS).total, SaliencyGuidedLoss()(net, IMAGES, LABELS).total)
     net.eval()
-    with pytest.warns(UserWarning, match="eval mode"):
+    with torch.no_grad():
         criterion(model, IMAGES, LABELS)
+    with pytest.warns(UserWarning, match="eval mode"):
+        assert criterion(model, IMAGES, LABELS).masked_share == 0
+    assert criterion.schedule.state_dict()["steps"] == 1
 
 
 def test_a_function_without_a_module_in_reach_is_refused() -> None:
@@ -98,11 +98,11 @@ def test_backward_without_gradients_is_refused() -> None:
 def test_the_try_leaves_no_trace_and_is_made_once(recorded: Callable) -> None:
     torch.manual_seed(3)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 4))
-    kept = {name: value.clone() for name, value in net.state_dict().items()}
+    kept = copied(net.state_dict())
     criterion = SaliencyGuidedLoss(AdaptiveSchedule(), generator=torch.Generator().manual_seed(0))
     random, draws = torch.get_rng_state(), criterion.generator.get_state()
     criterion.check(net, IMAGES, LABELS)
-    assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
+    assert same(net.state_dict(), kept)
     assert all(parameter.grad is None for parameter in net.parameters())
     assert torch.equal(torch.get_rng_state(), random) and torch.equal(criterion.generator.get_state(), draws)
     criterion(net, IMAGES, LABELS)
@@ -117,17 +117,6 @@ def test_called_like_an_ordinary_loss_it_says_how_it_is_called() -> None:
         criterion(net(IMAGES), LABELS)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="criterion\\(model, images, labels\\)"):
         criterion(net(IMAGES), IMAGES, LABELS)  # type: ignore[arg-type]
-
-
-def test_validation_never_feeds_the_schedule() -> None:
-    net, criterion = Net("as it should be"), SaliencyGuidedLoss()
-    criterion(net, IMAGES, LABELS)
-    net.eval()
-    with torch.no_grad():
-        criterion(net, IMAGES, LABELS)
-    with pytest.warns(UserWarning, match="eval mode"):
-        assert criterion(net, IMAGES, LABELS).masked_share == 0
-    assert criterion.schedule.state_dict()["steps"] == 1
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])

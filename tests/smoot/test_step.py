@@ -2,22 +2,19 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from states import gradients, same
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
+from smoot import Guidance, GuidedLoss, SaliencyGuidedLoss, guided_loss, lowest_saliency_mask
 from smoot.coupling import images_are_coupled
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.masking import lowest_saliency_mask
-from smoot.objective import GuidedLoss, guided_loss
-from smoot.saliency import saliency_map
+from smoot.saliency import input_gradient, saliency_map
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, MaskPlan
 from smoot.step import cross_entropy_gradient, guided_backward
 from smoot.task import target_score
@@ -73,29 +70,11 @@ def batch(size: int = 10, seed: int = 1, dtype: torch.dtype = torch.float64) -> 
     return images, torch.randint(CLASSES, (size,), generator=draw)
 
 
-def gradients(model: nn.Module) -> list[Tensor]:
-    return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
-
-
-def both_ways(
-    make: Callable[[], nn.Module], plan: MaskPlan, guidance: Guidance, dtype: torch.dtype = torch.float64
-) -> tuple[nn.Module, GuidedLoss, nn.Module, GuidedLoss]:
-    """The step as loss and backward, and as one call, on equal models with equal draws."""
-    first = make().to(dtype)
-    second = copy.deepcopy(first)
-    images, labels = batch(dtype=dtype)
-    loss = guided_loss(first, images, labels, plan, guidance, generator=torch.Generator().manual_seed(2))
-    loss.total.backward()
-    found = guided_backward(second, images, labels, plan, guidance, generator=torch.Generator().manual_seed(2))
-    return first, loss, second, found
-
-
 def numbers(loss: GuidedLoss) -> dict[str, Tensor]:
     """The tensors of a loss, those of its answers included."""
-    found = {entry.name: getattr(loss, entry.name) for entry in fields(loss)}
-    if loss.answers is not None:
-        found |= {f"answers.{name}": value for name, value in vars(loss.answers).items()}
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    answers = {} if loss.answers is None else vars(loss.answers)
+    found = vars(loss) | {f"answers.{name}": value for name, value in answers.items()}
+    return {name: value.detach() for name, value in found.items() if isinstance(value, Tensor)}
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -104,15 +83,15 @@ def numbers(loss: GuidedLoss) -> dict[str, Tensor]:
 def test_gradients_numbers_and_buffers_are_those_of_the_loss(
     make: Callable[[], nn.Module], guidance: Guidance, plan: MaskPlan
 ) -> None:
-    first, loss, second, found = both_ways(make, plan, guidance)
-    expected, got = gradients(first), gradients(second)
-    assert len(expected) == len(got) > 0
-    for a, b in zip(expected, got, strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-12)
-    for name, value in numbers(loss).items():
-        torch.testing.assert_close(numbers(found)[name], value.detach(), rtol=1e-9, atol=1e-12, equal_nan=True)
-    for a, b in zip(first.buffers(), second.buffers(), strict=True):
-        torch.testing.assert_close(b, a)
+    first, draws = make().double(), [torch.Generator().manual_seed(2) for _ in range(2)]
+    second = copy.deepcopy(first)
+    loss = guided_loss(first, *batch(), plan, guidance, generator=draws[0])
+    loss.total.backward()
+    found = guided_backward(second, *batch(), plan, guidance, generator=draws[1])
+    assert gradients(first)
+    torch.testing.assert_close(gradients(second), gradients(first), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(numbers(found), numbers(loss), rtol=1e-9, atol=1e-12, equal_nan=True)
+    torch.testing.assert_close(list(second.buffers()), list(first.buffers()))
     assert [module.training for module in first.modules()] == [module.training for module in second.modules()]
 
 
@@ -120,46 +99,31 @@ def test_nothing_returned_holds_a_graph_and_inputs_stay_as_they_were() -> None:
     images, labels = batch(dtype=torch.float32)
     before = images.clone()
     found = guided_backward(plain_net(), images, labels, MaskPlan())
-    assert "answers.clean" in numbers(found)
-    assert not any(value.requires_grad for value in numbers(found).values())
+    assert found.answers is not None
+    returned = [*vars(found).values(), *vars(found.answers).values()]
+    assert not any(value.requires_grad for value in returned if isinstance(value, Tensor))
     assert torch.equal(images, before) and not images.requires_grad and images.grad is None
 
 
-def test_gradients_are_added_to_those_that_are_there() -> None:
-    model, (images, labels) = plain_net(), batch(dtype=torch.float32)
-    guided_backward(model, images, labels, MaskPlan(image_fraction=0.0))
-    once = gradients(model)
-    guided_backward(model, images, labels, MaskPlan(image_fraction=0.0))
-    for a, b in zip(once, gradients(model), strict=True):
-        torch.testing.assert_close(b, 2 * a)
-
-
-def test_a_plain_plan_is_cross_entropy_to_the_bit() -> None:
+def test_a_plain_plan_adds_the_gradient_of_the_cross_entropy_to_the_bit() -> None:
     first, (images, labels) = plain_net(norm=nn.BatchNorm2d), batch(dtype=torch.float32)
     second = copy.deepcopy(first)
-    F.cross_entropy(first(images), labels).backward()
-    guided_backward(second, images, labels, MaskPlan(image_fraction=0.0))
-    assert all(torch.equal(a, b) for a, b in zip(gradients(first), gradients(second), strict=True))
+    for _ in range(2):
+        F.cross_entropy(first(images), labels).backward()
+        guided_backward(second, images, labels, MaskPlan(image_fraction=0.0))
+        torch.testing.assert_close(gradients(second), gradients(first), rtol=0, atol=0)
 
 
 # -- passes
 
 
-class Passes:
-    """Counts the forwards of a model, by the number of images."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.sizes: list[int] = []
-        model.register_forward_hook(lambda _, inputs, __: self.sizes.append(len(inputs[0])))
-
-
 @pytest.mark.parametrize(("fraction", "sizes"), [(0.0, [10]), (0.3, [10, 3]), (1.0, [10, 10])])
-def test_forwards(fraction: float, sizes: list[int]) -> None:
+def test_forwards(fraction: float, sizes: list[int], recorded: Callable) -> None:
     model, (images, labels) = plain_net(), batch(dtype=torch.float32)
     images_are_coupled(model, images)  # tried once, before
-    passes = Passes(model)
-    guided_backward(model, images, labels, MaskPlan(image_fraction=fraction))
-    assert passes.sizes == sizes
+    with recorded(model) as calls:
+        guided_backward(model, images, labels, MaskPlan(image_fraction=fraction))
+    assert [len(call.inputs) for call in calls] == sizes
 
 
 def flops(work: Callable[[], Any]) -> int:
@@ -179,23 +143,6 @@ def test_arithmetic_is_that_of_three_forwards_and_three_of_the_masked(fraction: 
     assert guided == plain * (1 + share) + first_layer
 
 
-class Backwards(nn.Module):
-    """Hands its input on and counts how often a gradient comes back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs = inputs * 1.0
-        if outputs.requires_grad:
-            outputs.register_hook(self.note)
-        return outputs
-
-    def note(self, gradient: Tensor) -> None:
-        self.count += 1
-
-
 @pytest.mark.parametrize(
     ("norm", "guidance", "backwards"),
     [
@@ -207,13 +154,16 @@ class Backwards(nn.Module):
 def test_the_gradient_takes_a_backward_of_its_own_where_the_cross_entropy_ranks_otherwise(
     norm: Callable[[int], nn.Module], guidance: Guidance, backwards: int
 ) -> None:
-    last = Backwards()
-    images, labels = batch(dtype=torch.float32)
-    model = nn.Sequential(plain_net(norm=norm), last)
-    images_are_coupled(model, images)
-    last.count = 0
+    model, (images, labels) = plain_net(norm=norm), batch(dtype=torch.float32)
+    images_are_coupled(model, images)  # tried once, before
+    counted: list[Tensor] = []
+
+    def watch(module: nn.Module, inputs: Any, logits: Tensor) -> None:
+        logits.register_hook(counted.append)
+
+    model.register_forward_hook(watch)
     guided_backward(model, images, labels, MaskPlan(), guidance)
-    assert last.count == backwards + 1  # of the clean images, and one of the masked
+    assert len(counted) == backwards + 1  # of the clean images, and one of the masked
 
 
 # -- certain answers
@@ -224,11 +174,11 @@ def test_the_loss_gradient_is_exact_where_automatic_differentiation_gives_nothin
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(64, CLASSES, generator=draw)
     targets = logits.argmax(1)
-    logits[torch.arange(64), targets] += scale
-    exact = logits.double().requires_grad_()
     index = targets.unsqueeze(1)
+    logits.scatter_add_(1, index, torch.full((64, 1), scale))
+    exact = logits.double()
     others = exact.scatter(1, index, -torch.inf).softmax(1)
-    wanted = (torch.sigmoid(-target_score(exact, targets)).unsqueeze(1) * others.scatter(1, index, -1.0) / 64).detach()
+    wanted = torch.sigmoid(-target_score(exact, targets)).unsqueeze(1) * others.scatter(1, index, -1.0) / 64
     found = cross_entropy_gradient(logits, targets)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=0)
     variable = logits.clone().requires_grad_()
@@ -236,11 +186,7 @@ def test_the_loss_gradient_is_exact_where_automatic_differentiation_gives_nothin
     assert variable.grad is not None
     torch.testing.assert_close(found, variable.grad, rtol=1e-4, atol=1e-8)
     if scale >= 30:
-        assert (variable.grad[torch.arange(64), targets] == 0).all() and (found[torch.arange(64), targets] < 0).all()
-
-
-def overlap(first: Tensor, second: Tensor) -> float:
-    return float(((first & second).flatten(1).sum(1) / (first | second).flatten(1).sum(1)).mean())
+        assert not variable.grad.gather(1, index).any() and (found.gather(1, index) < 0).all()
 
 
 def test_masks_of_certain_images_agree_with_those_in_double_precision() -> None:
@@ -250,21 +196,16 @@ def test_masks_of_certain_images_agree_with_those_in_double_precision() -> None:
         labels = model.double()(images).argmax(1)
         for parameter in model[-1].parameters():
             parameter.mul_(1000.0)  # so certain that float32 knows no doubt
-    exact = saliency_map(gradient_of(model, images, labels))
+    exact = saliency_map(input_gradient(model, images, labels))
     single = copy.deepcopy(model).float()
     assert (single(images.float()).log_softmax(1).gather(1, labels.unsqueeze(1)) == 0).float().mean() > 0.3
     variable = images.float().requires_grad_()
     logits = single(variable)
     logits.backward(cross_entropy_gradient(logits, labels))
     assert variable.grad is not None
-    found = lowest_saliency_mask(saliency_map(variable.grad), 0.5)
-    assert overlap(found, lowest_saliency_mask(exact, 0.5)) > 0.99
-
-
-def gradient_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    variable = images.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(target_score(model(variable), labels).sum(), variable)
-    return gradient
+    found, wanted = (lowest_saliency_mask(maps, 0.5) for maps in (saliency_map(variable.grad), exact))
+    overlap = (found & wanted).flatten(1).sum(1) / (found | wanted).flatten(1).sum(1)
+    assert overlap.mean() > 0.99
 
 
 # -- no waiting
@@ -301,11 +242,9 @@ def test_the_criterion_does_the_same_and_its_schedule_learns() -> None:
     for _ in range(3):
         criteria[0](first, images, labels).total.backward()
         criteria[1].backward(second, images, labels)
-    for a, b in zip(gradients(first), gradients(second), strict=True):
-        torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradients(second), gradients(first), rtol=1e-4, atol=1e-6)
     states = [criterion.state_dict() for criterion in criteria]
-    assert states[0].keys() == states[1].keys() and states[1]["schedule_means"].all()
-    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert same(*states) and states[1]["schedule_means"].all()
 
 
 @pytest.mark.parametrize("guidance", [Guidance(), Guidance(detach_target=False)], ids=["one side", "both"])
@@ -331,11 +270,12 @@ def test_a_compiled_network_is_compiled_for_a_few_shapes_and_then_never_again(no
     assert compiled[2:] == [compiled[2]] * 11 and compiled[2] <= 4
 
 
-def test_in_eval_mode_the_criterion_is_plain_and_its_schedule_learns_nothing() -> None:
+def test_in_eval_mode_the_criterion_is_plain_and_its_schedule_learns_nothing(recorded: Callable) -> None:
     model, (images, labels) = plain_net(), batch(dtype=torch.float32)
     criterion = SaliencyGuidedLoss(ConstantSchedule(MaskPlan())).eval()
-    passes = Passes(model)
-    assert float(criterion.backward(model, images, labels).masked_share) == 0.0 and passes.sizes == [10]
+    with recorded(model) as calls:
+        assert criterion.backward(model, images, labels).masked_share == 0
+    assert [len(call.inputs) for call in calls] == [10]
     adaptive = SaliencyGuidedLoss(AdaptiveSchedule()).eval()
     adaptive.backward(model, images, labels)
     assert not adaptive.state_dict()["schedule_means"].any()

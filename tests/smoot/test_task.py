@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from states import gradients
 from torch import Tensor, nn
 
-from smoot.criterion import SaliencyGuidedLoss
-from smoot.guidance import Guidance
-from smoot.objective import consistency, guided_loss
+from smoot import Guidance, SaliencyGuidedLoss, consistency, guided_backward, guided_loss, input_gradient
 from smoot.scheduler import ConstantSchedule, MaskPlan
-from smoot.step import guided_backward
 from smoot.task import Classification, MultiLabel, Score, Task, class_scores, target_score
 
 NOTHING = MaskPlan(image_fraction=0.0)
@@ -24,6 +22,7 @@ SOME = torch.where(torch.arange(6 * 9).view(6, 3, 3) % 4 == 0, 9, PLACES)
 SOME[5] = 9  # an image without any label
 PRESENT = (torch.arange(18).view(6, 3) % 2).double()
 WEIGHT = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64)
+BINARY = F.binary_cross_entropy_with_logits
 
 
 def per_image() -> nn.Module:
@@ -47,19 +46,9 @@ CASES: dict[str, Case] = {
     "mixed, weights": (per_image, Classification(weight=WEIGHT), MIXED, F.cross_entropy, {"weight": WEIGHT}),
     "pixels": (per_pixel, Classification(), PLACES, F.cross_entropy, {}),
     "some pixels": (per_pixel, Classification(ignore_index=9), SOME, F.cross_entropy, {"ignore_index": 9}),
-    "several": (per_image, MultiLabel(), PRESENT, F.binary_cross_entropy_with_logits, {}),
-    "several, positives": (
-        per_image,
-        MultiLabel(pos_weight=WEIGHT),
-        PRESENT,
-        F.binary_cross_entropy_with_logits,
-        {"pos_weight": WEIGHT},
-    ),
+    "several": (per_image, MultiLabel(), PRESENT, BINARY, {}),
+    "several, positives": (per_image, MultiLabel(pos_weight=WEIGHT), PRESENT, BINARY, {"pos_weight": WEIGHT}),
 }
-
-
-def gradients(model: nn.Module) -> list[Tensor]:
-    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -76,10 +65,9 @@ def test_the_step_gives_the_gradients_of_the_loss(name: str) -> None:
     plan, one, two = MaskPlan(image_fraction=0.7, mask_fraction=0.4), make(), make()
     loss = guided_loss(one, IMAGES, targets, plan, task=task, generator=torch.Generator().manual_seed(1))
     loss.total.backward()
-    same = guided_backward(two, IMAGES, targets, plan, task=task, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(same.total, loss.total.detach())
-    for ours, reference in zip(gradients(two), gradients(one), strict=True):
-        torch.testing.assert_close(ours, reference)
+    found = guided_backward(two, IMAGES, targets, plan, task=task, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(found.total, loss.total.detach())
+    torch.testing.assert_close(gradients(two), gradients(one))
     assert loss.consistency > 0 and loss.masked_share > 0.5
 
 
@@ -187,6 +175,9 @@ def test_targets_that_do_not_fit_are_refused(task: Task, targets: Tensor, error:
             guided_loss(per_image(), IMAGES, targets, plan, task=task)
 
 
+SMOOTH = Guidance(label_smoothing=0.1)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -197,12 +188,7 @@ def test_targets_that_do_not_fit_are_refused(task: Task, targets: Tensor, error:
         (lambda: guided_loss(per_pixel(), IMAGES, PLACES, NOTHING, task=Classification(reduction="sum")), "'sum'"),
         (lambda: guided_loss(per_image(), IMAGES, PRESENT, NOTHING, task=MultiLabel(weight=WEIGHT[:2])), "weight"),
         (lambda: guided_loss(per_image(), IMAGES, LABELS, MaskPlan(), Guidance(channel_axis=-4)), "channel_axis"),
-        (
-            lambda: guided_loss(
-                per_image(), IMAGES, LABELS, NOTHING, Guidance(label_smoothing=0.1), task=Classification()
-            ),
-            "set it in the task",
-        ),
+        (lambda: guided_loss(per_image(), IMAGES, LABELS, NOTHING, SMOOTH, task=Classification()), "set it in the"),
     ],
 )
 def test_tasks_out_of_range_are_refused(make: Callable[[], Any], words: str) -> None:
@@ -213,15 +199,14 @@ def test_tasks_out_of_range_are_refused(make: Callable[[], Any], words: str) -> 
 # -- other inputs
 
 
-def test_tokens_are_masked_whole_and_their_dimensions_never() -> None:
-    tokens = torch.rand(4, 7, 3, generator=torch.Generator().manual_seed(0))
-    seen: list[Tensor] = []
-    model = nn.Sequential(nn.Flatten(), nn.Linear(21, 3))
-    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()))
+def test_tokens_are_masked_whole_and_their_dimensions_never(recorded: Callable) -> None:
+    tokens, model = torch.rand(4, 7, 3), nn.Sequential(nn.Flatten(), nn.Linear(21, 3))
     guidance = Guidance(channel_axis=-1, fill="constant", fill_value=9.0)
-    loss = guided_loss(model, tokens, LABELS[:4], MaskPlan(mask_fraction=3 / 7), guidance)
-    masked = (seen[-1] == 9.0).all(2)
-    assert (masked.sum(1) == 3).all() and torch.equal(seen[-1][~masked], tokens[~masked])
+    with recorded(model) as calls:
+        loss = guided_loss(model, tokens, LABELS[:4], MaskPlan(mask_fraction=3 / 7), guidance)
+    seen = calls[-1].inputs
+    masked = (seen == 9.0).all(2)
+    assert (masked.sum(1) == 3).all() and torch.equal(seen[~masked], tokens[~masked])
     assert loss.masked_pixels.item() == pytest.approx(3 / 7)
 
 
@@ -232,36 +217,30 @@ def test_clips_are_masked_frame_by_frame_and_pixel_by_pixel() -> None:
     assert loss.masked_share == 1 and loss.masked_pixels.item() == pytest.approx(0.25)
 
 
-def test_a_table_is_filled_by_the_means_of_its_features() -> None:
-    table = torch.tensor([[1.0, 100.0, 7.0], [3.0, 300.0, 7.0]])
-    seen: list[Tensor] = []
-    model = nn.Linear(3, 3)
-    model.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].detach()))
-    guided_loss(model, table, LABELS[:2], MaskPlan(mask_fraction=1.0), Guidance(fill="feature_mean"))
-    assert torch.equal(seen[-1], torch.tensor([[2.0, 200.0, 7.0]] * 2))
+def test_a_table_is_filled_by_the_means_of_its_features(recorded: Callable) -> None:
+    table, model = torch.tensor([[1.0, 100.0, 7.0], [3.0, 300.0, 7.0]]), nn.Linear(3, 3)
+    with recorded(model) as calls:
+        guided_loss(model, table, LABELS[:2], MaskPlan(mask_fraction=1.0), Guidance(fill="feature_mean"))
+    assert calls[-1].inputs.tolist() == [[2, 200, 7]] * 2
 
 
-def test_inputs_that_carry_a_graph_keep_it() -> None:
+@pytest.mark.parametrize("way", ["call", "backward"])
+def test_inputs_that_carry_a_graph_keep_it(way: str) -> None:
     """A trained layer in front of the model gets the gradient that the model as a whole would give it."""
     front, model = nn.Conv2d(2, 2, 1).double(), per_image()
     loss = SaliencyGuidedLoss(ConstantSchedule(MaskPlan(mask_fraction=0.4)), Guidance(fill="constant"))
-    for compute in ("call", "backward"):
-        front.zero_grad()
-        shown = front(IMAGES)
-        if compute == "call":
-            loss(model, shown, LABELS).total.backward()
-        else:
-            loss.backward(model, shown, LABELS)
-        variable = shown.detach().requires_grad_()
-        score = target_score(model(variable), LABELS).sum()
-        rank = torch.autograd.grad(score, variable)[0].abs().mean(1).flatten(1).argsort(dim=1)
-        kept = torch.ones(6, 25, dtype=torch.float64).scatter(1, rank[:, :10], 0.0).view(6, 1, 5, 5)
-        again = front(IMAGES)
-        clean, after = model(again), model(again * kept)
-        divergence = F.kl_div(after.log_softmax(1), clean.detach().softmax(1), reduction="batchmean")
-        expected = torch.autograd.grad(F.cross_entropy(clean, LABELS) + divergence, list(front.parameters()))
-        for parameter, reference in zip(front.parameters(), expected, strict=True):
-            torch.testing.assert_close(parameter.grad, reference)
+    shown = front(IMAGES)
+    if way == "call":
+        loss(model, shown, LABELS).total.backward()
+    else:
+        loss.backward(model, shown, LABELS)
+    rank = input_gradient(model, shown.detach(), LABELS).abs().mean(1).flatten(1).argsort(dim=1)
+    kept = torch.ones(6, 25, dtype=torch.float64).scatter(1, rank[:, :10], 0.0).view(6, 1, 5, 5)
+    again = front(IMAGES)
+    clean, after = model(again), model(again * kept)
+    divergence = F.kl_div(after.log_softmax(1), clean.detach().softmax(1), reduction="batchmean")
+    expected = torch.autograd.grad(F.cross_entropy(clean, LABELS) + divergence, list(front.parameters()))
+    torch.testing.assert_close(gradients(front), list(expected))
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
