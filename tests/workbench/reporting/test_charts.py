@@ -11,7 +11,6 @@ from synthetic import Network, history, run_record
 
 from workbench.reporting import charts
 from workbench.reporting.charts import Differences
-from workbench.reporting.metrics import quality
 from workbench.results import records as results
 
 SEEDS = (0, 1, 2)
@@ -171,15 +170,3 @@ def test_an_attribution_looks_the_same_whatever_stands_beside_it() -> None:
     few = {name: value for name, value in cascades(1)["cell 0"].items() if name in ("layers", "edges")}
     (line,) = (line for line in charts.sanity_cascades({"x": few}).axes[0].lines if len(line.get_xdata()) == 4)
     assert line.get_color() == charts.sanity_cascades(cascades(1)).axes[0].lines[2].get_color()
-
-
-def test_many_methods_become_rows_with_intervals(records: list[results.RunRecord]) -> None:
-    frame = results.metrics_frame(records).assign(random_gap_mean=0.01)
-    figure = charts.means(
-        frame, LOOKS, {name: quality(("mean",), ["foreground"])[name] for name in ("accuracy", "gap_mean")}
-    )
-    accuracy, gap = figure.axes
-    assert [text.get_text() for text in accuracy.get_yticklabels()] == [look.title for look in LOOKS.values()]
-    drawn = [bar.lines[0].get_xdata()[0] for bar in gap.containers]
-    assert drawn == pytest.approx([100 * frame.loc[frame["method"] == method, "gap_mean"].mean() for method in LOOKS])
-    assert gap.lines[0].get_xdata()[0] == pytest.approx(1.0) and not list(unlabelled(figure))
