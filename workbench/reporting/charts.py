@@ -242,7 +242,7 @@ def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
         axes.axhline(0, color=INK, linewidth=0.8)
         xlabel = "Layers randomised, from the output on" if lowest else ""
         finish(axes, title, xlabel, "Spearman correlation" if left else "")
-        axes.set_ylim(-1.05 if shown.min(axis=None) < -0.25 else -0.3, 1.05)
+        axes.set_ylim(-1.05 if shown.lt(-0.25).any(axis=None) else -0.3, 1.05)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [looks[name].handle() for name in names], 6)
     return figure

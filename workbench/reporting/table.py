@@ -155,7 +155,8 @@ def grid_rows(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting],
     rows: list[Row] = []
     for setting in settings:
         for names, own in of_setting(ordered, setting).groupby(list(orders), observed=True):
-            keys = {"dataset": setting.dataset, "backbone": setting.backbone} | dict(zip(orders, names, strict=True))
+            keys = {"dataset": setting.dataset, "backbone": setting.backbone}
+            keys |= dict(zip(orders, map(str, names), strict=True))
             words = {SETTING: setting.name, "Method": methods[keys["method"]]}
             if "attribution" in keys:
                 words["Attribution"] = display_name(keys["attribution"])
