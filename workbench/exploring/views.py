@@ -26,8 +26,7 @@ def masked(setting: str, method: str, image: int, pixels: float, ranking: str, f
     """What a network answers when a share of the pixels is masked.
 
     Args:
-        setting, method: of the network.
-        image: number of the test image.
+        setting, method, image: of which network and test image.
         pixels: share of the pixels that is masked, in [0, 1].
         ranking: ``least salient first``, ``most salient first`` or ``at random``.
         fill: what replaces them, see :func:`smoot.fill_masked`.
@@ -53,7 +52,7 @@ def drawn(setting: str, training_loss: float, held_out_loss: float, pixels: floa
 
     Args:
         setting: of the images.
-        training_loss, held_out_loss: cross-entropies in nats.
+        training_loss, held_out_loss: in nats.
         pixels: share of the pixels that is masked in each of them, in [0, 1].
     """
     network = load_committed(setting, "plain")

@@ -83,10 +83,7 @@ def _facts(frame: pd.DataFrame, settings: Sequence[Setting]) -> str:
 def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """How much networks rely on a shortcut that tells the class in training images and says nothing in test images.
 
-    Args:
-        frame: ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
-        methods: the rows.
-        settings: those whose region is a shortcut.
+    ``frame`` has ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
     """
     dropped = frame.assign(drop=frame["validation_accuracy"] - frame["accuracy"])
     caption = f"A patch tells the class in training and validation images. {SPREAD}. {all_facts(settings)}"
@@ -126,7 +123,7 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
         frame: one row per run and level, as from `records.read_retraining`.
         methods: the rows.
         baseline: the method that differences are taken to at the middle level, if it is one of them.
-        settings: those that were retrained.
+        settings: that were retrained.
     """
     levels = sorted(frame["level"].unique())
     middle = levels[len(levels) // 2]

@@ -32,7 +32,7 @@ def diagram(sample: Samples, index: int, histories: pd.DataFrame, look: Look) ->
         sample: with the image and its map.
         index: of the image.
         histories: ``seed``, ``epoch`` and ``masked_share`` of the method's runs.
-        look: of the method.
+        look: its colour and marker.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     places = [LEFT + STEP * place for place in range(len(TITLES))]

@@ -47,13 +47,9 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
 
 
 def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """The few numbers of one setting that the README shows.
+    """The few numbers of one setting that the README shows, with a random map below the methods.
 
-    Args:
-        frame: metrics of the setting's runs.
-        costs: ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
-        methods: the rows; a random map stands below them.
-        setting: of the runs.
+    ``costs`` has ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
     """
     metrics = {name: replace(setting.metrics[name], label=label) for name, label in HEADLINE.items()}
     runs, titles = with_controls(frame, methods)

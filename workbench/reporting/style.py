@@ -104,13 +104,7 @@ def panels(
 def tiles(
     count: int, columns: int, row_height: float, extra: float, *, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[tuple[Axes, bool, bool]]]:
-    """A figure with ``count`` panels that fill it row by row, at most ``columns`` each.
-
-    Args:
-        count: number of panels.
-        columns: at most, in a row.
-        row_height, extra: inches of a row, and of the legend below all of them.
-        sharex, sharey: as of matplotlib's ``subplots``.
+    """A figure with ``count`` panels, at most ``columns`` per row; ``extra`` inches for the legend.
 
     Returns:
         The figure and for each panel its axes; whether it is the first of its row, and names the y axis; whether
