@@ -16,7 +16,6 @@ from workbench.training.networks import create_backbone
 WEIGHTS = paths.ROOT / "notebooks" / "weights"
 PROFILE, SEED = "laptop", 10
 METHODS = ("plain", "sgt", "smoot")
-FASHION = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
 def settings() -> list[str]:
@@ -28,11 +27,6 @@ def titles() -> dict[str, str]:
     """Methods by their titles."""
     entries = method_entries(PROFILE)
     return {entries[method].title: method for method in METHODS}
-
-
-def class_name(setting: str, label: int) -> str:
-    """The name of a class."""
-    return FASHION[label] if setting.startswith("fashion_mnist") else str(label)
 
 
 def sample_images(setting: str) -> tuple[Tensor, Tensor]:

@@ -5,14 +5,15 @@ from IPython.display import Image
 from torch import Tensor, nn
 
 import smoot
-from workbench.exploring.committed import class_name, load_committed, own_image, sample_images, titles
+from workbench.exploring.committed import load_committed, own_image, sample_images, titles
 from workbench.exploring.pictures import overlaid, row
+from workbench.reporting.words import class_name
 
 
 def compare(setting: str, first: str, second: str, image: int) -> Image:
     """A test image, the saliency of two methods' answers over it, and a random map for scale."""
     images, labels = sample_images(setting)
-    name = class_name(setting, int(labels[image]))
+    name = class_name(setting.split("-", maxsplit=1)[0], int(labels[image]))
     return _compared(setting, (first, second), images[image : image + 1], f"test image {image}: {name}")
 
 
@@ -25,8 +26,7 @@ def masked(setting: str, method: str, image: int, pixels: float, ranking: str, f
     """What a network answers when a share of the pixels is masked.
 
     Args:
-        setting, method: of the network.
-        image: number of the test image.
+        setting, method, image: of which network and test image.
         pixels: share of the pixels that is masked, in [0, 1].
         ranking: ``least salient first``, ``most salient first`` or ``at random``.
         fill: what replaces them, see :func:`smoot.fill_masked`.
@@ -52,7 +52,7 @@ def drawn(setting: str, training_loss: float, held_out_loss: float, pixels: floa
 
     Args:
         setting: of the images.
-        training_loss, held_out_loss: cross-entropies in nats.
+        training_loss, held_out_loss: in nats.
         pixels: share of the pixels that is masked in each of them, in [0, 1].
     """
     network = load_committed(setting, "plain")
@@ -73,7 +73,7 @@ def answered(network: nn.Module, images: Tensor, setting: str) -> str:
     """The class that a network answers one image with, and its probability."""
     with torch.no_grad():
         probability, label = network(images).softmax(1)[0].max(0)
-    return f"{class_name(setting, int(label))} ({100 * probability:.0f} %)"
+    return f"{class_name(setting.split('-', maxsplit=1)[0], int(label))} ({100 * probability:.0f} %)"
 
 
 def _compared(setting: str, methods: tuple[str, str], images: Tensor, title: str) -> Image:

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from workbench.reporting.metrics import ARROWS, Metrics
 from workbench.reporting.style import INK, Look, Looks, attribution_looks, finish, legend, panels, styled, tiles
 from workbench.reporting.words import in_order
 from workbench.results.records import Sanity
@@ -25,7 +24,6 @@ from workbench.results.statistics import mean_interval
 
 LEVEL = 0.05
 LETTERS = 92  # of titles, side by side across a figure
-MANY = 12  # from so many methods on, rows with intervals take the place of lines and points
 FILLED = f"filled mark: p < {LEVEL:g} (paired t-test, Holm-adjusted over the methods of a panel)"
 BANDS = "bands: 95 % confidence interval over seeds"
 CURVES = {  # curve: title, x axis, direction that is better
@@ -82,15 +80,16 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
     methods = [method for method in looks if method in compared]
     shared = len({panel.axis for panel in differences}) == 1
     columns = min(columns, len(differences))
-    room = _room([looks[method].title for method in methods], columns)
+    widest = max((len(looks[method].title) for method in methods), default=0)
+    room = max(8, (LETTERS - round(0.85 * widest)) // columns)  # letters of a title: names stand left of the panels
     height = 0.28 * len(methods) + (0.75 if shared else 1.1)
     figure, placed = tiles(len(differences), columns, height, 0.1, sharex=shared, sharey=True)
-    for tile, panel in zip(placed, differences, strict=True):
-        tile.axes.axvline(0, color=INK, linewidth=0.8)
+    for (axes, left, lowest), panel in zip(placed, differences, strict=True):
+        axes.axvline(0, color=INK, linewidth=0.8)
         for row in panel.rows.to_dict("records"):
             middle, low, high = (panel.factor * row[name] for name in ("difference", "low", "high"))
             look = looks[row["method"]]
-            tile.axes.errorbar(
+            axes.errorbar(
                 middle,
                 methods.index(row["method"]),
                 xerr=[[middle - low], [high - middle]],
@@ -101,19 +100,14 @@ def forest(differences: Sequence[Differences], looks: Looks, columns: int) -> Fi
                 elinewidth=1.5,
                 capsize=2.5,
             )
-        labelled = tile.lowest or not shared
-        title, axis = textwrap.fill(panel.title, room), panel.axis if labelled else ""
-        finish(tile.axes, title, axis, "Method" if tile.left else "")
-        tile.axes.tick_params(labelbottom=labelled)
-        tile.axes.xaxis.set_major_locator(MaxNLocator(max(1, min(6, room // 6))))
-    placed[0].axes.set_yticks(range(len(methods)), [looks[method].title for method in methods])
-    placed[0].axes.set_ylim(len(methods) - 0.5, -0.5)
+        labelled = lowest or not shared
+        finish(axes, textwrap.fill(panel.title, room), panel.axis if labelled else "", "Method" if left else "")
+        axes.tick_params(labelbottom=labelled)
+        axes.xaxis.set_major_locator(MaxNLocator(max(1, min(6, room // 6))))
+    first, _, _ = placed[0]
+    first.set_yticks(range(len(methods)), [looks[method].title for method in methods])
+    first.set_ylim(len(methods) - 0.5, -0.5)
     return figure
-
-
-def _room(names: Sequence[str], columns: int) -> int:
-    """How many letters a line of a panel's title has where the rows' names stand to the left of the panels."""
-    return max(8, (LETTERS - round(0.85 * max(map(len, names), default=0))) // columns)
 
 
 def band(axes: Axes, by_seed: pd.DataFrame, look: Look, *, style: str = "-", marked: tuple[int, int] = (0, 1)) -> None:
@@ -140,8 +134,6 @@ def perturbation_curves(
 
     Args:
         curves: long form as from `records.curves_frame`.
-        looks: of the methods.
-        fills: columns.
         judge: whether the accuracy is that of the judge on each method's maps.
         classes: their number; a line shows what guessing reaches.
     """
@@ -168,7 +160,7 @@ def perturbation_curves(
 
 
 def _by_seed(curve: pd.DataFrame) -> pd.DataFrame:
-    """Scores in %, one row per seed, one column per fraction of pixels in %."""
+    """Scores, one row per seed, one column per fraction of pixels; both in %."""
     wide = 100 * curve.pivot(index="seed", columns="fraction", values="score")
     return wide.set_axis(100 * wide.columns, axis="columns")
 
@@ -186,19 +178,14 @@ def training_schedule(histories: pd.DataFrame, looks: Looks) -> Figure:
             for name, style in lines.items():
                 by_seed = factor * own.pivot(index="seed", columns="epoch", values=name)
                 band(axes, by_seed, look, style=style, marked=(place, len(looks)))
-        _keep_possible(axes, 100 if factor == 100 else math.inf)
+        low, high = axes.get_ylim()  # with few seeds an interval can reach beyond what is possible
+        high = min(high, 104 if factor == 100 else math.inf)
+        axes.set_ylim(max(low, -0.04 * high), high)
         finish(axes, title, "Epoch" if axes in grid[-1] else "", ylabel)
     solid = Line2D([], [], color=INK, linestyle="-", label="validation")
     dotted = Line2D([], [], color=INK, linestyle=":", label="training")
     legend(figure, [*(look.handle() for look in looks.values()), solid, dotted])
     return figure
-
-
-def _keep_possible(axes: Axes, largest: float) -> None:
-    """Cut the y axis where values end: with few seeds an interval can reach beyond what is possible."""
-    low, high = axes.get_ylim()
-    high = min(high, 1.04 * largest)
-    axes.set_ylim(max(low, -0.04 * high), high)
 
 
 @styled
@@ -207,7 +194,6 @@ def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, 
 
     Args:
         frame: ``accuracy``, the gaps and ``random_GAP``, those of random maps, for each method and seed.
-        looks: of the methods.
         gaps: the title of each gap's panel.
     """
     figure, grid = panels(1, len(gaps), 3.3)
@@ -237,33 +223,6 @@ def accuracy_faithfulness(frame: pd.DataFrame, looks: Looks, gaps: Mapping[str, 
 
 
 @styled
-def means(frame: pd.DataFrame, looks: Looks, measures: Metrics) -> Figure:
-    """One row per method, one panel per measure: means with their intervals; a line shows what a random map reaches.
-
-    Args:
-        frame: the measures, and ``random_MEASURE`` of random maps where there are any, for each method and seed.
-        looks: of the methods, from top to bottom.
-        measures: the panels.
-    """
-    room = _room([look.title for look in looks.values()], len(measures))
-    figure, (panel,) = panels(1, len(measures), 0.28 * len(looks) + 0.9, sharey=True)
-    for axes, (name, metric) in zip(panel, measures.items(), strict=True):
-        if f"random_{name}" in frame:
-            axes.axvline(metric.factor * frame[f"random_{name}"].mean(), **CHANCE)
-        for row, (method, look) in enumerate(looks.items()):
-            own = metric.factor * frame.loc[frame["method"] == method, [name]].to_numpy(dtype=float)
-            (mean,), (low,), (high,) = mean_interval(own)
-            bars = [[mean - low], [high - mean]]
-            axes.errorbar(mean, row, xerr=bars, color=look.colour, marker=look.marker, elinewidth=1.5, capsize=2.5)
-        label = f"{metric.unit or 'correlation'}{ARROWS[metric.better]}"
-        finish(axes, textwrap.fill(metric.label, room), label, "Method" if axes is panel[0] else "")
-    panel[0].set_yticks(range(len(looks)), [look.title for look in looks.values()])
-    panel[0].set_ylim(len(looks) - 0.5, -0.5)
-    legend(figure, [Line2D([], [], **CHANCE, label="random map")])
-    return figure
-
-
-@styled
 def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
     """Spearman correlation with the trained network's maps while layers are randomised from the output on.
 
@@ -274,22 +233,16 @@ def sanity_cascades(cascades: Mapping[str, Sanity]) -> Figure:
     names = in_order({name for sanity in cascades.values() for name in sanity if name != "layers"})
     looks = attribution_looks(names)
     figure, placed = tiles(len(cascades), 2, 2.6, 0.5, sharey=True)
-    for tile, (title, sanity) in zip(placed, cascades.items(), strict=True):
-        axes, steps = tile.axes, range(len(sanity["layers"]) + 1)
-        for place, name in enumerate(name for name in names if name in sanity):
-            look = looks[name]
-            (line,) = axes.plot(steps, [1.0, *sanity[name]["spearman"]], color=look.colour, marker=look.marker)
+    for (axes, left, lowest), (title, sanity) in zip(placed, cascades.items(), strict=True):
+        shown = pd.DataFrame({name: [1.0, *sanity[name]["spearman"]] for name in names if name in sanity})
+        for place, name in enumerate(shown):
+            look = looks[str(name)]
+            (line,) = axes.plot(shown.index, shown[name], color=look.colour, marker=look.marker)
             line.set(markevery=(place % 2, 2), markeredgewidth=0)
         axes.axhline(0, color=INK, linewidth=0.8)
-        xlabel = "Layers randomised, from the output on" if tile.lowest else ""
-        finish(axes, title, xlabel, "Spearman correlation" if tile.left else "")
-        axes.set_ylim(-1.05 if _lowest(sanity) < -0.25 else -0.3, 1.05)
+        xlabel = "Layers randomised, from the output on" if lowest else ""
+        finish(axes, title, xlabel, "Spearman correlation" if left else "")
+        axes.set_ylim(-1.05 if shown.lt(-0.25).any(axis=None) else -0.3, 1.05)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(figure, [looks[name].handle() for name in names], 6)
     return figure
-
-
-def _lowest(sanity: Sanity) -> float:
-    """The smallest correlation of a cascade; 1 if none is defined."""
-    values = (value for name in sanity if name != "layers" for value in sanity[name]["spearman"])
-    return min((value for value in values if not math.isnan(value)), default=1.0)

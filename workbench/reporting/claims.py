@@ -11,7 +11,7 @@ from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Claim
 from workbench.reporting.table import SETTING, Row, Table, blank_repeats
-from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval, probability
+from workbench.reporting.words import NOTHING, Titles, fixed, interval, probability
 from workbench.results.statistics import PairedComparison, holm, measured, shifted
 
 SUPPORTED, REFUTED, OPEN, ABSENT = "supported", "contradicted", "inconclusive", "not measured"
@@ -58,28 +58,18 @@ def claim_verdicts(claims: Sequence[Claim], groups: Sequence[tuple[Setting, pd.D
 
 
 def _found(claim: Claim, frame: pd.DataFrame) -> PairedComparison | None:
-    """The claim's comparison in one setting, if all of it was measured."""
-    if claim.against_chance:
-        return _against_chance(claim, frame[frame["method"] == claim.method])
-    own = frame[frame["method"].isin([claim.method, claim.reference])]
-    if set(own["method"]) != {claim.method, claim.reference} or not measured(own, claim.metric):
+    """The claim's comparison in one setting, if all of it was measured; by chance are random maps on the same runs."""
+    own = frame[frame["method"] == claim.method].set_index("seed").sort_index()
+    other = own if claim.against_chance else frame[frame["method"] == claim.reference].set_index("seed")
+    metric = f"random_{claim.metric}" if claim.against_chance else claim.metric
+    if own.empty or other.empty or not (measured(own, claim.metric) and measured(other, metric)):
         return None
-    by_seed = own.pivot(index="seed", columns="method", values=claim.metric)
-    if by_seed.isna().to_numpy().any():
-        lacking = by_seed.index[by_seed.isna().any(axis=1)].tolist()
+    if lacking := own.index.symmetric_difference(other.index).tolist():
         raise ValueError(
             f"cannot decide {claim.name!r}: {claim.method} and {claim.reference} do not share the seeds {lacking}"
         )
-    values, reference = by_seed[claim.method].tolist(), by_seed[claim.reference].tolist()
+    values, reference = own[claim.metric].tolist(), other.loc[own.index, metric].tolist()
     return shifted(values, reference, better=claim.better, margin=claim.margin)
-
-
-def _against_chance(claim: Claim, own: pd.DataFrame) -> PairedComparison | None:
-    """The comparison of a method's runs with random maps on the same networks."""
-    chance = f"random_{claim.metric}"
-    if not (len(own) and measured(own, claim.metric) and measured(own, chance)):
-        return None
-    return shifted(own[claim.metric].tolist(), own[chance].tolist(), better=claim.better, margin=claim.margin)
 
 
 def _row(claim: Claim, setting: Setting, found: PairedComparison | None) -> dict[str, object]:
@@ -111,16 +101,16 @@ def verdict(row: Mapping[Hashable, Any]) -> str:
 
 def claims_table(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """Every claim in every setting, from the rows of :func:`claim_verdicts`."""
-    metrics = {setting.key: setting.metrics for setting in settings}
+    by_key = {setting.key: setting for setting in settings}
     rows: list[Row] = []
     for found in verdicts.to_dict("records"):
-        known = metrics[f"{found['dataset']}-{found['backbone']}"]
-        metric = known.get(found["metric"], Metric(found["metric"], "", 3, ""))
+        setting = by_key[f"{found['dataset']}-{found['backbone']}"]
+        metric = _metric(found["metric"], setting)
         effect, low, high, margin = (metric.factor * found[key] for key in ("effect", "low", "high", "margin"))
         missing = math.isnan(found["effect"])
         texts = {
             "Claim": f"{methods[found['method']]}: {found['claim']}",
-            SETTING: f"{display_name(found['dataset'])}, {display_name(found['backbone'])}",
+            SETTING: setting.name,
             "Measure": metric.difference,
             "Improvement ↑": NOTHING if missing else interval(effect, low, high, metric.digits),
             "Margin": fixed(margin, metric.digits),
@@ -133,14 +123,13 @@ def claims_table(verdicts: pd.DataFrame, methods: Titles, settings: Sequence[Set
         f"better, paired by seed, with 95 % confidence interval. {all_facts(settings)}"
     )
     note = (
-        "Improvement: advantage over the reference, whatever the arrow; its interval is not adjusted. "
-        "Against chance: over a random map on the same networks. "
-        "Margin: how much worse still counts as not worse. p: paired t-test of improvement + margin against zero, "
-        "Holm-adjusted over the claims of one family in one setting; nothing is adjusted over settings. Supported: p "
-        "below what the claim needs (in the CSV file, as its family and n), and improvement above −margin; "
-        "contradicted: the whole interval below −margin; "
-        "inconclusive: neither; not measured: the metric is undefined there. Intervals are over the networks' seeds; "
-        "each judge is one network. Effect sizes in the CSV file are of improvement + margin."
+        "Improvement: advantage over the reference, whatever the arrow; its interval is not adjusted. Against chance: "
+        "over a random map on the same networks. Margin: how much worse still counts as not worse. p: paired t-test of "
+        "improvement + margin against zero, Holm-adjusted over the claims of one family in one setting; nothing is "
+        "adjusted over settings. Supported: p below what the claim needs (in the CSV file, as its family and n), and "
+        "improvement above −margin; contradicted: the whole interval below −margin; inconclusive: neither; not "
+        "measured: the metric is undefined there. Intervals are over the networks' seeds; each judge is one network. "
+        "Effect sizes in the CSV file are of improvement + margin."
     )
     return Table.of_rows("claims", "Claims and verdicts", caption, blank_repeats(rows, ("Claim",)), note)
 
@@ -170,5 +159,9 @@ def _glance(found: Mapping[Hashable, Any] | None, setting: Setting) -> str:
     """``✓ +0.86``; a dash where the claim was not made or not measured."""
     if found is None or found["verdict"] not in MARKS:
         return NOTHING
-    metric = setting.metrics[found["metric"]]
+    metric = _metric(found["metric"], setting)
     return f"{MARKS[found['verdict']]} {fixed(metric.factor * found['effect'], metric.digits, sign=True)}"
+
+
+def _metric(name: str, setting: Setting) -> Metric:
+    return setting.metrics.get(name, Metric(name, "", 3, ""))

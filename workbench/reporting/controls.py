@@ -10,57 +10,44 @@ from dataclasses import replace
 import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts, of_setting
-from workbench.reporting.metrics import SANITY, SHORTCUT, Metrics, judged_fill, quality, retraining
-from workbench.reporting.table import (
-    SETTING,
-    SPREAD,
-    Row,
-    Table,
-    blank_repeats,
-    differences,
-    grid_rows,
-    head,
-    summarised,
-)
-from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order
+from workbench.reporting.metrics import SANITY, SHORTCUT, gaps, quality, retraining
+from workbench.reporting.table import SETTING, SPREAD, Row, Table, blank_repeats, differences, grid_rows, summarised
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed
 from workbench.results.statistics import compared_frame
 
 # A map that shares more than a quarter of its ranks' variance (0.5 squared) with that of a network whose weights
 # are all drawn anew shows the image rather than what was learned; one that ignores the network has exactly 1.
 LARGEST = 0.5
 CHANGES, FAILS = "changes", "does not change: fails"
-WORDS = (SETTING, "Method")
 
 
 def attributions_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """Faithfulness and localisation of every attribution, from rows of `records.attributions_frame`."""
     fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
-    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
-    shown = [*gaps, "relevance_mass", "pointing_game", "gini", "stability"]
-    rows = _rows(frame, methods, settings, {name: available[name] for name in shown})
+    shown = [*gaps(fills), "relevance_mass", "pointing_game", "gini", "stability"]
+    rows = grid_rows(frame, methods, settings, {name: available[name] for name in shown})
     caption = (
         f"Attributions of the predicted class on the same networks and test images ({_images(settings)}); "
-        f"{_seeds(frame)}. {all_facts(_shown(frame, settings))}"
+        f"{_facts(frame, settings)}"
     )
     note = (
         "Random and Edges (Sobel) do not look at the network: they are controls. Gap: area under the insertion curve "
         "minus that under the deletion curve, for each fill; the judge's: of a separate network on the same maps, "
         "where the explained network's answer is right."
     )
-    return Table.of_rows("attributions", "Attribution methods", caption, blank_repeats(rows, WORDS), note)
+    return Table.of_rows("attributions", "Attribution methods", caption, rows, note)
 
 
 def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """Whether maps change when all layers are randomised, from rows of `records.attributions_frame`."""
     rows: list[Row] = []
-    for numbers, texts in _rows(frame, methods, settings, SANITY):
+    for numbers, texts in grid_rows(frame, methods, settings, SANITY):
         said = sanity_verdict(*(float(str(numbers[f"{name}_mean"])) for name in SANITY))
         rows.append((numbers | {"verdict": said}, texts | {"Verdict": said}))
     caption = (
         "Similarity of the maps before and after all layers are randomised, from the output to the input (Adebayo et "
-        f"al., 2018), on {_images(settings)} test images; {_seeds(frame)}. "
-        f"{all_facts(_shown(frame, settings))}"
+        f"al., 2018), on {_images(settings)} test images; {_facts(frame, settings)}"
     )
     note = (
         "A map fails if the size of Spearman's "
@@ -68,7 +55,7 @@ def sanity_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Settin
         "learned nothing, or if SSIM is. Random and Edges do not look at the network and must fail: they show that the "
         "check works. Attributions that multiply by the image keep its black pixels black whatever the network is."
     )
-    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, blank_repeats(rows, WORDS), note)
+    return Table.of_rows("sanity", "Sanity: maps of randomised networks", caption, rows, note)
 
 
 def sanity_verdict(spearman: float, ssim: float) -> str:
@@ -78,49 +65,25 @@ def sanity_verdict(spearman: float, ssim: float) -> str:
     return FAILS if abs(spearman) > LARGEST or ssim > LARGEST else CHANGES
 
 
-def _rows(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting], metrics: Metrics) -> list[Row]:
-    """One row per data set, backbone, method and attribution, in the settings' order."""
-    rows = []
-    for setting in settings:
-        here = of_setting(frame, setting)
-        for method in here["method"].unique():
-            explained = here[here["method"] == method]
-            for name in in_order(explained["attribution"].unique()):
-                own = explained[explained["attribution"] == name]
-                keys = {"dataset": setting.dataset, "backbone": setting.backbone, "method": method, "attribution": name}
-                numbers, texts = summarised(own, metrics)
-                rows.append((keys | {"n": len(own)} | numbers, head(keys, methods) | texts))
-    return rows
-
-
-def _shown(frame: pd.DataFrame, settings: Sequence[Setting]) -> list[Setting]:
-    """The settings that have a row, with the seeds that their rows have."""
-    seeds = frame.groupby(["dataset", "backbone"])["seed"].nunique()
-    places = [(setting, (setting.dataset, setting.backbone)) for setting in settings]
-    return [replace(setting, seeds=int(seeds[place])) for setting, place in places if place in seeds]
-
-
 def _images(settings: Sequence[Setting]) -> str:
-    """How many test images were explained."""
     counts = dict.fromkeys(setting.evaluation.attributions.images for setting in settings)
     return " or ".join(f"{count:,}" for count in counts)
 
 
-def _seeds(frame: pd.DataFrame) -> str:
-    """``one network per row (seed 0), so n = 1``."""
+def _facts(frame: pd.DataFrame, settings: Sequence[Setting]) -> str:
+    """The seeds of the rows, and the facts of the settings that have a row."""
     seeds = sorted(frame["seed"].unique())
+    said = f"n = {len(seeds)} seeds ({', '.join(map(str, seeds))}); ± is the standard deviation over them"
     if len(seeds) == 1:
-        return f"one network per row (seed {seeds[0]}), so n = 1 and no spread"
-    return f"n = {len(seeds)} seeds ({', '.join(map(str, seeds))}); ± is the standard deviation over them"
+        said = f"one network per row (seed {seeds[0]}), so n = 1 and no spread"
+    counts = [(setting, of_setting(frame, setting)["seed"].nunique()) for setting in settings]
+    return f"{said}. {all_facts([replace(setting, seeds=count) for setting, count in counts if count])}"
 
 
 def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """How much networks rely on a shortcut that tells the class in training images and says nothing in test images.
 
-    Args:
-        frame: ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
-        methods: rows within each data set and backbone.
-        settings: those whose region is a shortcut.
+    ``frame`` has ``validation_accuracy``, ``accuracy``, ``relevance_mass`` and ``random_relevance_mass`` of every run.
     """
     dropped = frame.assign(drop=frame["validation_accuracy"] - frame["accuracy"])
     caption = f"A patch tells the class in training and validation images. {SPREAD}. {all_facts(settings)}"
@@ -134,26 +97,23 @@ def shortcut_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Sett
 
 def judges_table(judges: pd.DataFrame) -> Table:
     """The judges of every data set, from the rows of `records.read_judges`."""
-    rows: list[Row] = []
-    for judge in judges.to_dict("records"):
-        numbers = {str(key): value for key, value in judge.items()}
-        percent = {key: 100 * judge[key] for key in ("accuracy", "validation_accuracy")}
-        texts = {
-            "Data": display_name(judge["dataset"]),
-            "Network": display_name(judge["backbone"]),
-            "Training images": f"{judge['train_images']:,}",
-            "Epochs": str(judge["epochs"]),
-            "Seed": str(judge["seed"]),
-            "Accuracy (%) ↑": fixed(percent["accuracy"]),
-            "Validation accuracy (%) ↑": fixed(percent["validation_accuracy"]),
-        }
-        rows.append((numbers | percent, texts))
+    data = judges.assign(accuracy=100 * judges["accuracy"], validation_accuracy=100 * judges["validation_accuracy"])
+    names = judges["dataset"].map(display_name)
+    display = {
+        "Data": names.mask(names == names.shift(), ""),
+        "Network": judges["backbone"].map(display_name),
+        "Training images": judges["train_images"].map("{:,}".format),
+        "Epochs": judges["epochs"],
+        "Seed": judges["seed"],
+        "Accuracy (%) ↑": data["accuracy"].map(fixed),
+        "Validation accuracy (%) ↑": data["validation_accuracy"].map(fixed),
+    }
     caption = (
         "Two separate networks per data set judge the maps of all methods, the judge and below it the second judge; "
         "they were trained alike on erased images with a seed of their own (n = 1). Accuracy on the whole test split, "
         "nothing erased."
     )
-    return Table.of_rows("judges", "Judges", caption, blank_repeats(rows, ("Data",)))
+    return Table("judges", "Judges", caption, data, pd.DataFrame(display).astype(str))
 
 
 def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settings: Sequence[Setting]) -> Table:
@@ -161,9 +121,9 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
 
     Args:
         frame: one row per run and level, as from `records.read_retraining`.
-        methods: rows within each data set and backbone.
+        methods: the rows.
         baseline: the method that differences are taken to at the middle level, if it is one of them.
-        settings: those that were retrained.
+        settings: that were retrained.
     """
     levels = sorted(frame["level"].unique())
     middle = levels[len(levels) // 2]
@@ -176,11 +136,12 @@ def retraining_table(frame: pd.DataFrame, methods: Titles, baseline: str, settin
         for method in methods:
             own = here[here["method"] == method]
             keys = {"dataset": setting.dataset, "backbone": setting.backbone, "method": method}
+            words = {SETTING: setting.name, "Method": methods[method]}
             numbers, texts = _levels(own, levels)
             against, shown = differences(method, compared, references, diffroar)
             shown = {f"{diffroar.label} m{header[1:]}": text for header, text in shown.items()}
             row = keys | {"n": own["seed"].nunique()} | numbers | against
-            rows.append((row, head(keys, methods) | texts | shown))
+            rows.append((row, words | texts | shown))
     caption = (
         "Accuracy of networks trained afresh on the pixels that a map ranks highest (top) or lowest (bottom). "
         f"DiffROAR: top minus bottom, 0 for a random map. {SPREAD}. {all_facts(settings)}"

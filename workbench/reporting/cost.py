@@ -38,12 +38,7 @@ QUANTITIES = {"ms": ("Time (s)", 1e-3), "memory_mb": ("Peak memory (MiB)", 1.0)}
 
 
 def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
-    """Time and memory of a training step relative to plain, beside what arithmetic allows.
-
-    Args:
-        costs: as from `costs.read_costs`.
-        methods: of the registry.
-    """
+    """Time and memory of a training step relative to plain, beside what arithmetic allows, from `costs.read_costs`."""
     data = costs[list(COSTS)]
     display = pd.DataFrame([_cost(line, {**REFERENCE, **methods}) for line in data.to_dict("records")])
     if data["mask_overlap"].isna().all():
@@ -53,17 +48,15 @@ def cost_table(costs: pd.DataFrame, methods: Titles) -> Table:
         "`results/benchmarks/step_cost.csv`, written by `make bench`."
     )
     note = (
-        "Limit: floating-point operations of the ideal step "
-        "over Plain's, both counted by torch's FLOP counter on runs of their passes; achieved: that limit over the "
-        "measured ratio. Methods take turns; times are medians, ratios medians of each round's own. Memory: peak of a "
-        "step with weights and optimiser state, over Plain's. SGT as published is its definition written out without "
-        "this package."
+        "Limit: floating-point operations of the ideal step over Plain's, both counted by torch's FLOP counter on runs "
+        "of their passes; achieved: that limit over the measured ratio. Methods take turns; times are medians, ratios "
+        "medians of each round's own. Memory: peak of a step with weights and optimiser state, over Plain's. SGT as "
+        "published is its definition written out without this package."
     )
     return Table("cost", "Cost of a step", caption, data, display, note)
 
 
 def _cost(line: Mapping[Hashable, Any], methods: Titles) -> dict[str, str]:
-    """One line of the cost table as text."""
     return {
         "Network": (
             f"{display_name(line['network'])}, batch of {fixed(line['batch_size'], 0)}, {line['device'].upper()}, "
@@ -124,21 +117,21 @@ def run_cost(costs: Mapping[str, pd.DataFrame], looks: Looks) -> Figure:
 
     Args:
         costs: for each panel's title ``method``, ``seed``, ``epoch``, ``relative``, ``limit``.
-        looks: of the methods; those without rows are left out.
+        looks: those of methods without rows are left out.
     """
     figure, placed = tiles(len(costs), 2, 1.9, 0.6, sharex=True, sharey=True)
     measured = {method for frame in costs.values() for method in frame["method"]}
     shown = {method: look for method, look in looks.items() if method in measured}
-    for tile, (title, frame) in zip(placed, costs.items(), strict=True):
+    for (axes, left, lowest), (title, frame) in zip(placed, costs.items(), strict=True):
         for place, (method, look) in enumerate(shown.items()):
             own = frame[frame["method"] == method]
             by_seed = own.pivot(index="seed", columns="epoch", values="relative")
-            band(tile.axes, by_seed, look, marked=(place, len(shown)))
+            band(axes, by_seed, look, marked=(place, len(shown)))
             limit = own.groupby("epoch")["limit"].mean()
-            tile.axes.plot(limit.index, limit, ":", color=look.colour, linewidth=1.1)
-        finish(tile.axes, title, "Epoch" if tile.lowest else "", "Time over Plain's (×)" if tile.left else "")
-        tile.axes.tick_params(labelbottom=tile.lowest)
-    placed[0].axes.set_ylim(bottom=0)
+            axes.plot(limit.index, limit, ":", color=look.colour, linewidth=1.1)
+        finish(axes, title, "Epoch" if lowest else "", "Time over Plain's (×)" if left else "")
+        axes.tick_params(labelbottom=lowest)
+    axes.set_ylim(bottom=0)  # shared by all panels
     dotted = Line2D([], [], color=INK, linestyle=":", label="arithmetic limit")
     legend(figure, [*(look.handle() for look in shown.values()), dotted])
     return figure

@@ -6,7 +6,6 @@ It is drawn with a real image and its map, so that mask and masked image are wha
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -33,7 +32,7 @@ def diagram(sample: Samples, index: int, histories: pd.DataFrame, look: Look) ->
         sample: with the image and its map.
         index: of the image.
         histories: ``seed``, ``epoch`` and ``masked_share`` of the method's runs.
-        look: of the method.
+        look: its colour and marker.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     places = [LEFT + STEP * place for place in range(len(TITLES))]
@@ -58,7 +57,11 @@ def diagram(sample: Samples, index: int, histories: pd.DataFrame, look: Look) ->
     box.set_transform(figure.transFigure)
     figure.add_artist(box)
     figure.text(places[0] + wide / 2, 0.085, LOSS, ha="center", va="center")
-    _number(figure.add_axes((0.765, 0.2, 0.225, 0.66)), histories, look)
+    axes = figure.add_axes((0.765, 0.2, 0.225, 0.66))
+    band(axes, 100 * histories.pivot(index="seed", columns="epoch", values="masked_share"), look)
+    finish(axes, "Images masked (%)", "Epoch", "")
+    axes.set_ylim(0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 
 
@@ -76,12 +79,3 @@ def _pictures(image: npt.NDArray[np.float32], saliency: npt.NDArray[np.float32])
 def _arrow(figure: Figure, start: tuple[float, float], end: tuple[float, float]) -> None:
     arrow = FancyArrowPatch(start, end, transform=figure.transFigure, arrowstyle="-|>", mutation_scale=8, color=INK)
     figure.add_artist(arrow)
-
-
-def _number(axes: Axes, histories: pd.DataFrame, look: Look) -> None:
-    """The share of masked images, epoch by epoch, in per cent."""
-    by_seed = 100 * histories.pivot(index="seed", columns="epoch", values="masked_share")
-    band(axes, by_seed, look)
-    finish(axes, "Images masked (%)", "Epoch", "")
-    axes.set_ylim(0, None)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

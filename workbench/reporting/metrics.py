@@ -150,3 +150,8 @@ def retraining(level: float) -> Metrics:
 def judged_fill(fills: Sequence[str]) -> str:
     """The fill of the judge's gap that is shown where there is room for one: the mean if it was used."""
     return "mean" if "mean" in fills else fills[0]
+
+
+def gaps(fills: Sequence[str]) -> list[str]:
+    """The network's own gap with each fill, and the judge's with one."""
+    return [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]

@@ -10,17 +10,8 @@ import pandas as pd
 
 from workbench.reporting.captions import Setting, all_facts
 from workbench.reporting.chance import source_of, with_controls
-from workbench.reporting.metrics import (
-    ACCURACY,
-    MASKING,
-    PLACES,
-    Metrics,
-    faithfulness,
-    judged_fill,
-    localisation,
-    quality,
-)
-from workbench.reporting.table import SCALED, SPREAD, Row, Table, differences, grid_rows, paired, summarised
+from workbench.reporting.metrics import ACCURACY, MASKING, PLACES, Metrics, faithfulness, gaps, localisation, quality
+from workbench.reporting.table import SPREAD, Row, Table, differences, grid_rows, paired, scaled, summarised
 from workbench.reporting.words import NOTHING, Titles, display_name, fixed
 from workbench.results.statistics import compared_frame
 
@@ -42,8 +33,7 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     """The whole grid at a glance: one row per data set, backbone and method."""
     fills = settings[0].evaluation.fills
     available = quality(fills, [setting.region for setting in settings])
-    gaps = [*(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
-    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", "stability", *gaps, "relevance_mass"]
+    shown = ["accuracy", "ece", "accuracy_noise", "accuracy_pgd", "stability", *gaps(fills), "relevance_mass"]
     places = dict.fromkeys(f"{PLACES[setting.region]} ({display_name(setting.dataset)})" for setting in settings)
     caption = f"{all_facts(settings)} {SPREAD}. Random map and Edge filter: controls that do not look at the network."
     note = (
@@ -57,22 +47,18 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
 
 
 def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """The few numbers of one setting that the README shows.
+    """The few numbers of one setting that the README shows, with a random map below the methods.
 
-    Args:
-        frame: metrics of the setting's runs.
-        costs: ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
-        methods: the rows; a random map stands below them.
-        setting: what the caption says of them.
+    ``costs`` has ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
     """
     metrics = {name: replace(setting.metrics[name], label=label) for name, label in HEADLINE.items()}
     runs, titles = with_controls(frame, methods)
-    shown = {**methods, CHANCE: titles[CHANCE]}
-    rows = [_row(runs, method, title, metrics) for method, title in shown.items()]
     paid = costs.groupby("method")["passes"].mean()
-    for (numbers, texts), method in zip(rows, shown, strict=True):
-        numbers["passes"] = paid.get(method, float("nan"))
-        texts["Cost ↓"] = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
+    rows = []
+    for method, title in {**methods, CHANCE: titles[CHANCE]}.items():
+        numbers, texts = _row(runs, method, title, metrics)
+        cost = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
+        rows.append((numbers | {"passes": paid.get(method)}, texts | {"Cost ↓": cost}))
     caption = (
         f"{setting.facts}; {SPREAD}. Judge's gap: insertion minus deletion area of a separate network, pixels ranked "
         "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: training passes at most, "
@@ -118,8 +104,7 @@ def faithfulness_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
     note = (
         "Curves: accuracy while the most salient pixels are removed (deletion) or shown (insertion) first and the "
         f"others filled ({' or '.join(fills)}). Gap: area under the insertion curve minus that under the deletion "
-        "curve. "
-        "Deletion, random map: that area of the method's own network for a random map, which tells how well the "
+        "curve. Deletion, random map: that area of the method's own network for a random map, which tells how well the "
         "network bears the fill. Judge's gap: of one separate network, the same for all methods and seeds, that was "
         "trained on erased images and sees only which pixels a method calls salient; on the images that the method "
         "answers rightly. Second judge: a network of another architecture, trained alike. Maps explain the predicted "
@@ -152,7 +137,6 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
 
 
 def _row(frame: pd.DataFrame, method: str, title: str, metrics: Metrics, bare: Sequence[str] = ()) -> Row:
-    """One method's numbers with its name."""
     own = frame[frame["method"] == method]
     numbers, texts = summarised(own, metrics, bare)
     return {"method": method, "n": len(own)} | numbers, {"Method": title} | texts
@@ -167,15 +151,13 @@ def comparisons_table(
     frame: pd.DataFrame, methods: Titles, subject: str, references: Sequence[str], setting: Setting
 ) -> Table:
     """Every metric of one setting: the subject against each reference that was run, all pairs as numbers."""
-    comparisons = {name: compared_frame(frame, name, list(methods)) for name in setting.metrics}
-    known = _known(references, pd.concat(comparisons.values()), methods)
-    rows, numbers = [], []
-    for name, metric in setting.metrics.items():
-        found = comparisons[name]
+    compared = [compared_frame(frame, name, list(methods)).assign(metric=name) for name in setting.metrics]
+    everything = pd.concat([found for found in compared if len(found)], ignore_index=True)
+    known = _known(references, everything, methods)
+    rows = []
+    for found, metric in zip(compared, setting.metrics.values(), strict=True):
         against = {title: paired(subject, reference, found, metric)[1] for reference, title in known.items()}
         rows.append({"Measure": metric.difference} | {f"Minus {title}": text for title, text in against.items()})
-        if len(found):
-            numbers.append(found.assign(metric=name, **{key: metric.factor * found[key] for key in SCALED}))
     caption = (
         f"{methods[subject]} minus the method named, paired by seed, with 95 % confidence interval; arrows: which "
         f"sign is better. {setting.facts}. {setting.origin}"
@@ -183,8 +165,8 @@ def comparisons_table(
     note = (
         "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file holds all of them."
     )
-    data = pd.concat(numbers, ignore_index=True)
-    data = data[["metric", *(name for name in data.columns if name != "metric")]]
+    data = scaled(everything, setting.metrics)
+    data.insert(0, "metric", data.pop("metric"))
     name, title = f"comparisons_{setting.place}", f"Paired differences, {setting.name}"
     return Table(name, title, caption, data, pd.DataFrame(rows), note)
 
@@ -192,10 +174,7 @@ def comparisons_table(
 def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[Setting]) -> Table:
     """What masking did during training: means over epochs, then over seeds; without methods that never mask.
 
-    Args:
-        histories: one row per epoch of every run; NaN where nothing was masked.
-        methods: rows within each data set and backbone.
-        settings: the data sets and backbones, in order.
+    ``histories`` has one row per epoch of every run, NaN where nothing was masked.
     """
     keys = ["dataset", "backbone", "method", "seed"]
     lost = (histories["masked_share"] * histories["information_loss"]).where(histories["masked_share"] > 0, 0.0)

@@ -123,8 +123,8 @@ def load_study(profile: str) -> Study | None:
     where = block_name(profile, "study")
     study: Study = build(Study, values, where)
     methods = load_grid(profile).methods
-    named = {"reference": [study.reference], "compared": study.compared}
-    for key, method in ((key, method) for key, names in named.items() for method in names):
+    named = [("reference", study.reference), *(("compared", method) for method in study.compared)]
+    for key, method in named:
         if method not in methods:
             raise ValueError(f"{where}.{key} names {method!r}: expected one of {', '.join(methods)}")
     return study

@@ -17,8 +17,6 @@ from workbench.reporting.words import class_name, display_name, in_order
 from workbench.results.samples import Samples, relative_saliency
 
 LETTER = 0.07  # inches of a name above a column
-CROWDED = 9  # columns that have room for names above them
-SLANTED = 0.8  # inches for names above narrower columns
 ROWS = 6  # sample images in the figure
 OVERLAID = 3  # the same, of overlays
 CLIPPED = 99.0  # percentile of all pixels shown that ends the colour scale
@@ -101,33 +99,22 @@ def _maps(
     height, width = samples.images.shape[2:]
     columns = len(maps) + 1
     side = (WIDTH - 0.75) / columns
-    crowded = columns > CROWDED
-    wrapped = list(maps) if crowded else [textwrap.fill(title, int(side / LETTER)) for title in maps]
-    above = SLANTED if crowded else 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
+    wrapped = [textwrap.fill(title, int(side / LETTER)) for title in maps]
+    above = 0.3 + 0.15 * max(title.count("\n") for title in wrapped)
     figure, grid = panels(len(rows), columns, len(rows) * (side * height / width + 0.17) + above)
-    top = 1 - above / figure.get_figheight() if crowded else 1.0  # slanted names are laid out by hand
-    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0, rect=(0, 0, 1, top))
+    figure.set_layout_engine("constrained", w_pad=0.025, h_pad=0.03, wspace=0.0, hspace=0.0)
     for place, index in enumerate(rows):
         _input(grid[place][0], samples, index, dataset)
         for axes, shown in zip(grid[place][1:], maps.values(), strict=True):
             axes.imshow(shown[place], cmap="magma", norm=scale, interpolation="nearest")
     for axes, title in zip(grid[0], ["Input", *wrapped], strict=True):
-        if crowded:
-            _slanted(axes, title)
-        else:
-            axes.set_title(title)
+        axes.set_title(title)
     bar = figure.colorbar(
         ScalarMappable(scale, "magma"), ax=list(chain(*grid)), extend="max", shrink=0.6, aspect=40, pad=0.01
     )
     bar.set_label("Saliency in multiples of the map's mean")
     bar.outline.set_visible(False)
     return figure, grid
-
-
-def _slanted(axes: Axes, title: str) -> None:
-    """A title that takes no room from its neighbours."""
-    name = axes.text(0.5, 1.1, title, transform=axes.transAxes, rotation=45, rotation_mode="anchor", fontsize=7.5)
-    name.set_in_layout(False)
 
 
 def _input(axes: Axes, samples: Samples, index: int, dataset: str) -> None:

@@ -42,12 +42,8 @@ RC = {
     "legend.frameon": False,
     "legend.columnspacing": 1.3,
     "legend.handlelength": 1.8,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
     "axes.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.5,
@@ -105,35 +101,22 @@ def panels(
     return figure, [list(row) for row in grid]
 
 
-@dataclass(frozen=True)
-class Tile:
-    """One of several panels that fill a figure row by row.
-
-    Attributes:
-        axes: of the panel.
-        left: whether it is the first of its row, and names the y axis.
-        lowest: whether nothing is below it, so that it names the x axis.
-    """
-
-    axes: Axes
-    left: bool
-    lowest: bool
-
-
 def tiles(
     count: int, columns: int, row_height: float, extra: float, *, sharex: bool = False, sharey: bool = False
-) -> tuple[Figure, list[Tile]]:
-    """A figure with ``count`` panels, at most ``columns`` per row; ``extra`` inches for the legend."""
+) -> tuple[Figure, list[tuple[Axes, bool, bool]]]:
+    """A figure with ``count`` panels, at most ``columns`` per row; ``extra`` inches for the legend.
+
+    Returns:
+        The figure and for each panel its axes; whether it is the first of its row, and names the y axis; whether
+        nothing is below it, so that it names the x axis.
+    """
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, grid = panels(rows, columns, rows * row_height + extra, sharex=sharex, sharey=sharey)
     places = [axes for row in grid for axes in row]
     for unused in places[count:]:
         unused.remove()
-    return figure, [
-        Tile(axes, left=place % columns == 0, lowest=place + columns >= count)
-        for place, axes in enumerate(places[:count])
-    ]
+    return figure, [(axes, place % columns == 0, place + columns >= count) for place, axes in enumerate(places[:count])]
 
 
 def finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:

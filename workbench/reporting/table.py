@@ -15,16 +15,15 @@ import pandas as pd
 from workbench.config import files
 from workbench.reporting.captions import Setting, of_setting
 from workbench.reporting.metrics import Metric, Metrics
-from workbench.reporting.words import NOTHING, Titles, display_name, fixed, interval, plus_minus, probability
+from workbench.reporting.words import NOTHING, Titles, display_name, fixed, in_order, interval, plus_minus, probability
 
 Row: TypeAlias = tuple[dict[str, object], dict[str, str]]  # numbers by column, text by header
 SCALED = ("mean", "sd", "reference_mean", "reference_sd", "difference", "low", "high")  # in the metric's unit
 PAIRED = ("difference", "low", "high", "effect_size", "p_value", "p_holm")  # what tables keep of a comparison
 SPREAD = "± is the standard deviation over seeds"
 SETTING = "Setting"  # the column of data set and backbone
-KEYS = {"method": "Method", "attribution": "Attribution"}
 # Columns of words, flush left; all others are numbers.
-WORDS = (SETTING, *KEYS.values(), "Data", "Network", "Measure", "Claim", "Verdict")
+WORDS = (SETTING, "Method", "Attribution", "Data", "Network", "Measure", "Claim", "Verdict")
 NAMING = (*WORDS, "Epoch")  # columns that say what a row is: where they begin a table, each of its pieces has them
 MOST = 7  # columns side by side
 
@@ -132,14 +131,6 @@ def differences(method: str, comparisons: pd.DataFrame, references: Titles, metr
     return numbers, texts
 
 
-def head(keys: Mapping[str, str], methods: Titles) -> dict[str, str]:
-    """The words that a row begins with, from its keys; data set and backbone stand in one column."""
-    place = ", ".join(display_name(keys[key]) for key in ("dataset", "backbone") if key in keys)
-    others = {key: value for key, value in keys.items() if key not in ("dataset", "backbone")}
-    said = {KEYS[key]: methods[value] if key == "method" else display_name(value) for key, value in others.items()}
-    return {SETTING: place, **said} if place else said
-
-
 def blank_repeats(rows: Sequence[Row], words: Sequence[str] = (SETTING,)) -> list[Row]:
     """Each of the words as text only where it, or one before it, changes."""
     shown: list[Row] = []
@@ -155,13 +146,20 @@ def blank_repeats(rows: Sequence[Row], words: Sequence[str] = (SETTING,)) -> lis
 
 
 def grid_rows(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setting], metrics: Metrics) -> list[Row]:
-    """One row per data set, backbone and method."""
-    rows = []
+    """One row per data set, backbone, method and, if the frame has them, attribution; in this order."""
+    orders = {"method": list(methods)}
+    if "attribution" in frame:
+        orders["attribution"] = in_order(frame["attribution"].unique())
+    shown = frame[frame["method"].isin(orders["method"])]
+    ordered = shown.assign(**{key: pd.Categorical(shown[key], order) for key, order in orders.items()})
+    rows: list[Row] = []
     for setting in settings:
-        here = of_setting(frame, setting)
-        for method in methods:
-            own = here[here["method"] == method]
+        for names, own in of_setting(ordered, setting).groupby(list(orders), observed=True):
+            keys = {"dataset": setting.dataset, "backbone": setting.backbone}
+            keys |= dict(zip(orders, map(str, names), strict=True))
+            words = {SETTING: setting.name, "Method": methods[keys["method"]]}
+            if "attribution" in keys:
+                words["Attribution"] = display_name(keys["attribution"])
             numbers, texts = summarised(own, metrics)
-            keys = {"dataset": setting.dataset, "backbone": setting.backbone, "method": method}
-            rows.append((keys | {"n": len(own)} | numbers, head(keys, methods) | texts))
-    return blank_repeats(rows)
+            rows.append((keys | {"n": len(own)} | numbers, words | texts))
+    return blank_repeats(rows, (SETTING, "Method")[: len(orders)])

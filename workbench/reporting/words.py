@@ -1,7 +1,7 @@
 """Names and numbers as tables, captions and figures show them; names of methods stand in ``methods.yaml``."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 Titles: TypeAlias = Mapping[str, str]  # of methods, in the order in which they are shown
@@ -38,12 +38,12 @@ NAMES = {
     "edges": "Edges",
 }
 DIGITS = tuple(f"digit {digit}" for digit in range(10))
-CLASSES = {  # of a data set, in the order of their numbers
+CLASSES: Mapping[str, Sequence[str]] = {  # of a data set, in the order of their numbers
     **dict.fromkeys(("mnist", "block_mnist", "shortcut_mnist", "digits", "block_digits", "shortcut_digits"), DIGITS),
     "fashion_mnist": (
         *("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
     ),
-    "cifar10_jpeg": (*("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),),
+    "cifar10_jpeg": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
     "caltech101": (
         *("airplane", "bonsai", "brain", "butterfly", "car", "chandelier", "face", "grand piano", "hawksbill"),
         *("helicopter", "kangaroo", "ketch", "leopard", "menorah", "motorbike", "watch"),

@@ -9,28 +9,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from workbench.config import paths
 from workbench.config.profile import method_entries
-from workbench.reporting import captions
 from workbench.reporting.cost import run_costs
 from workbench.reporting.questions import load_study
 from workbench.reporting.table import SETTING, Row, Table, blank_repeats, paired
 from workbench.reporting.words import Titles, fixed, plus_minus
 from workbench.results.statistics import compared_frame
-from workbench.studies.choice import (
-    BASELINE,
-    CANDIDATES,
-    CONTROLS,
-    LATER,
-    LIMIT,
-    MEASURES,
-    PROFILES,
-    RESAMPLES,
-    SLACK,
-    Regime,
-    choose,
-    compared,
-)
+from workbench.studies import choice as rule
+from workbench.studies.choice import BASELINE, Regime
 from workbench.studies.runs import StudyRuns, load_runs
 
 NAME = "choice"  # of the folder, and of its blocks in documents
@@ -58,7 +47,7 @@ def load_all(profiles: Sequence[str]) -> list[StudyRuns]:
             raise ValueError(f"{profile} has no block study: expected one of {', '.join(profiles)}")
         found += load_runs(study, profile)
     for runs in found:
-        runs.metrics("accuracy", *MEASURES)
+        runs.metrics("accuracy", *rule.MEASURES)
     return found
 
 
@@ -75,72 +64,73 @@ def build() -> tuple[Table, Table, Table]:
     Raises:
         FileNotFoundError, ValueError: as :func:`load_all`; ValueError also if no candidate is in all regimes.
     """
-    runs = load_all(PROFILES)
+    runs = load_all(rule.PROFILES)
     regimes = [regime(one) for one in runs]
-    titles = {name: entry.title for name, entry in method_entries(PROFILES[0]).items()}
-    found = choose(regimes)
+    titles = {name: entry.title for name, entry in method_entries(rule.PROFILES[0]).items()}
+    found = rule.choose(regimes)
     chosen = str(found.loc[found["chosen"], "method"].item())
-    rows: list[Row] = []
-    for row in found.to_dict("records"):
-        numbers = {str(key): value for key, value in row.items()} | {"worst_accuracy": 100 * row["worst_accuracy"]}
-        texts = {
+    data = found.assign(worst_accuracy=100 * found["worst_accuracy"])
+    display = [
+        {
             "Method": titles[row["method"]],
-            WORST: fixed(100 * row["worst_accuracy"], sign=True),
+            WORST: fixed(row["worst_accuracy"], sign=True),
             "Within the limit": "yes" if row["accurate"] else "no",
             "Score ↑": fixed(row["score"]),
             "Behind the first ↓": plus_minus(row["behind"], row["behind_se"]),
             "Cost (×) ↓": fixed(row["cost"]),
             "Chosen": "✓" if row["chosen"] else "",
         }
-        rows.append((numbers, texts))
-    limit = f"a loss of {100 * LIMIT:g} points"
-    if not (found["worst_accuracy"] >= -LIMIT).any():
-        limit = f"the smallest loss plus {100 * SLACK:g} points, as every candidate loses more than {100 * LIMIT:g}"
-    measures = "; ".join(runs[0].setting.metrics[name].label for name in MEASURES)
+        for row in data.to_dict("records")
+    ]
+    limit = f"a loss of {100 * rule.LIMIT:g} points"
+    if not (found["worst_accuracy"] >= -rule.LIMIT).any():
+        slack = f"{100 * rule.SLACK:g} points, as every candidate loses more than {100 * rule.LIMIT:g}"
+        limit = f"the smallest loss plus {slack}"
+    measures = "; ".join(runs[0].setting.metrics[name].label for name in rule.MEASURES)
     caption = (
         f"Accuracy: minus {titles[BASELINE]}, in the regime where that is lowest. Score: standardised gain of the maps "
         f"over {titles[BASELINE]}, mean over {len(regimes)} regimes; behind: the first's minus this one, ± standard "
         "error. Cost: training passes at most, Plain's being 1. On development images."
     )
     note = (
-        f"Accuracy: mean over seeds; limit: {limit}. "
-        f"Score: mean difference to {titles[BASELINE]}, divided by the standard deviation of these means over all "
-        f"methods of the regime; mean over the regimes and {len(MEASURES)} measures ({measures}). Behind: the highest "
-        f"score within the limit minus this one, ± its standard error over {RESAMPLES:,} resamples of the seeds of "
-        "each regime. Chosen: of those within one standard error of the first, the one of the lowest cost, in passes "
-        f"of a training over those of {titles[BASELINE]}, mean over regimes. "
-        f"{_ending(runs, regimes, CANDIDATES, titles)}"
+        f"Accuracy: mean over seeds; limit: {limit}. Score: mean difference to {titles[BASELINE]}, divided by the "
+        "standard deviation of these means over all methods of the regime; mean over the regimes and "
+        f"{len(rule.MEASURES)} measures ({measures}). Behind: the highest score within the limit minus this one, ± its "
+        f"standard error over {rule.RESAMPLES:,} resamples of the seeds of each regime. Chosen: of those within one "
+        "standard error of the first, the one of the lowest cost, in passes of a training over those of "
+        f"{titles[BASELINE]}, mean over regimes. {_ending(runs, regimes, rule.CANDIDATES, titles)}"
     )
     title = "The default, by the selection rule of studies/number"
     return (
-        Table.of_rows(NAME, title, caption, rows, note),
+        Table(NAME, title, caption, data, pd.DataFrame(display), note),
         _controls(runs, regimes, chosen, titles),
-        _regimes([*runs, *load_all(LATER)], chosen, titles),
+        _regimes([*runs, *load_all(rule.LATER)], chosen, titles),
     )
 
 
 def _controls(runs: Sequence[StudyRuns], regimes: Sequence[Regime], chosen: str, titles: Titles) -> Table:
     """The chosen rule against its controls."""
-    everywhere = [name for name in CONTROLS if all(name in one.costs for one in regimes)]
-    rows: list[Row] = []
-    for row in compared(regimes, chosen, everywhere).to_dict("records"):
-        numbers = {str(key): value for key, value in row.items()} | {"worst_accuracy": 100 * row["worst_accuracy"]}
-        texts = {
+    everywhere = [name for name in rule.CONTROLS if all(name in one.costs for one in regimes)]
+    data = rule.compared(regimes, chosen, everywhere)
+    data["worst_accuracy"] *= 100
+    display = [
+        {
             "Method": titles[row["method"]],
-            WORST: fixed(100 * row["worst_accuracy"], sign=True),
+            WORST: fixed(row["worst_accuracy"], sign=True),
             "Score ↑": fixed(row["score"]),
             f"{titles[chosen]}: score ahead": f"{fixed(row['ahead'], sign=True)} ± {fixed(row['ahead_se'])}",
         }
-        rows.append((numbers, texts))
+        for row in data.to_dict("records")
+    ]
     caption = (
         f"The score of {titles[chosen]} minus that of its controls: numbers that are fixed beforehand or belong to "
         "other images, random masks, no masks; ± its standard error. Accuracy and score: as in the selection rule."
     )
     note = (
-        f"Standard errors are over {RESAMPLES:,} resamples of the seeds of each regime; accuracy and score of "
-        f"{titles[BASELINE]} are 0. {_ending(runs, regimes, CONTROLS, titles)}"
+        f"Standard errors are over {rule.RESAMPLES:,} resamples of the seeds of each regime; accuracy and score of "
+        f"{titles[BASELINE]} are 0. {_ending(runs, regimes, rule.CONTROLS, titles)}"
     )
-    return Table.of_rows("controls", "Whether deciding adds anything", caption, rows, note)
+    return Table("controls", "Whether deciding adds anything", caption, data, pd.DataFrame(display), note)
 
 
 def _regimes(regimes: Sequence[StudyRuns], chosen: str, titles: Titles) -> Table:
@@ -148,9 +138,8 @@ def _regimes(regimes: Sequence[StudyRuns], chosen: str, titles: Titles) -> Table
     rows: list[Row] = []
     for runs in regimes:
         metrics = runs.metrics(*COMPARED)
-        shares = (
-            run_costs(runs.records, runs.histories, BASELINE, runs.setting).groupby("method")["masked_share"].mean()
-        )
+        paid = run_costs(runs.records, runs.histories, BASELINE, runs.setting)
+        shares = paid.groupby("method")["masked_share"].mean()
         for method in (name for name in (chosen, CONSTANT) if name in runs.methods):
             share = 100 * float(shares[method])
             numbers: dict[str, object] = {"regime": runs.study.title, "method": method, "masked": share}
@@ -165,7 +154,7 @@ def _regimes(regimes: Sequence[StudyRuns], chosen: str, titles: Titles) -> Table
         f"{titles[chosen]} and {titles[CONSTANT]}, each minus {titles[BASELINE]}: mean difference in points, 95 % "
         "confidence interval, p; higher is better. Images masked: mean over training."
     )
-    later = "; ".join(runs.study.title for runs in regimes if runs.records[0].profile in LATER)
+    later = "; ".join(runs.study.title for runs in regimes if runs.records[0].profile in rule.LATER)
     note = (
         f"p: paired t-test, not adjusted. Trained after the choice: {later}. "
         f"Regimes: {'; '.join(f'{runs.study.title} ({runs.setting.facts})' for runs in regimes)}."
@@ -178,9 +167,7 @@ def _ending(runs: Sequence[StudyRuns], regimes: Sequence[Regime], asked: Sequenc
     lacking = [titles.get(name, name) for name in asked if not all(name in one.costs for one in regimes)]
     said = f"Left out, because a regime lacks them: {'; '.join(lacking)}. " if lacking else ""
     listed = [f"{one.name} ({own.setting.facts})" for one, own in zip(regimes, runs, strict=True)]
-    first = runs[0]
-    remarks = captions.remarks(first.study, first.records[0].profile, first.setting)
-    return f"{said}Regimes: {'; '.join(listed)}. {remarks}".rstrip()
+    return f"{said}Regimes: {'; '.join(listed)}. {runs[0].remarks}".rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from workbench.config import files, paths
 from workbench.config.profile import load_grid, method_entries
 from workbench.reporting import captions, charts, cost, saliency_maps
 from workbench.reporting.captions import Setting, all_facts
-from workbench.reporting.charts import BANDS, FILLED, MANY, Chart, Differences
+from workbench.reporting.charts import BANDS, FILLED, Chart, Differences
 from workbench.reporting.metrics import ACCURACY, judged_fill
 from workbench.reporting.questions import load_study
 from workbench.reporting.style import Looks, method_looks, save
@@ -94,8 +94,7 @@ def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks:
     yield Chart(
         f"gradient_magnitudes_{setting.place}",
         f"Magnitude of the input gradient, {setting.name}: over the pixels of {setting.evaluation.curve_images:,} test "
-        f"images, one network of each method (seed {seed}); pixels "
-        f"without any gradient are left out. {setting.facts}.",
+        f"images, one network of each method (seed {seed}); pixels without any gradient are left out. {setting.facts}.",
         saliency_maps.gradient_magnitudes(samples, looks),
     )
     for method, sample in samples.items():
@@ -113,14 +112,6 @@ def _of_runs(records: Sequence[RunRecord], histories: pd.DataFrame, setting: Set
     place, fills = setting.place, records[0].config["evaluation"]["fills"]
     frame, curves = results.metrics_frame(records), results.curves_frame(records)
     judged = judged_fill(fills)
-    if len(looks) >= MANY:
-        names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged}"]
-        caption = (
-            f"Accuracy and insertion − deletion gaps, {setting.name}: means over seeds with 95 % confidence intervals. "
-            f"{setting.facts}."
-        )
-        yield Chart(f"means_{place}", caption, charts.means(frame, looks, {n: setting.metrics[n] for n in names}))
-        return
     images = f"on {setting.evaluation.curve_images:,} test images; dotted: deletion by a random map; {BANDS}"
     yield Chart(
         f"curves_{place}",
@@ -199,8 +190,7 @@ def _run_cost(groups: Groups, histories: pd.DataFrame, looks: Looks) -> Iterator
         return
     caption = (
         "Cost of each epoch over Plain's: from the measured cost of a step (`results/benchmarks/step_cost.csv`) at the "
-        f"recorded share of masked images. {_whole_runs(list(found.values()), looks)}"
-        f"{all_facts(list(found))}"
+        f"recorded share of masked images. {_whole_runs(list(found.values()), looks)}{all_facts(list(found))}"
     )
     yield Chart("run_cost", caption, cost.run_cost({setting.name: own for setting, own in found.items()}, looks))
 

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from workbench.config import files, paths
 from workbench.config.profile import load_grid, method_entries
 from workbench.reporting.diagram import diagram
@@ -28,11 +26,6 @@ DOCUMENTS = ("README.md", "docs/method.md", "docs/deviations.md", "docs/replicat
 INDEX, DIAGRAM = "figures/README.md", "docs/method.svg"
 SUBJECT, SHOWN = "smoot", 7  # method and test image of the diagram
 MARKER = re.compile(r"<!-- (begin|end) ([\w/]+) -->")
-
-
-def _image(address: str, caption: str) -> str:
-    """A figure with its caption, and the caption's heading in place of the picture."""
-    return f"![{heading(caption)}]({address})\n\n*{caption}*"
 
 
 def block(name: str, document: str = "README.md") -> str:
@@ -51,7 +44,8 @@ def block(name: str, document: str = "README.md") -> str:
         return table.read_text(encoding="utf-8").strip()
     if figure.exists():
         address = os.path.relpath(figure, (paths.ROOT / document).parent).replace(os.sep, "/")
-        return _image(address, captions(figure.parent)[stem])
+        caption = captions(figure.parent)[stem]
+        return f"![{heading(caption)}]({address})\n\n*{caption}*"
     raise ValueError(f"{document}: unknown block {name!r}: neither {table} nor {figure} exists")
 
 
@@ -103,17 +97,14 @@ def index() -> str:
 
 def _tables(folder: Path) -> str:
     """Links to all tables of a folder."""
-    return " · ".join(f"[{_title(file)}]({_from_index(file)})" for file in sorted(folder.glob("*.md")))
+    index = (paths.ROOT / INDEX).parent
+    return " · ".join(f"[{_title(file)}]({file.relative_to(index).as_posix()})" for file in sorted(folder.glob("*.md")))
 
 
 def _title(table: Path) -> str:
     """Of a table's file: the bold words that it begins with, or its name."""
     found = re.match(r"\*\*(.+?)\.\*\*", table.read_text(encoding="utf-8"))
     return found.group(1) if found else table.stem
-
-
-def _from_index(file: Path) -> str:
-    return file.relative_to((paths.ROOT / INDEX).parent).as_posix()
 
 
 def drawn() -> str:
@@ -125,8 +116,7 @@ def drawn() -> str:
     grid = load_grid("laptop")
     dataset, backbone = grid.settings[0]
     histories = results.read_histories(grid)
-    keys = {"dataset": dataset, "backbone": backbone, "method": SUBJECT}
-    own = histories[(histories[list(keys)] == pd.Series(keys)).all(axis=1)]
+    own = histories.query("dataset == @dataset and backbone == @backbone and method == @SUBJECT")
     look = method_looks(method_entries("laptop"))[SUBJECT]
     return as_svg(diagram(results.read_samples(grid, dataset, backbone)[SUBJECT], SHOWN, own, look))
 

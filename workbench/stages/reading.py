@@ -13,7 +13,7 @@ from workbench.stages.report import heading
 # Kinds of exhibits in reading order, as their names begin: what answers a profile's question, and of each setting.
 ANSWERS = ("headline", "claims_overview", "accuracy_differences", "comparison_", "oracle_", "log")
 OF_SETTINGS = ("accuracy", "faithfulness", "localisation")
-DRAWN = ("overlays", "means", "accuracy_faithfulness", "judge_curves", "schedule")
+DRAWN = ("overlays", "accuracy_faithfulness", "judge_curves", "schedule")
 Texts = Mapping[str, str]  # Markdown by an exhibit's name
 
 

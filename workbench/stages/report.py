@@ -19,7 +19,7 @@ from workbench.reporting.words import display_name
 from workbench.stages import tables
 
 KINDS = (  # of figures, in reading order
-    *("overlays", "comparison", "oracle", "log", "accuracy_faithfulness", "means", "accuracy_differences"),
+    *("overlays", "comparison", "oracle", "log", "accuracy_faithfulness", "accuracy_differences"),
     *("robustness_differences", "saliency_maps", "judge_curves", "curves", "schedule", "attribution_maps", "sanity"),
     *("gradient_magnitudes", "run_cost", "growth"),
 )

@@ -13,7 +13,7 @@ from workbench.config.profile import load_grid, load_judge, load_retraining, met
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
-from workbench.reporting.metrics import Metric, judged_fill
+from workbench.reporting.metrics import Metric, gaps
 from workbench.reporting.questions import load_claims, load_study
 from workbench.reporting.table import Table, difference_text
 from workbench.reporting.words import Titles
@@ -28,10 +28,9 @@ BASELINE = "plain"
 REFERENCES = (BASELINE, "random_mask", "sgt", "sgt_improved")  # what it is compared with
 LEVEL = 0.05
 RULE = (
-    "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes "
-    "zero; differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, "
-    "backbone and measure. The judge is one separate network per data set, asked where the "
-    "method's answer is right."
+    "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes zero; "
+    "differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, backbone and "
+    "measure. The judge is one separate network per data set, asked where the method's answer is right."
 )
 Groups = Sequence[tuple[Setting, pd.DataFrame]]  # of each setting one row of metrics per run
 
@@ -124,13 +123,12 @@ def _titles(profile: str) -> Titles:
 
 
 def _groups(records: Sequence[RunRecord]) -> Groups:
-    return [(setting, _metrics(group)) for setting, group in captions.by_setting(records)]
-
-
-def _metrics(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """The records' metrics, and the validation accuracy that their networks were chosen by."""
-    chosen = [record.summary["validation_accuracy"] for record in records]
-    return results.metrics_frame(records).assign(validation_accuracy=chosen)
+    """Each setting with its runs' metrics, and the validation accuracy that their networks were chosen by."""
+    groups = []
+    for setting, own in captions.by_setting(records):
+        chosen = [record.summary["validation_accuracy"] for record in own]
+        groups.append((setting, results.metrics_frame(own).assign(validation_accuracy=chosen)))
+    return groups
 
 
 def verdict(profile: str) -> str:
@@ -144,9 +142,8 @@ def verdict(profile: str) -> str:
         (setting, _), *_ = captions.by_setting(records)
         return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
     groups, paragraphs = _groups(records), [RULE]
-    fills = groups[0][0].evaluation.fills
-    names = ["accuracy", *(f"gap_{fill}" for fill in fills), f"judge_gap_right_{judged_fill(fills)}"]
     for setting, frame in groups:
+        names = ["accuracy", *gaps(setting.evaluation.fills)]
         compared = {name: compared_frame(frame, name, grid.methods) for name in names}
         lines = [verdict_line(setting.metrics[name], rows, titles) for name, rows in compared.items()]
         paragraphs.append("\n".join([f"**{setting.name}** ({setting.facts}):", "", *lines]))

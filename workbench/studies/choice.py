@@ -74,7 +74,6 @@ def choose(regimes: Sequence[Regime]) -> pd.DataFrame:
 
     Args:
         regimes: each with plain training and the candidates that were trained in all of them.
-        seed: of the resampling.
 
     Returns:
         One row per candidate: ``method``; ``worst_accuracy``, the mean difference to plain training in its worst
@@ -111,27 +110,16 @@ def choose(regimes: Sequence[Regime]) -> pd.DataFrame:
 def compared(regimes: Sequence[Regime], chosen: str, others: Sequence[str]) -> pd.DataFrame:
     """The chosen rule's standard score beside those of other methods; plain training's is 0.
 
-    Args:
-        regimes: all with the chosen rule and the others.
-        chosen: the rule.
-        others: methods to compare it with.
-        seed: of the resampling.
-
     Returns:
-        One row for each of the others: ``method``; ``worst_accuracy`` as of a candidate; its ``score``; ``ahead``, by
-        how much the rule's is higher, and the standard error ``ahead_se`` of that difference.
+        One row for each of the others, which all regimes have: ``method``; ``worst_accuracy`` as of a candidate; its
+        ``score``; ``ahead``, by how much the rule's is higher, and the standard error ``ahead_se`` of that difference.
     """
     named = [chosen, *others]
-    scores, resampled = standard_scores(regimes, named), _resampled_scores(regimes, named)
-    rows = pd.DataFrame(
-        {
-            "method": named,
-            "worst_accuracy": _worst_accuracy(regimes, named),
-            "score": scores,
-            "ahead": scores[0] - scores,
-            "ahead_se": (resampled[:, [0]] - resampled).std(axis=0),
-        }
-    )
+    resampled = _resampled_scores(regimes, named)
+    rows = pd.DataFrame({"method": named, "worst_accuracy": _worst_accuracy(regimes, named)})
+    rows["score"] = standard_scores(regimes, named)
+    rows["ahead"] = rows["score"][0] - rows["score"]
+    rows["ahead_se"] = (resampled[:, [0]] - resampled).std(axis=0)
     return rows[1:]
 
 
@@ -146,23 +134,22 @@ def standard_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
     A standard score is the mean difference to plain training, divided by the standard deviation of these means over all
     other methods of the regime.
     """
-    scores = [found[list(methods)].mean().to_numpy(np.float64) / scale for found, scale in _scaled(regimes)]
-    return np.asarray(np.mean(scores, axis=0))
+    return np.asarray(np.mean([one.mean(0) for regime in regimes for one in _scaled(regime, methods)], axis=0))
 
 
-def _scaled(regimes: Sequence[Regime]) -> list[tuple[pd.DataFrame, float]]:
-    """The differences in each regime and measure, with what they are divided by."""
-    found = [regime.differences(measure) for regime in regimes for measure in MEASURES]
-    return [(one, float(one.drop(columns=BASELINE).mean().std(ddof=1))) for one in found]
+def _scaled(regime: Regime, methods: Sequence[str]) -> list[Array]:
+    """For each measure the scaled differences to plain training: one row per seed, one column per method."""
+    found = [regime.differences(measure) for measure in MEASURES]
+    scales = [one.drop(columns=BASELINE).mean().std(ddof=1) for one in found]
+    return [one[list(methods)].to_numpy() / scale for one, scale in zip(found, scales, strict=True)]
 
 
 def _resampled_scores(regimes: Sequence[Regime], methods: Sequence[str]) -> Array:
     """`standard_scores` of `RESAMPLES` resamples of the seeds of each regime, one row each."""
     draws, total = np.random.default_rng(0), np.zeros((RESAMPLES, len(methods)))
-    scaled = _scaled(regimes)
-    for number in range(len(regimes)):
-        own = scaled[number * len(MEASURES) : (number + 1) * len(MEASURES)]
-        seeds = len(own[0][0])
+    for regime in regimes:
+        scaled = _scaled(regime, methods)
+        seeds = len(scaled[0])
         weights = draws.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES) / seeds
-        total += sum(weights @ (found[list(methods)].to_numpy() / scale) for found, scale in own)
-    return total / len(scaled)
+        total += sum(weights @ one for one in scaled)
+    return total / (len(regimes) * len(MEASURES))

@@ -43,21 +43,16 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         f"{setting.origin}"
     )
     note = (
-        f"p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images "
-        "masked: mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to "
-        "the inputs alone 1, to the inputs as part of the loss's own backward 0), over those of "
-        f"{titles[reference]}'s epochs without masks. {source_of({name: titles[name] for name in runs.methods})}. "
-        f"{runs.ending(metrics)}"
+        f"p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images masked: "
+        "mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to the inputs "
+        f"alone 1, to the inputs as part of the loss's own backward 0), over those of {titles[reference]}'s epochs "
+        f"without masks. {source_of({name: titles[name] for name in runs.methods})}. {runs.ending(metrics)}"
     )
     return Table.of_rows(f"comparison_{setting.place}", f"{study.title}, {setting.name}", caption, rows, note)
 
 
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
-    """The differences to the study's reference, one panel per metric.
-
-    Raises:
-        ValueError: if a run lacks one of the metrics `DRAWN`.
-    """
+    """The differences to the study's reference, one panel per metric; raises as :func:`table`."""
     frame, setting, reference = runs.frame, runs.setting, runs.study.reference
     methods, metrics = list(dict.fromkeys([reference, *runs.shown])), runs.metrics(*DRAWN)
     panels = []

@@ -154,11 +154,7 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
 
 
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
-    """The gains of the best constant plans, held out, and of the rules.
-
-    Raises:
-        ValueError: if a run lacks a metric of the headline, or there is nothing to search.
-    """
+    """The gains of the best constant plans, held out, and of the rules; raises as :func:`table`."""
     metrics, setting, reference = runs.headline(), runs.setting, looks[runs.study.reference].title
     found = _of_study(runs, metrics).query("kind in ('held_out', 'rule')")
     adjusted = found.groupby("metric")["p_value"].transform(lambda p: np.array(holm(p.tolist())))
@@ -170,7 +166,6 @@ def chart(runs: StudyRuns, looks: Looks) -> Chart:
         panels.append(Differences(_short(metric.label), axis, found[found["metric"] == name], metric.factor))
     caption = (
         f"Gains over {reference}, {setting.name}, paired by seed, with 95 % interval: of the constant number that is "
-        "best on all other seeds, and of rules that decide online; "
-        f"{FILLED}. {setting.facts}."
+        f"best on all other seeds, and of rules that decide online; {FILLED}. {setting.facts}."
     )
     return Chart(f"oracle_{setting.place}", caption, forest(panels, {**best, **looks}, columns=len(panels)))

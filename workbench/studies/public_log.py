@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 
 from workbench.config import paths
 from workbench.config.schema import check_keys
-from workbench.reporting import captions
 from workbench.reporting.charts import BANDS, Chart, band
 from workbench.reporting.metrics import Metric, Metrics
-from workbench.reporting.style import INK, Looks, finish, legend, styled, tiles
+from workbench.reporting.style import INK, Looks, finish, legend, panels, styled
 from workbench.reporting.table import SPREAD, Table
 from workbench.reporting.words import Titles, fixed, plus_minus
 from workbench.studies.runs import StudyRuns
@@ -90,33 +89,24 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         f"{titles[METHOD]} beside the output that is stored in {SOURCE}. {SPREAD}. {setting.facts}. {setting.origin}"
     )
     title = f"The public repository's log and ours, {setting.name}"
-    return Table.of_rows(f"log_{setting.place}", title, caption, rows, _said(runs))
-
-
-def _said(runs: StudyRuns) -> str:
-    """What the columns are, and the study's remarks."""
-    said = captions.remarks(runs.study, runs.records[0].profile, runs.setting)
-    return (
+    note = (
         f"Number: masked pixels of an image, of {pixels(runs):,}, after the epoch, over the training images. Accuracy "
         "in training mode: over the steps of the epoch; on training images: in eval mode after it, here on "
-        f"{runs.setting.validation_images:,} of them. Epochs count from 0. {said}"
-    ).rstrip()
+        f"{setting.validation_images:,} of them. Epochs count from 0. {runs.remarks}"
+    )
+    return Table.of_rows(f"log_{setting.place}", title, caption, rows, note.rstrip())
 
 
 @styled
 def chart(runs: StudyRuns, looks: Looks) -> Chart:
-    """Our curves with the published points.
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`published` and :func:`pixels`.
-    """
+    """Our curves with the published points; raises as :func:`table`."""
     setting, log = runs.setting, published(runs)
-    figure, placed = tiles(len(PANELS), len(PANELS), 2.8, 0.6)
-    for tile, (title, (ylabel, columns)) in zip(placed, PANELS.items(), strict=True):
+    figure, (row,) = panels(1, len(PANELS), 3.4)
+    for axes, (title, (ylabel, columns)) in zip(row, PANELS.items(), strict=True):
         for column, style in zip(columns, ("-", ":"), strict=False):
-            band(tile.axes, ours(runs, column), looks[METHOD], style=style, marked=(0, 5))
-            tile.axes.plot(log.index, log[column], **PUBLISHED)
-        finish(tile.axes, title, "Epoch", ylabel)
+            band(axes, ours(runs, column), looks[METHOD], style=style, marked=(0, 5))
+            axes.plot(log.index, log[column], **PUBLISHED)
+        finish(axes, title, "Epoch", ylabel)
     dotted = Line2D([], [], color=looks[METHOD].colour, linestyle=":", label="In training mode")
     legend(figure, [Line2D([], [], **PUBLISHED, label="Published"), looks[METHOD].handle(), dotted])
     caption = (

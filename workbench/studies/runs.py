@@ -68,6 +68,11 @@ class StudyRuns:
         """
         return self.metrics("accuracy", f"judge_gap_right_{judged_fill(self.setting.evaluation.fills)}")
 
+    @property
+    def remarks(self) -> str:
+        """What every caption says; may be empty."""
+        return captions.remarks(self.study, self.records[0].profile, self.setting)
+
     def ending(self, metrics: Metrics) -> str:
         """How the caption of an exhibit of these metrics ends."""
         return captions.ending(self.study, self.records[0].profile, self.setting, metrics)

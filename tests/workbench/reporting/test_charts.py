@@ -11,7 +11,6 @@ from synthetic import Network, history, run_record
 
 from workbench.reporting import charts
 from workbench.reporting.charts import Differences
-from workbench.reporting.metrics import quality
 from workbench.reporting.style import attribution_looks
 from workbench.results import records as results
 
@@ -147,13 +146,3 @@ def test_cascades_start_at_the_trained_network_and_go_layer_by_layer(count: int)
     assert axes.get_ylim()[0] < -0.4  # nothing is cut off
     assert axes.get_xlabel() == "Layers randomised, from the output on"
     assert not list(unlabelled(figure))
-
-
-def test_many_methods_become_rows_with_intervals(records: list[results.RunRecord]) -> None:
-    frame, known = results.metrics_frame(records).assign(random_gap_mean=0.01), quality(("mean",), ["foreground"])
-    figure = charts.means(frame, LOOKS, {name: known[name] for name in ("accuracy", "gap_mean")})
-    accuracy, gap = figure.axes
-    assert [text.get_text() for text in accuracy.get_yticklabels()] == [look.title for look in LOOKS.values()]
-    drawn = [bar.lines[0].get_xdata()[0] for bar in gap.containers]
-    assert drawn == pytest.approx([100 * frame.loc[frame["method"] == method, "gap_mean"].mean() for method in LOOKS])
-    assert gap.lines[0].get_xdata()[0] == pytest.approx(1.0) and not list(unlabelled(figure))

@@ -75,5 +75,5 @@ def test_attributions_differ_and_look_the_same_whatever_stands_beside_them() -> 
 def test_panels_name_their_axes_at_the_left_and_where_nothing_is_below(count: int) -> None:
     figure, placed = style.tiles(count, 2, 1.0, 0.2)
     assert len(figure.axes) == count
-    assert [tile.left for tile in placed] == [place % 2 == 0 for place in range(count)]
-    assert [tile.lowest for tile in placed] == [place >= count - 2 for place in range(count)]
+    assert [left for _, left, _ in placed] == [place % 2 == 0 for place in range(count)]
+    assert [lowest for _, _, lowest in placed] == [place >= count - 2 for place in range(count)]

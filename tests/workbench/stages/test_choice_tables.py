@@ -16,6 +16,7 @@ from workbench.config import paths
 from workbench.config.profile import Grid
 from workbench.results.records import RunRecord
 from workbench.stages import choice, pages
+from workbench.studies import choice as rule
 from workbench.studies.choice import MEASURES, standard_scores
 
 EVERYWHERE = ("plain", "gap", "first_order", "signed_k20", "random_k20")
@@ -44,8 +45,8 @@ def study(profile: str, methods: tuple[str, ...]) -> dict[str, Any]:
 
 @pytest.fixture
 def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
-    monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
-    monkeypatch.setattr(choice, "LATER", ("three",))
+    monkeypatch.setattr(rule, "PROFILES", ("one", "two"))
+    monkeypatch.setattr(rule, "LATER", ("three",))
     asked = {"one": (*EVERYWHERE, *LACKING), "two": EVERYWHERE, "three": ("plain", "gap", "first_order", "share_25")}
     return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
 
@@ -123,10 +124,10 @@ def test_where_all_lose_more_the_caption_says_which_limit_was_taken(grids: list[
 
 
 def test_what_is_missing_is_named(grids: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice, "PROFILES", ("one", "laptop"))
+    monkeypatch.setattr(rule, "PROFILES", ("one", "laptop"))
     with pytest.raises(ValueError, match="laptop has no block study: expected one of one, laptop"):
         choice.build()
-    monkeypatch.setattr(choice, "PROFILES", ("one", "two"))
+    monkeypatch.setattr(rule, "PROFILES", ("one", "two"))
     rewrite(grids[1], lambda record: replace(record, metrics={**record.metrics, MEASURES[2]: float("nan")}))
     with pytest.raises(ValueError, match=f"'{MEASURES[2]}' of method 'plain', seed 3, is missing or undefined"):
         choice.build()
