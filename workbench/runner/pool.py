@@ -1,8 +1,7 @@
 """One function over many tasks, in processes of one thread each, with progress and an end for every error.
 
-The standard library's process pool does the work. Every task runs in a spawned process, also with one worker, so
-that results never depend on the number of workers. Added to it: one thread per process, progress, the name of the
-task whose process died, and that no worker outlives an error, Ctrl-C or the death of this process.
+Every task runs in a spawned process, also with one worker, so that results never depend on the number of workers. No
+worker outlives an error, Ctrl-C or the death of this process.
 """
 
 import multiprocessing
@@ -14,13 +13,12 @@ import sys
 import textwrap
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
@@ -64,99 +62,122 @@ def run_tasks(
         return []
     names = [f"{describe}, task {n} of {len(tasks)} ({textwrap.shorten(repr(t), 120)})" for n, t in enumerate(tasks, 1)]
     progress = Progress(describe, len(tasks), steps)
-    pool = Workers(min(workers, len(tasks)))
+    crew = [Worker() for _ in range(min(workers, len(tasks)))]
+    idle, busy, waiting = list(crew), dict[Worker, int](), deque(enumerate(tasks))
+    results: dict[int, Result] = {}
     try:
-        futures = pool.submit(function, tasks)
-        for index in _finished(futures, pool, progress):
-            if error := futures[index].exception():
-                error.add_note(names[index])
-                raise error
-        return [future.result() for future in futures]
-    except BrokenProcessPool:
-        raise WorkerDied(pool.death(names) or f"{describe}: a process did not start") from None
+        while len(results) < len(tasks):
+            while idle and waiting:
+                worker = idle.pop()
+                busy[worker], task = waiting.popleft()
+                worker.start(function, task)
+            for worker, told in hear(busy):
+                index = busy[worker]
+                if isinstance(told, Step):
+                    progress.show(index, told.number, told.shown)
+                    continue
+                results[index] = _result_of(told, names[index])
+                progress.finish(index)
+                del busy[worker]
+                idle.append(worker)
+        return [results[index] for index in range(len(tasks))]
     finally:
-        pool.close()
+        for worker in crew:
+            worker.close()
         progress.close()
 
 
-def _finished(futures: Sequence["Future[Any]"], workers: "Workers", progress: "Progress") -> Iterator[int]:
-    """The numbers of the tasks as they end, while progress is shown."""
-    numbers = {future: index for index, future in enumerate(futures)}
-    waiting = set(futures)
-    while waiting:
-        ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        for index, step, shown in workers.reports():
-            progress.show(index, step, shown)
-        for future in ended:
-            yield numbers[future]
-            progress.finish(numbers[future])
+def _result_of(told: "Over", name: str) -> Any:
+    if isinstance(told.error, WorkerDied):
+        raise WorkerDied(f"{name}: {told.error}")
+    if told.error:
+        told.error.add_note(name)
+        raise told.error
+    return told.result
 
 
-class Workers:
-    """The standard library's pool of processes, with a way for their progress and one to end them all at once.
+@dataclass(frozen=True)
+class Step:
+    """How far a worker is with its task, and numbers to show."""
+
+    number: int
+    shown: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Over:
+    """A worker's task has ended: with a result, or with an error and its traceback in the worker."""
+
+    result: Any = None
+    error: Exception | None = None
+    trace: str = ""
+
+
+class Worker:
+    """A process that does one task after another. It starts with the first one, and anew if it has died.
 
     Args:
-        count: how many.
-        environment: variables of the processes, beside those that give them one thread.
+        environment: variables of the process, beside those that give it one thread.
     """
 
-    def __init__(self, count: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self.environment = ONE_THREAD | dict(environment or {})
-        self.messages = SPAWN.SimpleQueue()
-        self.child_end, self.parent_end = SPAWN.Pipe(duplex=False)  # a worker ends when `parent_end` is closed
-        self.pool = ProcessPoolExecutor(count, SPAWN, _start_worker, (self.messages, self.child_end))
-        self.processes: list[BaseProcess] = []
-        self.started: dict[int, int] = {}  # the task that each process began last
+        self.process: Any = None
+        self.connection: Any = None
 
-    def submit(self, function: Callable[[Task, Report], Result], tasks: Sequence[Task]) -> list["Future[Result]"]:
-        """Start the processes and hand out the tasks."""
-        others = multiprocessing.active_children()
-        with _environment(self.environment), _ctrl_c_later():
-            futures = [self.pool.submit(_call, function, index, task) for index, task in enumerate(tasks)]
-        self.processes += [process for process in multiprocessing.active_children() if process not in others]
-        return futures
+    def start(self, function: Callable[[Task, Report], Any], task: Task) -> None:
+        """Hand out a task; `hear` tells what becomes of it."""
+        if self.process is None:
+            with _environment(self.environment), _ctrl_c_later():
+                self.connection, other_end = SPAWN.Pipe()
+                self.process = SPAWN.Process(target=_work, args=(other_end,))
+                self.process.start()
+                other_end.close()
+        with suppress(OSError):  # the process is dead: the connection has ended
+            self.connection.send((function, task))
 
-    def reports(self) -> Iterator[tuple[int, int, dict[str, float]]]:
-        """What the workers reported since the last call: task, steps done, numbers."""
-        while not self.messages.empty():
-            process, index, step, shown = self.messages.get()
-            self.started[process] = index
-            yield index, step, shown
-
-    def death(self, names: Sequence[str]) -> str:
-        """Which task's process died, and how; empty if it died before a task."""
-        self.pool.shutdown()
-        deque(self.reports(), maxlen=0)
-        codes = {process.pid: process.exitcode for process in self.processes if process.pid in self.started}
-        # After one death the pool itself ends the others by SIGTERM.
-        dead = [pid for pid, code in codes.items() if code not in (0, None, -signal.SIGTERM)] or list(codes)
-        if not dead:
-            return ""
-        code = codes[dead[0]]
-        how = f"by signal {signal.Signals(-code).name}" if code and code < 0 else f"with exit code {code}"
-        hint = ": out of memory?" if code == -signal.SIGKILL else ""
-        return f"{names[self.started[dead[0]]]}: its process ended {how}{hint}"
+    def receive(self) -> Step | Over:
+        """What the process says next, or that it died."""
+        try:
+            told: Step | Over = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode
+            self.close()
+            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            hint = ": out of memory?" if code == -signal.SIGKILL else ""
+            return Over(error=WorkerDied(f"its process ended {how}{hint}"))
+        if isinstance(told, Over) and told.error:
+            told.error.__cause__ = RuntimeError(f"in a worker process:\n{told.trace}")
+        return told
 
     def close(self) -> None:
-        """End all processes, whatever they are doing."""
-        self.parent_end.close()
-        self.pool.shutdown()  # it finds that a process has ended and terminates all others
-        self.child_end.close()
+        """End the process, whatever it is doing."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process = None
+
+
+def hear(workers: Iterable[Worker], seconds: float | None = None) -> Iterator[tuple[Worker, Step | Over]]:
+    """What busy workers say next, each once; waits for it, that long at most."""
+    by_connection = {worker.connection: worker for worker in workers}
+    for ready in connection.wait(by_connection, seconds):
+        yield by_connection[ready], by_connection[ready].receive()
 
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the processes that are started inside the block."""
-    before = {name: os.environ.get(name) for name in values}
+    """Set environment variables for the processes that are started inside the block."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in values:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -169,51 +190,38 @@ def _ctrl_c_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_messages: Any = None  # in a worker: the way to the parent
-
-
-def _start_worker(messages: Any, child_end: Connection) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to the parent, and ends when the parent closes its end or dies."""
-    global _messages  # noqa: PLW0603 -- what the pool's initialiser leaves for its tasks
-    _messages = messages
+def _work(parent: "connection.Connection[Any, Any]") -> None:
+    """A worker process: it leaves Ctrl-C to its parent, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with, args=(child_end,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError):  # the parent has gone
+        while True:
+            function, task = parent.recv()
+            try:
+                parent.send(Over(function(task, _Reporter(parent))))
+            except Exception as error:
+                parent.send(Over(error=_portable(error), trace=traceback.format_exc()))
 
 
-def _end_with(child_end: Connection) -> None:
-    try:
-        child_end.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
-
-
-def _call(function: Callable[..., Result], index: int, task: Any) -> Result:
-    """One task in a worker process."""
-    report = _Reporter(index)
-    try:
-        return function(task, report)
-    except Exception as error:
-        portable = _portable(error)
-        if portable is error:
-            raise
-        raise portable from error
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class _Reporter:
-    """Tells the parent that a task has begun, then its progress, at most five times a second."""
+    """Tells the parent the progress of a task, at most five times a second."""
 
-    def __init__(self, index: int) -> None:
-        self.index = index
-        _messages.put((os.getpid(), index, 0, {}))
-        self.last = time.monotonic()
+    def __init__(self, parent: "connection.Connection[Any, Any]") -> None:
+        self.parent, self.last = parent, time.monotonic()
 
     def __call__(self, step: int, **numbers: float) -> None:
         now = time.monotonic()
         if now - self.last > 0.2:
             self.last = now
-            shown = {name: float(value) for name, value in numbers.items()}
-            _messages.put((os.getpid(), self.index, step, shown))
+            self.parent.send(Step(step, {name: float(value) for name, value in numbers.items()}))
 
 
 def _portable(error: Exception) -> Exception:
@@ -226,10 +234,7 @@ def _portable(error: Exception) -> Exception:
 
 
 class Progress:
-    """One bar over all steps of all tasks if ``SMOOT_PROGRESS`` is 1, else a line per finished task; both with an ETA.
-
-    Both go to standard output, where notebooks expect them.
-    """
+    """One bar over all steps if ``SMOOT_PROGRESS`` is 1, else a line per finished task; both on standard output."""
 
     def __init__(self, describe: str, tasks: int, steps: int) -> None:
         self.describe, self.steps, self.done = describe, steps, [0] * tasks

@@ -17,6 +17,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Protocol
 
+from workbench.runner.pool import Report
+
 TRIES = 3  # of a task that is lost
 POLL = 0.5  # seconds between two looks at the engine
 SHOWN = 5.0  # seconds between two lines of progress, unless something failed
@@ -34,6 +36,9 @@ class Finished:
 
     folder: str
     seconds: float
+
+
+Function = Callable[[Any, Report], Finished]
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Queue:
         self._order = TopologicalSorter({task.name: task.needs for task in self.tasks})
         self._order.prepare()
         self._ready: deque[str] = deque()
-        self._live: dict[str, Task] = {}
+        self._live: set[str] = set()
         self._tried: Counter[str] = Counter()
         self._progress = Progress(self.describe, Counter(_kind(task.name) for task in self.tasks))
 
@@ -178,8 +183,8 @@ class Queue:
         if left := self.engine.close(detach=detach):
             print(left, flush=True)
         if self.journal and not detach:
-            for task in self._live.values():
-                self.journal.note(task)
+            for name in self._live:
+                self.journal.note(self._by_name[name])
 
     def _take_up(self) -> None:
         """What the journal knows of these tasks: finished, or on its way."""
@@ -194,7 +199,7 @@ class Queue:
                 self._progress.finish(task.name, facts["seconds"])
             elif "job" in facts:
                 jobs[task.name], self._tried[task.name] = facts["job"], facts["tries"]
-                self._live[task.name] = task
+        self._live |= jobs.keys()
         self.engine.attach(jobs)
 
     def _submit(self) -> bool:
@@ -208,36 +213,33 @@ class Queue:
         names = [self._ready.popleft() for _ in range(min(self.engine.room, len(self._ready)))]
         if names:
             jobs = self.engine.submit({name: self._by_name[name].make(self.done) for name in names})
-            for name in names:
-                self._live[name] = self._by_name[name]
-                self._tried[name] += 1
-                if self.journal:
+            self._live.update(names)
+            self._tried.update(names)
+            if self.journal:
+                for name in names:
                     self.journal.note(self._by_name[name], job=jobs[name], tries=self._tried[name])
         return bool(self._live)
 
     def _note(self, end: Ended) -> None:
-        task = self._live.pop(end.name)
+        self._live.remove(end.name)
         if end.finished:
             self.done[end.name] = end.finished
             self._order.done(end.name)
             self._progress.finish(end.name, end.finished.seconds)
         elif f"{OutOfSpace.__name__}: " in end.error:
             raise OutOfSpace(end.error.partition(f"{OutOfSpace.__name__}: ")[2])
-        elif end.lost:
-            check_space(self.folder)  # a full disk takes results and logs alike
-            self._tried[end.name] -= not end.counts
-            if self._tried[end.name] < self.tries:
-                self._ready.append(end.name)
-            else:
-                self._fail(end)
+        elif end.lost and self._again(end):
+            self._ready.append(end.name)
         else:
-            self._fail(end)
+            self.failed[end.name] = end
+            self._progress.finish(end.name, None)
         if self.journal:
-            self.journal.note(task, **(asdict(end.finished) if end.finished else {}))
+            self.journal.note(self._by_name[end.name], **(asdict(end.finished) if end.finished else {}))
 
-    def _fail(self, end: Ended) -> None:
-        self.failed[end.name] = end
-        self._progress.finish(end.name, None)
+    def _again(self, end: Ended) -> bool:
+        check_space(self.folder)  # a full disk takes results and logs alike
+        self._tried[end.name] -= not end.counts
+        return self._tried[end.name] < self.tries
 
 
 class Progress:
@@ -311,6 +313,12 @@ def naming_full_disks() -> Iterator[None]:
             f"{error.filename or 'the disk'}: {error.strerror}: free some space or raise the quota, then give the same "
             "command again; what is finished is kept"
         ) from None
+
+
+def call(function: Function, argument: Any, report: Report) -> Finished:
+    """Do a task in its process; a full disk is named."""
+    with naming_full_disks():
+        return function(argument, report)
 
 
 def _kind(name: str) -> str:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from submitit.core.utils import FailedJobError, FailedSubmissionError, pickle_load
 
 from workbench.runner.pool import ONE_THREAD, Report
-from workbench.runner.queue import Ended, Finished, naming_full_disks
+from workbench.runner.queue import Ended, Finished, Function, call, naming_full_disks
 
 BUSY = (
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD"),
@@ -56,12 +56,11 @@ class SlurmError(RuntimeError):
 class Call:
     """What a job runs; submitit asks it for what to run after an interruption."""
 
-    function: Callable[[Any, Report], Finished]
+    function: Function
     argument: Any
 
     def __call__(self) -> Finished:
-        with naming_full_disks():
-            return self.function(self.argument, _report)
+        return call(self.function, self.argument, _report)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """The same call: what is finished is in the run's entry of the ledger."""
@@ -122,9 +121,7 @@ class Slurm:
         ValueError: for an option that there is not.
     """
 
-    def __init__(
-        self, function: Callable[[Any, Report], Finished], folder: Path, *, title: str, wishes: Wishes
-    ) -> None:
+    def __init__(self, function: Function, folder: Path, *, title: str, wishes: Wishes) -> None:
         _check_slurm(wishes.partition)
         logging.getLogger("submitit").setLevel(logging.ERROR)
         self.function, self.folder, self.title, self.wishes = function, folder.absolute(), title, wishes
