@@ -96,7 +96,7 @@ def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[
     """
     path = folder / NAME
     with locked(folder):
-        known = {**samples_in(folder), **samples} if path.exists() else dict(samples)
+        known = (samples_in(folder) if path.exists() else {}) | dict(samples)
         methods = [*(name for name in order if name in known), *sorted(set(known) - set(order))]
         content = {f"{method}/{part}": getattr(known[method], part) for method in methods for part in PARTS}
         with replacing(path) as temporary, temporary.open("wb") as file:

@@ -82,7 +82,6 @@ def update(facts: Iterable[tuple[str, Facts]], folder: Path, kept: Sequence[str]
 
 
 def _check_block(content: Mapping[str, Any], block: str, where: str) -> None:
-    """Refuse a block that is missing or holds no keys."""
     if not isinstance(content.get(block), Mapping):
         raise ValueError(f"{where}: {block} is {content.get(block)!r:.80}: expected a mapping; make it again")
 
