@@ -28,7 +28,7 @@ def gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: 
 
 
 def keep_provenance(jobs: Sequence[Any], folders: Sequence[Path], target: Path, grid: Grid) -> None:
-    """The facts of finished jobs, which have a stage and a config, into the target folder's table of them."""
+    """The facts of finished runs, which have a stage and a config, into the target folder's table of them."""
     facts = [
         identity(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
         for job, folder in zip(jobs, folders, strict=True)

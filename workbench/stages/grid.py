@@ -147,11 +147,10 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
                 "it alone, start it under nohup or tmux"
             )
         gpus = _gpus(training.devices) if training.device != "cpu" else []
-        shares = {
-            "per_gpu": grid.workers if given.per_gpu is None else given.per_gpu,
-            "cores": grid.workers if given.cores is None else given.cores,
-        }
-        return Queue(tasks, Local(finish, folder / "logs", gpus=gpus, **shares), describe, folder)
+        per_gpu = grid.workers if given.per_gpu is None else given.per_gpu
+        cores = grid.workers if given.cores is None else given.cores
+        engine = Local(finish, folder / "logs", gpus=gpus, per_gpu=per_gpu, cores=cores)
+        return Queue(tasks, engine, describe, folder)
     from workbench.runner.slurm import Slurm, Wishes
 
     wishes = Wishes(
@@ -162,12 +161,12 @@ def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: P
         start_within=given.start_within,
         options=_options(given.slurm),
     )
-    engine = Slurm(finish, folder / "jobs", title=f"smoot-{profile}", wishes=wishes)
-    engine.probe()
+    slurm = Slurm(finish, folder / "jobs", title=f"smoot-{profile}", wishes=wishes)
+    slurm.probe()
     journal = Journal(folder / "journal.jsonl")
     if os.environ.get("SMOOT_LEDGER") == "off":
         journal.file.unlink(missing_ok=True)
-    return Queue(tasks, engine, describe, folder, journal, detach=given.on_interrupt == "detach")
+    return Queue(tasks, slurm, describe, folder, journal, detach=given.on_interrupt == "detach")
 
 
 def _gpus(together: int) -> list[str]:
@@ -186,11 +185,10 @@ def _gpus(together: int) -> list[str]:
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:
-    """``KEY=VALUE`` texts as a mapping."""
     for text in given:
         if not all(text.partition("=")):
             raise ValueError(f"--slurm is {text!r}: expected KEY=VALUE, such as account=physics")
-    return {key: value for key, _, value in (text.partition("=") for text in given)}
+    return dict(text.split("=", 1) for text in given)
 
 
 def _summary(profile: str, queue: Queue, total: int) -> str:

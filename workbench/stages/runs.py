@@ -69,7 +69,7 @@ class Job(ABC):
 
     @property
     def place(self) -> str:
-        """The folder of the job in the ledger, below the stage's."""
+        """Its folder in the ledger, below the stage's."""
         return f"{self.config.profile}/{self.config.network}"
 
     @property
@@ -144,7 +144,7 @@ class Train(Job):
     stage, rooms = "train", TRAINING
 
     def parameters(self) -> dict[str, Any]:
-        return {name: value for name, value in self.config.as_dict().items() if name != "evaluation"}
+        return _without(self.config.as_dict(), "evaluation")
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.training.networks import save_weights
@@ -168,12 +168,11 @@ class Judge(Job):
         return f"{self.config.profile}/{self.config.setting}"
 
     def parameters(self) -> dict[str, Any]:
-        config = self.config
         return {
-            "dataset": asdict(config.dataset),
-            "backbone": asdict(config.backbone),
-            "judge": {name: value for name, value in asdict(self.judge).items() if name not in ("backbone", "second")},
-            "fills": config.evaluation.fills,
+            "dataset": asdict(self.config.dataset),
+            "backbone": asdict(self.config.backbone),
+            "judge": _without(asdict(self.judge), "backbone", "second"),
+            "fills": self.config.evaluation.fills,
         }
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
@@ -263,7 +262,7 @@ class Retrain(Job):
         return replace(self, weights=folders[0] / WEIGHTS)
 
     def parameters(self) -> dict[str, Any]:
-        asked = {name: value for name, value in asdict(self.retraining).items() if name != "settings"}
+        asked = _without(asdict(self.retraining), "settings")
         return self.config.as_dict() | {"retraining": asked, "retrained_backbone": asdict(self.backbone)}
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
@@ -275,6 +274,10 @@ class Retrain(Job):
         network = load_network(config.backbone, config.dataset, images, self.weights, device)
         found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
         tables.RETRAINING_TABLE.update(found.assign(**identity(config)), folder)
+
+
+def _without(parameters: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in names}
 
 
 def train(
@@ -330,17 +333,13 @@ def evaluate(
         FileNotFoundError: if a run is not trained; names the command that trains it.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
-    places = ProfilePaths(profile)
-    judges = tuple(
-        (load_backbone(name, profile), places.judge_weights(dataset, name)) for name in load_judge(profile).backbones
-    )
+    places, names = ProfilePaths(profile), load_judge(profile).backbones
+    judges = tuple((load_backbone(name, profile), places.judge_weights(dataset, name)) for name in names)
     runs = load_runs(dataset, backbone, method, profile, seeds)
     trained = [_weights(run, setting) for run in runs]
     histories = tables.EPOCH_TABLE.read(required(setting.epochs, setting.made_by("train")).parent)
-    jobs = [
-        Evaluate(run, weights, _history(run, histories, setting), judges)
-        for run, weights in zip(runs, trained, strict=True)
-    ]
+    own = [_history(run, histories, setting) for run in runs]
+    jobs = [Evaluate(*parts, judges) for parts in zip(runs, trained, own, strict=True)]
     if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
     with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
@@ -413,7 +412,7 @@ def _described(stage: str, setting: SettingPaths, method: str | None = None) -> 
 
 
 def judge_job(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> Judge:
-    """The training of a judge; of the run that it holds, it takes anything but the method."""
+    """The training of a judge; of the run that it holds, it takes all but the method."""
     run = load_run(dataset, backbone, grid.methods[0], judge.seed, grid.profile)
     return Judge(replace(run, dataset=load_dataset(dataset, grid.profile)), judge)
 

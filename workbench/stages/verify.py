@@ -47,11 +47,7 @@ def compare(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
     error = (both["error_ours"] ** 2 + both["error_committed"] ** 2) ** 0.5
     undefined = both["mean_ours"].isna() != both["mean_committed"].isna()
     moved = undefined | (difference > FLOOR) & (difference > TOLERANCE * error)
-    columns = {
-        "ours": both["mean_ours"],
-        "committed": both["mean_committed"],
-        "standard_errors": difference / error,
-    }
+    columns = {"ours": both["mean_ours"], "committed": both["mean_committed"], "standard_errors": difference / error}
     return pd.DataFrame(columns)[moved].reset_index()
 
 
