@@ -100,12 +100,9 @@ def summarised(history: pd.DataFrame) -> dict[str, float]:
 
 
 def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[str] = ()) -> None:
-    """Write records of one setting: their rows of four tables, and what all runs of the setting share.
+    """Write records of one setting, at least one: their rows of four tables, and what all its runs share.
 
-    Args:
-        records: at least one, of one setting.
-        folder: of the setting.
-        order: of the methods, as in the grid.
+    ``order`` is of the methods, as in the grid.
 
     Raises:
         ValueError: if the records differ in what the runs of a setting share (or from those in the folder that

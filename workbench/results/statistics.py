@@ -191,8 +191,7 @@ def compared_frame(
     Args:
         frame: one row per method and seed, with columns ``method``, ``seed`` and the metric.
         metric: the column to compare.
-        methods: the methods, in the order of the tables.
-        references: what they are compared with; each other if None.
+        methods, references: as for `pairs`.
 
     Returns:
         One row per pair: ``method``, ``reference``, then the fields of `PairedComparison`. No rows if the metric was

@@ -36,16 +36,16 @@ class Local:
                 raise ValueError(f"{name} is {value}: expected at least 1")
         seen: list[dict[str, str]] = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(per_gpu) for gpu in gpus]
         self.function, self.logs = partial(call, function), logs
-        self.idle = [Worker(environment) for environment in seen or [{}] * cores]
+        self.workers = [Worker(environment) for environment in seen or [{}] * cores]
         self.busy: dict[Worker, str] = {}
 
     @property
     def room(self) -> int:
-        return len(self.idle)
+        return len(self.workers) - len(self.busy)
 
     def submit(self, arguments: Mapping[str, Any]) -> dict[str, str]:
-        for name, argument in arguments.items():
-            worker = self.idle.pop()
+        free = [worker for worker in self.workers if worker not in self.busy]
+        for worker, (name, argument) in zip(free, arguments.items(), strict=False):
             self.busy[worker] = name
             worker.start(self.function, argument)
         return dict.fromkeys(arguments, "")
@@ -58,7 +58,6 @@ class Local:
         for worker, told in hear(self.busy, seconds):
             if isinstance(told, Over):
                 ended.append(self._ended(self.busy.pop(worker), told))
-                self.idle.append(worker)
         return set(self.busy.values()), ended
 
     def _ended(self, name: str, told: Over) -> Ended:
@@ -70,6 +69,6 @@ class Local:
         return Ended(name, error=f"{type(told.error).__name__}: {told.error}", log=log)
 
     def close(self, *, detach: bool) -> str:
-        for worker in (*self.idle, *self.busy):
+        for worker in self.workers:
             worker.close()
         return ""

@@ -62,24 +62,21 @@ def run_tasks(
         return []
     names = [f"{describe}, task {n} of {len(tasks)} ({textwrap.shorten(repr(t), 120)})" for n, t in enumerate(tasks, 1)]
     progress = Progress(describe, len(tasks), steps)
-    crew = [Worker() for _ in range(min(workers, len(tasks)))]
-    idle, busy, waiting = list(crew), dict[Worker, int](), deque(enumerate(tasks))
-    results: dict[int, Result] = {}
+    crew, busy = [Worker() for _ in range(min(workers, len(tasks)))], dict[Worker, int]()
+    waiting, results = deque(enumerate(tasks)), dict[int, Result]()
     try:
         while len(results) < len(tasks):
-            while idle and waiting:
-                worker = idle.pop()
-                busy[worker], task = waiting.popleft()
-                worker.start(function, task)
+            for worker in crew:
+                if waiting and worker not in busy:
+                    busy[worker], task = waiting.popleft()
+                    worker.start(function, task)
             for worker, told in hear(busy):
-                index = busy[worker]
                 if isinstance(told, Step):
-                    progress.show(index, told.number, told.shown)
-                    continue
-                results[index] = _result_of(told, names[index])
-                progress.finish(index)
-                del busy[worker]
-                idle.append(worker)
+                    progress.show(busy[worker], told.number, told.shown)
+                else:
+                    index = busy.pop(worker)
+                    results[index] = _result_of(told, names[index])
+                    progress.finish(index)
         return [results[index] for index in range(len(tasks))]
     finally:
         for worker in crew:

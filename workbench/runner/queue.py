@@ -11,10 +11,11 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from workbench.runner.pool import Report
@@ -98,14 +99,14 @@ class Engine(Protocol):
         """End what is left, or leave it to itself; says which, in a line."""
 
 
+@dataclass(frozen=True)
 class Journal:
     """What became of tasks, a line of JSON each, so that a later command takes up where this one was.
 
     The last line of a task counts; one that was cut off counts for nothing.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    file: Path
 
     def note(self, task: Task, **facts: Any) -> None:
         """Append what became of a task: ``job`` and ``tries``, or ``folder`` and ``seconds``, or nothing."""
@@ -117,11 +118,9 @@ class Journal:
         """The facts of every task by its name and digest."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for line in self.file.read_text("utf-8", "replace").splitlines() if self.file.exists() else ():
-            try:
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
                 facts = json.loads(line)
                 found[facts.pop("name"), facts.pop("digest")] = facts
-            except (ValueError, LookupError, TypeError, AttributeError):
-                continue
         return found
 
 
@@ -250,16 +249,14 @@ class Progress:
 
     def __init__(self, describe: str, kinds: Counter[str]) -> None:
         self.describe, self.total, self.left = describe, kinds.total(), kinds
-        self.took: Counter[str] = Counter()
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, list[float]] = {}  # of the finished tasks of each kind
         self.printed, self.line, self.bad = 0.0, "", 0
 
     def finish(self, name: str, seconds: float | None) -> None:
         """Note what a task took; None of one that failed."""
         self.left[_kind(name)] -= 1
         if seconds is not None:
-            self.took[_kind(name)] += 1
-            self.seconds[_kind(name)] = self.seconds.get(_kind(name), 0.0) + seconds
+            self.seconds.setdefault(_kind(name), []).append(seconds)
 
     def show(
         self, running: int, done: Mapping[str, object], failed: Mapping[str, Ended], *, last: bool = False
@@ -278,8 +275,8 @@ class Progress:
         """The estimate, as the end of a line; empty before the first task is finished."""
         if not self.seconds or not running:
             return ""
-        means = {kind: seconds / self.took[kind] for kind, seconds in self.seconds.items()}
-        usual = sum(means.values()) / len(means)
+        means = {kind: fmean(seconds) for kind, seconds in self.seconds.items()}
+        usual = fmean(means.values())
         left = sum(count * means.get(kind, usual) for kind, count in self.left.items()) / running
         return f", about {left:.0f} s left" if left < 120 else f", about {left / 60:.0f} min left"
 

@@ -54,7 +54,7 @@ class SlurmError(RuntimeError):
 
 @dataclass(frozen=True)
 class Call:
-    """What a job runs; submitit asks it for what to run after an interruption."""
+    """What a job runs, and, as submitit asks, what it runs after an interruption."""
 
     function: Function
     argument: Any
@@ -99,8 +99,6 @@ class Wishes:
 
 @dataclass
 class _Job:
-    """A job that is watched."""
-
     name: str
     job: "submitit.SlurmJob[Finished]"
     submitted: float
@@ -131,13 +129,18 @@ class Slurm:
         self.executor.update_parameters(**self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
-        wishes = self.wishes
-        asked: dict[str, Any] = {"job_name": self.title, "time": wishes.minutes, "cpus_per_task": 1}
-        asked |= {"partition": wishes.partition} if wishes.partition else {}
-        asked |= {"gpus_per_node": wishes.gpus} if wishes.gpus else {}
-        asked |= {"setup": [f"export {name}={value}" for name, value in ONE_THREAD.items()], "stderr_to_stdout": True}
-        asked |= {"array_parallelism": wishes.at_once, "additional_parameters": {"requeue": True}}
-        return asked | dict(wishes.options or {})
+        asked = {
+            "job_name": self.title,
+            "partition": self.wishes.partition,
+            "time": self.wishes.minutes,
+            "cpus_per_task": 1,
+            "gpus_per_node": self.wishes.gpus or None,
+            "setup": [f"export {name}={value}" for name, value in ONE_THREAD.items()],
+            "stderr_to_stdout": True,
+            "array_parallelism": self.wishes.at_once,
+            "additional_parameters": {"requeue": True},
+        }
+        return asked | dict(self.wishes.options or {})
 
     @property
     def room(self) -> int:
@@ -151,10 +154,8 @@ class Slurm:
 
     def _send(self, names: Sequence[str], calls: Sequence[Call]) -> None:
         try:
-            with naming_full_disks():
-                jobs: list[Any] = []
-                with self.executor.batch():
-                    jobs += [self.executor.submit(call) for call in calls]
+            with naming_full_disks(), self.executor.batch():
+                jobs: list[Any] = [self.executor.submit(call) for call in calls]
         except (FailedJobError, FailedSubmissionError) as error:
             words = [line for line in str(error).splitlines() if "error:" in line]
             said = words[-1].partition("error: ")[2] if words else str(error).partition("\n")[0]
@@ -171,18 +172,17 @@ class Slurm:
         if states is None:
             return set(), []
         running, ended = set(), []
-        for name, watched in list(self.live.items()):
+        for name, watched in self.live.items():
             state, reason, node = states.get(watched.job.job_id, ("GONE", "", ""))
             if state in ("RUNNING", "SUSPENDED"):
                 running.add(name)
-            if state not in BUSY or state == "COMPLETING":
-                end = self._end(watched, state, node)
-                if end is not None:
-                    del self.live[name]
-                    ended.append(end)
-            else:
+            if state in BUSY and state != "COMPLETING":
                 watched.gone = None
                 self._check_start(watched, state, reason)
+            elif end := self._end(watched, state, node):
+                ended.append(end)
+        for end in ended:
+            del self.live[end.name]
         self.active = time.monotonic() if running or ended else self.active
         return running, ended
 
@@ -208,7 +208,6 @@ class Slurm:
         return Ended(name, error=how, lost=True, counts=state != "PREEMPTED", log=paths.stdout)
 
     def _check_start(self, watched: _Job, state: str, reason: str) -> None:
-        """Refuse to wait for a job that cannot start."""
         if state == "REQUEUE_HOLD" or (state == "PENDING" and (reason in NEVER or reason.endswith("PerJobLimit"))):
             raise SlurmError(
                 f"job {watched.job.job_id} ({watched.name}) can never start: Slurm gives the reason {reason}: ask for "
@@ -254,14 +253,14 @@ class Slurm:
         self._judge(ended[0], word)
 
     def _judge(self, end: Ended, word: str) -> None:
-        """Refuse what the probe found."""
-        shared = f"{self.folder} is not the same on this machine and on the nodes"
-        if end.finished is None:
-            if end.log is None or not end.log.exists():
-                raise SlurmError(f"{shared}: put the checkout on a file system that they share ({end.error})")
+        if end.finished is None and end.log and end.log.exists():
             raise SlurmError(f"a job cannot run here ({end.error}): read {end.log}")
-        if end.finished.folder != word:
-            raise SlurmError(f"{shared}: put the checkout on a file system that they share")
+        if end.finished is None or end.finished.folder != word:
+            why = f" ({end.error})" if end.error else ""
+            raise SlurmError(
+                f"{self.folder} is not the same on this machine and on the nodes: put the checkout on a file system "
+                f"that they share{why}"
+            )
         if end.finished.seconds:
             raise SlurmError(
                 f"the nodes do not see the locks of this machine in {self.folder}: have it mounted with locks (Lustre: "
@@ -305,11 +304,6 @@ def _check_slurm(partition: str | None) -> None:
 
 
 def _asked(*command: str) -> str:
-    """What a command of Slurm prints.
-
-    Raises:
-        SlurmError: if it fails, with its words.
-    """
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     except subprocess.TimeoutExpired:

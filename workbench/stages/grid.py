@@ -93,11 +93,12 @@ def assemble(profile: str, found: Mapping[str, Planned], done: Mapping[str, Fini
                 )
         return [Path(done[job.name].folder) for job in jobs]
 
-    if all(name in done for name, work in found.items() if isinstance(work.job, Judge)):
+    judges = {name for name, work in found.items() if isinstance(work.job, Judge)}
+    if judges <= done.keys():
         runs.train_judges(profile, work=finished)
     for number, setting in enumerate(grid.settings, start=1):
-        whole = [name for name, work in found.items() if _of(work.job, setting) or isinstance(work.job, Judge)]
-        if not all(name in done for name in whole):
+        of_setting = {name for name, work in found.items() if work.job.config.setting == "-".join(setting)}
+        if not judges | of_setting <= done.keys():
             continue
         print(f"{profile}, setting {number} of {len(grid.settings)}: {', '.join(setting)}", flush=True)
         runs.train(*setting, None, profile, work=finished)
@@ -105,10 +106,6 @@ def assemble(profile: str, found: Mapping[str, Planned], done: Mapping[str, Fini
         runs.retrain(*setting, profile, work=finished)
         for method, own in metrics.groupby("method", sort=False):
             print(f"  {method}: accuracy {own['accuracy'].mean():.4f} over {len(own)} seeds", flush=True)
-
-
-def _of(job: Job, setting: tuple[str, str]) -> bool:
-    return not isinstance(job, Judge) and (job.config.dataset.name, job.config.backbone.name) == setting
 
 
 def run_grid(profile: str, given: argparse.Namespace | None = None) -> None:
@@ -136,7 +133,6 @@ def run_grid(profile: str, given: argparse.Namespace | None = None) -> None:
 
 
 def _queue(profile: str, given: argparse.Namespace, tasks: list[Task], folder: Path) -> Queue:
-    """The tasks on the engine that is asked for."""
     grid = load_grid(profile)
     training = load_run(*grid.settings[0], grid.methods[0], grid.seeds[0], profile).training
     describe = f"grid {profile}"
@@ -192,7 +188,6 @@ def _options(given: Sequence[str]) -> dict[str, str]:
 
 
 def _summary(profile: str, queue: Queue, total: int) -> str:
-    """What did not get done, and why."""
     lines = [
         f"{len(queue.done)} of {total} jobs of {profile} are finished, and the same command goes on with the rest:"
     ]

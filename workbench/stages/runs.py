@@ -41,7 +41,7 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
-from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance, mean_samples
+from workbench.stages.gathering import FACTS, gathered, keep_provenance, mean_samples
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
@@ -76,6 +76,11 @@ class Job(ABC):
     def name(self) -> str:
         """``STAGE/PROFILE/SETTING/METHOD/SEED``; a judge has no method."""
         return f"{self.stage}/{self.place}/{self.config.seed}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells its rows from those of others in the tables of its setting."""
+        return {"method": self.config.method.name, "seed": self.config.seed}
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -153,7 +158,7 @@ class Train(Job):
         part = split(images, **self.config.split_arguments())
         state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
-        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**identity(self.config)), folder)
+        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**self.identity), folder)
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,10 @@ class Judge(Job):
     @property
     def place(self) -> str:
         return f"{self.config.profile}/{self.config.setting}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"dataset": self.config.dataset.name, "backbone": self.config.backbone.name}
 
     def parameters(self) -> dict[str, Any]:
         return {
@@ -183,8 +192,7 @@ class Judge(Job):
         device, fills = pick_device(config.training.device), config.evaluation.fills
         trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
         save_weights(trained.network.state_dict(), folder / WEIGHTS)
-        row: dict[str, Any] = {"dataset": config.dataset.name, "backbone": config.backbone.name}
-        row |= {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
+        row = self.identity | {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
         row |= {"accuracy": trained.accuracy, "validation_accuracy": trained.validation_accuracy}
         tables.JUDGE_TABLE.update(pd.DataFrame([row]), folder)
 
@@ -225,7 +233,7 @@ class Evaluate(Job):
             profile=config.profile,
             dataset=config.dataset.name,
             backbone=config.backbone.name,
-            **identity(config),
+            **self.identity,
             config=config.as_dict(),
             metrics=measured.metrics,
             curves=measured.curves,
@@ -273,7 +281,7 @@ class Retrain(Job):
         device = pick_device(config.training.device)
         network = load_network(config.backbone, config.dataset, images, self.weights, device)
         found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
-        tables.RETRAINING_TABLE.update(found.assign(**identity(config)), folder)
+        tables.RETRAINING_TABLE.update(found.assign(**self.identity), folder)
 
 
 def _without(parameters: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -310,9 +318,9 @@ def train(
     steps = max(job.config.training.epochs for job in jobs)
     with _finished(jobs, grid, _described("train", setting, method), steps, work) as folders:
         for job, folder in zip(jobs, folders, strict=True):
-            files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
+            files.copy_whole(folder / WEIGHTS, setting.weights(**job.identity))
         histories = gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
     return histories
 
 
@@ -345,7 +353,7 @@ def evaluate(
     with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
         samples.write_samples(mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
@@ -357,17 +365,13 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None, work: Work
         One row per data set and backbone, see `tables.JUDGE_TABLE`.
     """
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
-    names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
+    names = product(grid.datasets if datasets is None else datasets, judge.backbones)
     jobs = [judge_job(dataset, backbone, grid, judge) for dataset, backbone in names]
-    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as sources:
-        for name, source in zip(names, sources, strict=True):
-            files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
-        judges = gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
-        facts = [
-            {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
-            for (dataset, backbone), source in zip(names, sources, strict=True)
-        ]
-        tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, places.results, grid.datasets)
+    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as folders:
+        for job, folder in zip(jobs, folders, strict=True):
+            files.copy_whole(folder / WEIGHTS, places.judge_weights(**job.identity))
+        judges = gathered(tables.JUDGE_TABLE, folders, places.results, grid.datasets)
+        keep_provenance(tables.JUDGE_PROVENANCE_TABLE, jobs, folders, places.results, grid.datasets)
     return judges
 
 
@@ -383,7 +387,7 @@ def retrain(dataset: str, backbone: str, profile: str, work: Work | None = None)
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
     with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels), work) as folders:
         found = gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
     return found
 
 
