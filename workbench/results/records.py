@@ -4,10 +4,9 @@ The folder of a setting (data set × backbone) holds the tables listed in `table
 share in ``config.json``, and ``samples.npz``. A *record* is all that evaluation says about one run. It stays the
 same when the run is repeated on the same machine; times, memory and host are in ``provenance.csv``.
 
-The functions that write replace the rows of the runs that they write and keep all others. `records_in` and
-``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The functions that take a
-``grid`` read a whole profile in the order of its grid, and no run outside it. They raise FileNotFoundError for a
-missing file or run and name the command that makes it, ValueError for unknown or missing columns.
+`records_in` and ``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The
+functions that take a ``grid`` read a whole profile in the order of its grid, and no run outside it. They raise
+FileNotFoundError for a missing file or run, with the command that makes it, ValueError for unknown or missing columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,7 +189,6 @@ def _series_rows(series: Curves | Sanity, table: Table, axis: str) -> Iterator[d
 
 
 def _series(rows: pd.DataFrame | None, table: Table, axis: str, folder: Path) -> dict[str, Any]:
-    """Curves or sanity from the rows of a run; empty without rows."""
     label, point, *values = table.columns[len(RUN) :]
     series: dict[str, Any] = {}
     for name, own in () if rows is None else rows.groupby(label):
@@ -265,9 +263,7 @@ def read_histories(grid: Grid) -> pd.DataFrame:
 def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
     """DiffROAR of every run of the retrained settings: dataset, backbone, method, seed, level, top, bottom, diffroar.
 
-    Args:
-        grid: of the profile.
-        asked: its block ``retraining``; without settings, the frame has no rows.
+    ``asked`` is the profile's block ``retraining``; without settings, the frame has no rows.
 
     Raises:
         ValueError: for other levels than those asked for.
@@ -311,7 +307,6 @@ def read_samples(grid: Grid, dataset: str, backbone: str) -> dict[str, Samples]:
 
 
 def _of_grid(table: Table, grid: Grid, settings: Sequence[SettingPaths], stage: str) -> pd.DataFrame:
-    """The rows of a grid's runs on some settings, in the grid's order."""
     parts = []
     for setting in settings:
         path = required(setting.folder / table.name, setting.made_by(stage))

@@ -148,7 +148,6 @@ def _t_statistics(difference: npt.NDArray[np.float64]) -> tuple[float, float, fl
 
 
 def _wilcoxon(difference: npt.NDArray[np.float64]) -> float:
-    """Two-sided p of the signed-rank test; pairs without a difference are left out."""
     if difference.size < 2:
         return math.nan
     changed = np.round(difference[np.abs(difference) >= EQUAL], 12)  # equal differences are ties

@@ -91,7 +91,6 @@ class Table:
             return write_csv(rows[columns], path)
 
     def _columns(self, frame: pd.DataFrame) -> list[str]:
-        """The columns that a frame must have, with its metrics in their place."""
         metrics = sorted(set(frame.columns) - set(self.columns))
         return [name for column in self.columns for name in (metrics if column == "*" else [column])]
 

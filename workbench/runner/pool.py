@@ -127,9 +127,10 @@ class Worker:
         if self.process is None:
             with _environment(self.environment), _ctrl_c_later():
                 self.connection, other_end = SPAWN.Pipe()
-                self.process = SPAWN.Process(target=_work, args=(other_end,))
-                self.process.start()
+                process = SPAWN.Process(target=_work, args=(other_end,))
+                process.start()
                 other_end.close()
+                self.process = process
         with suppress(OSError):  # the process is dead: the connection has ended
             self.connection.send((function, task))
 
@@ -192,7 +193,7 @@ def _work(parent: "connection.Connection[Any, Any]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, OSError):  # the parent has gone
+    with suppress(EOFError):  # the parent has closed its end
         while True:
             function, task = parent.recv()
             try:

@@ -289,7 +289,6 @@ def answer(folder: Path, report: Report) -> Finished:
 
 
 def _report(step: int, **numbers: float) -> None:
-    """Progress of a job, for its log."""
     print(f"step {step}", *(f"{name} {float(value):.4g}" for name, value in numbers.items()), flush=True)
 
 

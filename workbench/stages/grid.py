@@ -111,9 +111,7 @@ def assemble(profile: str, found: Mapping[str, Planned], done: Mapping[str, Fini
 def run_grid(profile: str, given: argparse.Namespace | None = None) -> None:
     """Train and measure every setting of a profile, and write its tables.
 
-    Args:
-        profile: its name.
-        given: the options of the command line; the defaults if None.
+    ``given`` are the options of the command line; the defaults if None.
 
     Raises:
         ValueError: for an unknown name or a bad parameter.

@@ -57,7 +57,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every method."""
+    """Mean, standard error (0 for a single seed) and number of seeds of every metric of every method."""
     long = frame.drop(columns="seed").melt(id_vars=METHOD, var_name="metric")
     means = long.groupby([*METHOD, "metric"])["value"].agg(["mean", "sem", "count"])
     return means.rename(columns={"sem": "error"}).fillna({"error": 0.0})
