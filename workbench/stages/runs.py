@@ -57,11 +57,7 @@ class WeightsUnusable(RuntimeError):
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One network to be trained or measured.
-
-    Attributes:
-        config: the run; of a judge, a run on its data set with its backbone and seed.
-    """
+    """One network to be trained or measured; of a judge, ``config`` is a run with its data set, backbone and seed."""
 
     stage: ClassVar[str]
     rooms: ClassVar[tuple[str, ...]]
@@ -250,12 +246,7 @@ class Evaluate(Job):
 
 @dataclass(frozen=True)
 class Retrain(Job):
-    """DiffROAR of one trained network: fresh networks on the pixels that its maps rank highest and lowest.
-
-    Attributes:
-        weights: of the trained network.
-        backbone: of the fresh networks.
-    """
+    """DiffROAR of one trained network: fresh ones of ``backbone`` on the pixels its maps rank highest and lowest."""
 
     stage, rooms = "retrain", MEASURING
     weights: Path
