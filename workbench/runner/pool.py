@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
@@ -125,6 +125,7 @@ class Worker:
     def start(self, function: Callable[[Task, Report], Any], task: Task) -> None:
         """Hand out a task; `hear` tells what becomes of it."""
         if self.process is None:
+            resource_tracker.ensure_running()  # started with the process, it would let Ctrl-C through
             with _environment(self.environment), _ctrl_c_later():
                 self.connection, other_end = SPAWN.Pipe()
                 process = SPAWN.Process(target=_work, args=(other_end,))
