@@ -10,21 +10,8 @@ from workbench.config.paths import required
 from workbench.config.schema import check_keys
 
 COSTS = (
-    "network",
-    "method",
-    "image_fraction",
-    "ms_per_step",
-    "relative_to_plain",
-    "limit",
-    "achieved",
-    "memory_mb",
-    "relative_memory",
-    "device",
-    "batch_size",
-    "precision",
-    "compiled",
-    "mask_overlap",
-    "rounds",
+    *("network", "method", "image_fraction", "ms_per_step", "relative_to_plain", "limit", "achieved", "memory_mb"),
+    *("relative_memory", "device", "batch_size", "precision", "compiled", "mask_overlap", "rounds"),
 )
 GROWTH = ("axis", "value", "method", "ms", "memory_mb", "exponent", "memory_exponent", "network", "device", "rounds")
 

@@ -4,10 +4,9 @@ The folder of a setting (data set × backbone) holds the tables listed in `table
 share in ``config.json``, and ``samples.npz``. A *record* is all that evaluation says about one run. It stays the
 same when the run is repeated on the same machine; times, memory and host are in ``provenance.csv``.
 
-The functions that write replace the rows of the runs that they write and keep all others. `records_in` and
-``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The functions that take a
-``grid`` read a whole profile in the order of its grid, and no run outside it. They raise FileNotFoundError for a
-missing file or run and name the command that makes it, ValueError for unknown or missing columns.
+`records_in` and ``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The
+functions that take a ``grid`` read a whole profile in the order of its grid, and no run outside it. They raise
+FileNotFoundError for a missing file or run, with the command that makes it, ValueError for unknown or missing columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,11 +76,6 @@ class RunRecord:
         """What identifies the record in a frame."""
         return {name: getattr(self, name) for name in ("dataset", "backbone", "method", "seed")}
 
-    @property
-    def fills(self) -> tuple[str, ...]:
-        """The fills that its curves were measured with, in alphabetical order."""
-        return tuple(sorted(set(self.curves) - {"fraction"}))
-
 
 def summarised(history: pd.DataFrame) -> dict[str, float]:
     """The numbers `tables.SUMMARY` of one training: validation accuracy is the best epoch's, which is kept.
@@ -105,12 +99,9 @@ def summarised(history: pd.DataFrame) -> dict[str, float]:
 
 
 def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[str] = ()) -> None:
-    """Write records of one setting: their rows of four tables, and what all runs of the setting share.
+    """Write records of one setting, at least one: their rows of four tables, and what all its runs share.
 
-    Args:
-        records: at least one, of one setting.
-        folder: of the setting.
-        order: of the methods, as in the grid.
+    ``order`` is of the methods, as in the grid.
 
     Raises:
         ValueError: if the records differ in what the runs of a setting share (or from those in the folder that
@@ -140,7 +131,7 @@ def records_in(folder: Path) -> list[RunRecord]:
     """
     runs = tables.RUN_TABLE.read(folder)
     facts = shared.read(folder)
-    metrics = [str(name) for name in runs.columns if name not in tables.RUN_TABLE.columns]
+    metrics = runs.columns.difference(list(tables.RUN_TABLE.columns), sort=False)
     curves, attributions, sanity = (
         dict(iter(table.read(folder).groupby(list(RUN))))
         for table in (tables.CURVE_TABLE, tables.ATTRIBUTION_TABLE, tables.SANITY_TABLE)
@@ -151,21 +142,21 @@ def records_in(folder: Path) -> list[RunRecord]:
         for name, known in ((shared.NAME, method in facts), (tables.CURVE_TABLE.name, (method, seed) in curves)):
             if not known:
                 raise ValueError(f"{folder / name} has no {method}, seed {seed}, which {tables.RUN_TABLE.name} has")
-        config = facts[method].config
+        found = facts[method]
         records.append(
             RunRecord(
-                profile=config["profile"],
-                dataset=config["dataset"]["name"],
-                backbone=config["backbone"]["name"],
+                profile=found.config["profile"],
+                dataset=found.config["dataset"]["name"],
+                backbone=found.config["backbone"]["name"],
                 method=method,
                 seed=seed,
-                config={**config, "seed": seed},
+                config={**found.config, "seed": seed},
                 metrics={name: row[name] for name in metrics},
                 curves=_series(curves[method, seed], tables.CURVE_TABLE, "fraction", folder),
                 summary={name: row[name] for name in SUMMARY},
-                code=facts[method].code,
-                packages=facts[method].packages,
-                data=facts[method].data,
+                code=found.code,
+                packages=found.packages,
+                data=found.data,
                 attributions=_attributions(attributions.get((method, seed))),
                 sanity=_series(sanity.get((method, seed)), tables.SANITY_TABLE, "layers", folder),
             )
@@ -174,7 +165,6 @@ def records_in(folder: Path) -> list[RunRecord]:
 
 
 def _methods_left(folder: Path, replaced: pd.DataFrame) -> list[str]:
-    """The methods of the runs that stay in a folder when some are replaced."""
     if not (folder / tables.RUN_TABLE.name).exists():
         return []
     runs = tables.RUN_TABLE.read(folder)
@@ -199,7 +189,6 @@ def _series_rows(series: Curves | Sanity, table: Table, axis: str) -> Iterator[d
 
 
 def _series(rows: pd.DataFrame | None, table: Table, axis: str, folder: Path) -> dict[str, Any]:
-    """Curves or sanity from the rows of a run; empty without rows."""
     label, point, *values = table.columns[len(RUN) :]
     series: dict[str, Any] = {}
     for name, own in () if rows is None else rows.groupby(label):
@@ -216,11 +205,8 @@ def _attribution_rows(record: RunRecord) -> Iterator[dict[str, Any]]:
         yield {"attribution": name} | dict(record.attributions[name])
 
 
-def _attributions(rows: pd.DataFrame | None) -> dict[str, dict[str, float]]:
-    if rows is None:
-        return {}
-    measured = rows.drop(columns=list(RUN)).set_index("attribution").to_dict("index")
-    return {str(name): {str(key): value for key, value in metrics.items()} for name, metrics in measured.items()}
+def _attributions(rows: pd.DataFrame | None) -> dict[Any, Any]:
+    return {} if rows is None else rows.drop(columns=list(RUN)).set_index("attribution").to_dict("index")
 
 
 # -- a whole grid
@@ -263,9 +249,8 @@ def curves_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """Long form: dataset, backbone, method, seed, fill, curve, fraction, score."""
     rows = []
     for record in records:
-        for fill, curve in product(record.fills, CURVES):
-            points = zip(record.curves["fraction"], record.curves[fill][curve], strict=True)
-            for fraction, score in points:
+        for fill, curve in product(sorted(set(record.curves) - {"fraction"}), CURVES):
+            for fraction, score in zip(record.curves["fraction"], record.curves[fill][curve], strict=True):
                 rows.append(record.keys | {"fill": fill, "curve": curve, "fraction": fraction, "score": score})
     return pd.DataFrame(rows)
 
@@ -278,9 +263,7 @@ def read_histories(grid: Grid) -> pd.DataFrame:
 def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
     """DiffROAR of every run of the retrained settings: dataset, backbone, method, seed, level, top, bottom, diffroar.
 
-    Args:
-        grid: of the profile.
-        asked: its block ``retraining``; without settings, the frame has no rows.
+    ``asked`` is the profile's block ``retraining``; without settings, the frame has no rows.
 
     Raises:
         ValueError: for other levels than those asked for.
@@ -296,12 +279,7 @@ def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
 
 
 def read_judges(grid: Grid, asked: JudgeConfig) -> pd.DataFrame:
-    """One row per data set of a grid and judge: the columns `tables.JUDGE`.
-
-    Args:
-        grid: of the profile.
-        asked: its block ``judge``.
-    """
+    """One row per data set of a grid and judge of its profile's block ``judge``: the columns `tables.JUDGE`."""
     command = f"`dvc repro {pipeline(grid.profile)}judge`"
     path = required(ProfilePaths(grid.profile).judges, command)
     judges = tables.JUDGE_TABLE.read(path.parent).set_index(["dataset", "backbone"], drop=False)
@@ -329,18 +307,14 @@ def read_samples(grid: Grid, dataset: str, backbone: str) -> dict[str, Samples]:
 
 
 def _of_grid(table: Table, grid: Grid, settings: Sequence[SettingPaths], stage: str) -> pd.DataFrame:
-    """The rows of a grid's runs on some settings, in the grid's order."""
     parts = []
     for setting in settings:
         path = required(setting.folder / table.name, setting.made_by(stage))
         by_run = dict(iter(table.read(setting.folder).groupby(list(RUN))))
         runs = [_run_of(by_run, run, path, setting, stage) for run in product(grid.methods, grid.seeds)]
-        part = pd.concat(runs)
-        part.insert(0, "dataset", setting.dataset)
-        part.insert(1, "backbone", setting.backbone)
-        parts.append(part)
-    empty = pd.DataFrame(columns=["dataset", "backbone", *table.columns])
-    return pd.concat(parts, ignore_index=True) if parts else empty
+        parts.append(pd.concat(runs).assign(dataset=setting.dataset, backbone=setting.backbone))
+    columns = ["dataset", "backbone", *table.columns]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def _run_of(by_run: Mapping[Any, T], run: tuple[str, int], path: Path, setting: SettingPaths, stage: str) -> T:

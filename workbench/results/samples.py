@@ -75,9 +75,7 @@ def relative_saliency(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float
 def averaged(samples: Sequence[Samples]) -> Samples:
     """The first network's samples with the mean of all networks' maps, each in multiples of its own mean.
 
-    Args:
-        samples: of the same method, one network each, the first seed's first; they show the same images, or the
-            first ones are returned as they are.
+    If they do not all show the same images, the first ones are returned as they are.
     """
     first = samples[0]
     if not all(np.array_equal(first.images, other.images) for other in samples[1:]):
@@ -89,14 +87,11 @@ def averaged(samples: Sequence[Samples]) -> Samples:
 def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[str] = ()) -> Path:
     """Write the samples of some methods into a setting's file; those of other methods stay.
 
-    Args:
-        samples: by method.
-        folder: of the setting.
-        order: of the methods; those that are not listed come last, in alphabetical order.
+    ``order`` is of the methods; those that are not listed come last, in alphabetical order.
     """
     path = folder / NAME
     with locked(folder):
-        known = {**samples_in(folder), **samples} if path.exists() else dict(samples)
+        known = (samples_in(folder) if path.exists() else {}) | dict(samples)
         methods = [*(name for name in order if name in known), *sorted(set(known) - set(order))]
         content = {f"{method}/{part}": getattr(known[method], part) for method in methods for part in PARTS}
         with replacing(path) as temporary, temporary.open("wb") as file:

@@ -56,12 +56,7 @@ def read(folder: Path) -> dict[str, Facts]:
 
 
 def update(facts: Iterable[tuple[str, Facts]], folder: Path, kept: Sequence[str] = ()) -> Path:
-    """Write what some runs were made with, and what others were that stay in the folder.
-
-    Args:
-        facts: method and facts of each run that is written.
-        folder: of the setting.
-        kept: methods of the runs that stay.
+    """Write what some runs were made with: method and facts of each, beside those of the methods that are kept.
 
     Raises:
         ValueError: if runs differ in more than their method and seed; names the file, the key and both values.
@@ -82,7 +77,6 @@ def update(facts: Iterable[tuple[str, Facts]], folder: Path, kept: Sequence[str]
 
 
 def _check_block(content: Mapping[str, Any], block: str, where: str) -> None:
-    """Refuse a block that is missing or holds no keys."""
     if not isinstance(content.get(block), Mapping):
         raise ValueError(f"{where}: {block} is {content.get(block)!r:.80}: expected a mapping; make it again")
 

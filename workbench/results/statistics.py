@@ -16,7 +16,7 @@ improvement d differs from -m, that is whether d + m differs from zero. With m =
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Literal
 
@@ -136,8 +136,8 @@ def shifted(
 
 def _t_statistics(difference: npt.NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Ends of the interval, p of the t-test, effect size."""
-    n, mean, sd = difference.size, float(difference.mean()), sample_sd(difference)
-    if n < 2:
+    mean, sd = float(difference.mean()), sample_sd(difference)
+    if difference.size < 2:
         return math.nan, math.nan, math.nan, math.nan
     if sd < EQUAL:
         same = abs(mean) < EQUAL
@@ -148,20 +148,19 @@ def _t_statistics(difference: npt.NDArray[np.float64]) -> tuple[float, float, fl
 
 
 def _wilcoxon(difference: npt.NDArray[np.float64]) -> float:
-    """Two-sided p of the signed-rank test; pairs without a difference are left out."""
     if difference.size < 2:
         return math.nan
     changed = np.round(difference[np.abs(difference) >= EQUAL], 12)  # equal differences are ties
     return float(stats.wilcoxon(changed).pvalue) if changed.size else 1.0
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+def holm(p_values: Iterable[float]) -> tuple[float, ...]:
     """Holm's step-down adjustment; undefined (NaN) values stay so and do not count."""
-    p = np.asarray(p_values, dtype=np.float64)
+    p = np.array([*p_values], dtype=np.float64)
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
     adjusted = np.full_like(p, math.nan)
     stepped = p[order] * np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped)) if order.size else stepped
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(stepped))
     return tuple(adjusted.tolist())
 
 
@@ -191,8 +190,7 @@ def compared_frame(
     Args:
         frame: one row per method and seed, with columns ``method``, ``seed`` and the metric.
         metric: the column to compare.
-        methods: the methods, in the order of the tables.
-        references: what they are compared with; each other if None.
+        methods, references: as for `pairs`.
 
     Returns:
         One row per pair: ``method``, ``reference``, then the fields of `PairedComparison`. No rows if the metric was
@@ -205,16 +203,11 @@ def compared_frame(
     if not measured(frame, metric):
         return pd.DataFrame(columns=columns)
     by_seed = frame.pivot(index="seed", columns="method", values=metric)
-    compared = []
+    rows = []
     for method, reference in pairs(methods, references):
         both = by_seed[[method, reference]]
-        if both.isna().to_numpy().any():
-            lacking = both.index[both.isna().any(axis=1)].tolist()
+        if lacking := both.index[both.isna().any(axis=1)].tolist():
             raise ValueError(f"cannot pair {metric} of {method} with {reference}: undefined for seeds {lacking}")
-        compared.append((method, reference, compare(both[method].tolist(), both[reference].tolist())))
-    adjusted = holm([comparison.p_value for *_, comparison in compared])
-    rows = [
-        [method, reference, *astuple(replace(comparison, p_holm=p))]
-        for (method, reference, comparison), p in zip(compared, adjusted, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        rows.append([method, reference, *astuple(compare(both[method].tolist(), both[reference].tolist()))])
+    found = pd.DataFrame(rows, columns=columns)
+    return found.assign(p_holm=holm(found["p_value"]))

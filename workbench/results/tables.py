@@ -84,18 +84,15 @@ class Table:
                 rows = pd.concat([others, rows], ignore_index=True)
             elif len(others):
                 rows = others
+            columns = self._columns(rows)
             places = {value: place for place, value in enumerate(order)}
             ranks = rows[self.keys[0]].map(lambda value: places.get(value, len(places)))
             rows = rows.assign(rank=ranks).sort_values(["rank", *self.keys], kind="stable")
-            return write_csv(rows[self._columns(rows.drop(columns="rank"))], path)
+            return write_csv(rows[columns], path)
 
     def _columns(self, frame: pd.DataFrame) -> list[str]:
-        """The columns that a frame must have, with its metrics in their place."""
-        if "*" not in self.columns:
-            return list(self.columns)
-        place = self.columns.index("*")
         metrics = sorted(set(frame.columns) - set(self.columns))
-        return [*self.columns[:place], *metrics, *self.columns[place + 1 :]]
+        return [name for column in self.columns for name in (metrics if column == "*" else [column])]
 
     def _check(self, frame: pd.DataFrame, path: Path) -> None:
         check_keys(frame.columns, self._columns(frame), str(path), kind="column")
@@ -110,7 +107,6 @@ class Table:
 
 
 def _no_number(column: "pd.Series[Any]") -> str:
-    """What a column holds that is no number."""
     try:
         numbers = pd.to_numeric(column, errors="coerce")
     except OverflowError:
@@ -120,34 +116,13 @@ def _no_number(column: "pd.Series[Any]") -> str:
 
 
 EPOCH_COLUMNS = (
-    "epoch",
-    "total",
-    "classification",
-    "consistency",
-    "accuracy",
-    "validation_accuracy",
-    "validation_loss",
-    "trained_accuracy",
-    "trained_loss",
-    "competence",
-    "image_fraction",
-    "masked_share",
-    "masked_pixels",
-    "information_loss",
-    "flip_share",
-    "cross_entropy_rise",
-    "first_order_change",
-    "number_mean",
-    "number_largest",
+    *("epoch", "total", "classification", "consistency", "accuracy", "validation_accuracy", "validation_loss"),
+    *("trained_accuracy", "trained_loss", "competence", "image_fraction", "masked_share", "masked_pixels"),
+    *("information_loss", "flip_share", "cross_entropy_rise", "first_order_change", "number_mean", "number_largest"),
 )
 SUMMARY = (
-    "epochs",
-    "best_epoch",
-    "validation_accuracy",
-    "train_accuracy",
-    "masked_share",
-    "final_masked_share",
-    "information_loss",
+    *("epochs", "best_epoch", "validation_accuracy", "train_accuracy"),
+    *("masked_share", "final_masked_share", "information_loss"),
 )
 CURVES = ("deletion", "insertion", "random", "judge_deletion", "judge_insertion", "judge_random")
 CASCADES = ("spearman", "ssim")
@@ -167,16 +142,10 @@ JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", "backbone", *FACTS)
 
 
 def keep_provenance(table: Table, facts: Sequence[Mapping[str, Any]], folder: Path, order: Sequence[str] = ()) -> None:
-    """Note where and at what cost results were made.
+    """Put facts of where and at what cost results were made into a table of provenance.
 
     Times differ from one computation to the next: a row stays as long as its ``key``, which names all that the
     result depends on, stays the same.
-
-    Args:
-        table: `PROVENANCE_TABLE` or `JUDGE_PROVENANCE_TABLE`.
-        facts: its rows.
-        folder: of the table.
-        order: of the methods or data sets.
     """
     rows = pd.DataFrame(facts, columns=list(table.columns))
     with locked(folder):

@@ -47,12 +47,14 @@ def fingerprint(*names: str) -> str:
 
 def room_text(folder: Path) -> str:
     """One line ``SHA-256  FILE`` for each source file and template of a room, in the order of their names."""
-    sources = sorted([*folder.rglob("*.py"), *folder.rglob("*.j2")])
-    places = {file: file.relative_to(SOURCES).as_posix() for file in sources}
-    found = [file for file, place in places.items() if place == DECODING or not place.startswith(LEFT_OUT)]
-    texts = {file: file.read_text("utf-8") for file in found}
-    told = {file: meaning(text) if file.suffix == ".py" else text for file, text in texts.items()}
-    return "".join(f"{_sha256(text)}  {file.relative_to(folder).as_posix()}\n" for file, text in told.items())
+    lines = []
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.j2")]):
+        place = file.relative_to(SOURCES).as_posix()
+        if place == DECODING or not place.startswith(LEFT_OUT):
+            text = file.read_text("utf-8")
+            decisive = meaning(text) if file.suffix == ".py" else text
+            lines.append(f"{_sha256(decisive)}  {file.relative_to(folder).as_posix()}\n")
+    return "".join(lines)
 
 
 def notebook_text(file: Path) -> str:
@@ -124,7 +126,6 @@ def _shown(node: Any) -> Iterator[str]:
 
 
 def _is_text(node: Any) -> bool:
-    """Whether a statement is a text and nothing else."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -95,20 +96,17 @@ class Entry:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file of finished work, by its name."""
-    found = {}
-    for file in folder.iterdir():
-        if file.name not in (DONE, CHECKPOINT):
-            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
-    return found
+    results = [file for file in folder.iterdir() if file.name not in (DONE, CHECKPOINT)]
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file" for file in results
+    }
 
 
 @contextmanager
 def claim(stage: str, place: str, seed: int, key: str) -> Iterator[Entry]:
     """The entry of one job, for this process alone; another claimant waits until the block ends.
 
-    The lock goes with the process, however it ends, so nothing has to be cleaned up after a crash. Parts
-    of files that a killed process left are removed.
+    The lock goes with the process, however it ends. Parts of files that a killed process left are removed.
 
     Raises:
         ValueError: if stage or place lead out of the ledger, or ``SMOOT_LEDGER`` is neither on nor off.
@@ -177,17 +175,16 @@ def _resident_mb() -> float:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            facts = file.read()
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        facts = ""
+    named = re.search(r"^model name\s*:(.*)", facts, re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
-    """The checked-out commit, or None outside a git checkout."""
     command = ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -8,7 +8,7 @@ two processes that share the work, is no conflict: both write the same.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,25 +39,19 @@ class Request:
     runs: Mapping[str, str]
 
     @property
-    def folder(self) -> Path:
-        """Where the latest digest of each run of the profile is."""
-        return paths.ROOT / "scratch" / "requests" / self.profile
-
-    @property
     def files(self) -> dict[Path, dict[str, str]]:
         """The runs by the file of their stage and setting: one that all settings share would grow with each."""
         found: dict[Path, dict[str, str]] = {}
         for run, wanted in self.runs.items():
             group = "-".join(run.split("/")[:3])
-            found.setdefault(self.folder / f"{group}.json", {})[run] = wanted
+            found.setdefault(_folder(self.profile) / f"{group}.json", {})[run] = wanted
         return found
 
     def register(self) -> None:
         """Make this the latest request of its runs."""
-        if self.runs:
-            with self._locked():
-                for file, runs in self.files.items():
-                    files.write_json({**_latest(file), **runs}, file)
+        with self._locked():
+            for file, runs in self.files.items():
+                files.write_json(_latest(file) | runs, file)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -67,20 +61,21 @@ class Request:
             Superseded: if there is a later request of one of the runs.
         """
         with self._locked():
-            for file, runs in self.files.items():
-                latest = _latest(file)
-                for run, wanted in runs.items():
-                    if latest.get(run, wanted) != wanted:
-                        raise Superseded(
-                            f"{run} was asked for again with other parameters, code or data while this stage worked: "
-                            "nothing is written, and what it finished stays in the ledger"
-                        )
+            latest = {run: wanted for file in self.files for run, wanted in _latest(file).items()}
+            for run, wanted in self.runs.items():
+                if latest.get(run, wanted) != wanted:
+                    raise Superseded(
+                        f"{run} was asked for again with other parameters, code or data while this stage worked: "
+                        "nothing is written, and what it finished stays in the ledger"
+                    )
             yield
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with waiting_for(self.folder / "lock", f"writes results of {self.profile}"):
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return waiting_for(_folder(self.profile) / "lock", f"writes results of {self.profile}")
+
+
+def _folder(profile: str) -> Path:
+    return paths.ROOT / "scratch" / "requests" / profile
 
 
 def _latest(file: Path) -> dict[str, str]:

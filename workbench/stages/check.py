@@ -59,10 +59,8 @@ def _problem(content: object) -> str:
         if not isinstance(entry, dict) or "cmd" not in entry:
             return f"has no command of stage {stage} (half-written or edited?)"
         for kind in ("deps", "outs"):
-            files_of_stage = entry.get(kind, [])
-            if not isinstance(files_of_stage, list) or not all(
-                isinstance(file, dict) and "path" in file for file in files_of_stage
-            ):
+            listed = entry.get(kind, [])
+            if not isinstance(listed, list) or not all(isinstance(file, dict) and "path" in file for file in listed):
                 return f"lists no files under {kind} of stage {stage} (half-written or edited?)"
     return ""
 

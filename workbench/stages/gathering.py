@@ -8,15 +8,9 @@ import pandas as pd
 
 from workbench.config import files
 from workbench.config.profile import Grid
-from workbench.config.run import RunConfig
 from workbench.results import samples, tables
 
 FACTS = "provenance.json"
-
-
-def identity(config: RunConfig) -> dict[str, Any]:
-    """What identifies a run in the tables of its setting."""
-    return {"method": config.method.name, "seed": config.seed}
 
 
 def gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: Sequence[str]) -> pd.DataFrame:
@@ -27,13 +21,15 @@ def gathered(table: tables.Table, folders: Iterable[Path], target: Path, order: 
     return found
 
 
-def keep_provenance(jobs: Sequence[Any], folders: Sequence[Path], target: Path, grid: Grid) -> None:
-    """The facts of finished jobs, which have a stage and a config, into the target folder's table of them."""
+def keep_provenance(
+    table: tables.Table, jobs: Sequence[Any], folders: Sequence[Path], target: Path, order: Sequence[str]
+) -> None:
+    """The facts of finished jobs, which have a stage and an identity, into the target folder's table of them."""
     facts = [
-        identity(job.config) | {"stage": job.stage} | files.read_json(folder / FACTS)
+        job.identity | {"stage": job.stage} | files.read_json(folder / FACTS)
         for job, folder in zip(jobs, folders, strict=True)
     ]
-    tables.keep_provenance(tables.PROVENANCE_TABLE, facts, target, grid.methods)
+    tables.keep_provenance(table, facts, target, order)
 
 
 def mean_samples(jobs: Sequence[Any], folders: Sequence[Path], target: Path, grid: Grid) -> dict[str, samples.Samples]:

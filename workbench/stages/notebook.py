@@ -22,9 +22,8 @@ import yaml
 from workbench.config.files import replacing
 from workbench.config.paths import FAILED, ROOT
 from workbench.config.temporary import temporary_folder
+from workbench.runner.pool import ONE_THREAD
 
-# One thread a process: faster than two on shared cores, and thread counts change the trained weights.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MKL_NUM_THREADS": "1"}
 KERNEL = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -99,7 +98,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
 
     for logger in ("papermill", "asyncio"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)  # what matters is raised
-    for name, value in ENVIRONMENT.items():
+    for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
     # The kernel imports the package that is running here, whatever else is installed.
     package = str(Path(__file__).parents[2])
@@ -122,7 +121,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> Any:
 
 
 def _keep_failed(source: Path, target: Path, copy: Path, error: Exception) -> NoReturn:
-    """Keep the notebook as far as it went, and say in one error what happened and where to look."""
+    """Keep the notebook as far as it went; one error says what happened and where to look."""
     target = target.resolve()
     kept = FAILED / (target.relative_to(ROOT) if target.is_relative_to(ROOT) else target.name)
     if not copy.exists():  # nothing ran, or the disk is full

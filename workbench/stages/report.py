@@ -34,8 +34,7 @@ def write_report(profile: str) -> Path:
     folders, grid = paths.ProfilePaths(profile), load_grid(profile)
     named = captions(folders.plots)
     for name in named:
-        if not (folders.plots / f"{name}.png").exists():
-            raise FileNotFoundError(f"{folders.plots / name}.png is missing: `dvc repro figures` makes it")
+        paths.required(folders.plots / f"{name}.png", "`dvc repro figures`")
     built = tables.build_all(profile)
     notes = dict.fromkeys(table.note for table in built.values() if table.note)
     readings = {note: f"reading-{place}" for place, note in enumerate(notes)}
@@ -77,10 +76,7 @@ def captions(plots: Path) -> dict[str, str]:
     Raises:
         FileNotFoundError: if they are missing; names the command that makes them.
     """
-    path = plots / "captions.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `dvc repro figures` makes it with the figures")
-    found = files.read_json(path)
+    found = files.read_json(paths.required(plots / "captions.json", "`dvc repro figures`"))
     return {name: found[name] for name in sorted(found, key=_place)}
 
 

@@ -41,7 +41,7 @@ from workbench.runner import ledger, pool
 from workbench.runner.fingerprints import fingerprint
 from workbench.runner.pool import Report
 from workbench.runner.requests import Request, digest
-from workbench.stages.gathering import FACTS, gathered, identity, keep_provenance, mean_samples
+from workbench.stages.gathering import FACTS, gathered, keep_provenance, mean_samples
 from workbench.training.networks import pick_device
 
 TRAINING = ("smoot", "config", "data", "training")  # the rooms that decide what a training gives
@@ -57,11 +57,7 @@ class WeightsUnusable(RuntimeError):
 
 @dataclass(frozen=True)
 class Job(ABC):
-    """One network to be trained or measured.
-
-    Attributes:
-        config: the run; of a judge, a run on its data set with its backbone and seed.
-    """
+    """One network to be trained or measured; of a judge, ``config`` is a run with its data set, backbone and seed."""
 
     stage: ClassVar[str]
     rooms: ClassVar[tuple[str, ...]]
@@ -69,13 +65,18 @@ class Job(ABC):
 
     @property
     def place(self) -> str:
-        """The folder of the job in the ledger, below the stage's."""
+        """Its folder in the ledger, below the stage's."""
         return f"{self.config.profile}/{self.config.network}"
 
     @property
     def name(self) -> str:
         """``STAGE/PROFILE/SETTING/METHOD/SEED``; a judge has no method."""
         return f"{self.stage}/{self.place}/{self.config.seed}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells its rows from those of others in the tables of its setting."""
+        return {"method": self.config.method.name, "seed": self.config.seed}
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -144,7 +145,7 @@ class Train(Job):
     stage, rooms = "train", TRAINING
 
     def parameters(self) -> dict[str, Any]:
-        return {name: value for name, value in self.config.as_dict().items() if name != "evaluation"}
+        return _without(self.config.as_dict(), "evaluation")
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
         from workbench.training.networks import save_weights
@@ -153,7 +154,7 @@ class Train(Job):
         part = split(images, **self.config.split_arguments())
         state = fit(self.config, part, images.num_classes, folder / ledger.CHECKPOINT, report)
         save_weights(state.best, folder / WEIGHTS)
-        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**identity(self.config)), folder)
+        tables.EPOCH_TABLE.update(pd.DataFrame(state.history).assign(**self.identity), folder)
 
 
 @dataclass(frozen=True)
@@ -167,13 +168,16 @@ class Judge(Job):
     def place(self) -> str:
         return f"{self.config.profile}/{self.config.setting}"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"dataset": self.config.dataset.name, "backbone": self.config.backbone.name}
+
     def parameters(self) -> dict[str, Any]:
-        config = self.config
         return {
-            "dataset": asdict(config.dataset),
-            "backbone": asdict(config.backbone),
-            "judge": {name: value for name, value in asdict(self.judge).items() if name not in ("backbone", "second")},
-            "fills": config.evaluation.fills,
+            "dataset": asdict(self.config.dataset),
+            "backbone": asdict(self.config.backbone),
+            "judge": _without(asdict(self.judge), "backbone", "second"),
+            "fills": self.config.evaluation.fills,
         }
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
@@ -184,8 +188,7 @@ class Judge(Job):
         device, fills = pick_device(config.training.device), config.evaluation.fills
         trained = train_judge(judge, config.dataset, config.backbone, images, fills=fills, device=device, report=report)
         save_weights(trained.network.state_dict(), folder / WEIGHTS)
-        row: dict[str, Any] = {"dataset": config.dataset.name, "backbone": config.backbone.name}
-        row |= {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
+        row = self.identity | {name: getattr(judge, name) for name in ("train_images", "epochs", "seed")}
         row |= {"accuracy": trained.accuracy, "validation_accuracy": trained.validation_accuracy}
         tables.JUDGE_TABLE.update(pd.DataFrame([row]), folder)
 
@@ -226,7 +229,7 @@ class Evaluate(Job):
             profile=config.profile,
             dataset=config.dataset.name,
             backbone=config.backbone.name,
-            **identity(config),
+            **self.identity,
             config=config.as_dict(),
             metrics=measured.metrics,
             curves=measured.curves,
@@ -243,12 +246,7 @@ class Evaluate(Job):
 
 @dataclass(frozen=True)
 class Retrain(Job):
-    """DiffROAR of one trained network: fresh networks on the pixels that its maps rank highest and lowest.
-
-    Attributes:
-        weights: of the trained network.
-        backbone: of the fresh networks.
-    """
+    """DiffROAR of one trained network: fresh ones of ``backbone`` on the pixels its maps rank highest and lowest."""
 
     stage, rooms = "retrain", MEASURING
     weights: Path
@@ -263,7 +261,7 @@ class Retrain(Job):
         return replace(self, weights=folders[0] / WEIGHTS)
 
     def parameters(self) -> dict[str, Any]:
-        asked = {name: value for name, value in asdict(self.retraining).items() if name != "settings"}
+        asked = _without(asdict(self.retraining), "settings")
         return self.config.as_dict() | {"retraining": asked, "retrained_backbone": asdict(self.backbone)}
 
     def compute(self, images: ImageData, folder: Path, report: Report) -> None:
@@ -274,7 +272,11 @@ class Retrain(Job):
         device = pick_device(config.training.device)
         network = load_network(config.backbone, config.dataset, images, self.weights, device)
         found = diffroar(network, images, config, self.retraining, self.backbone, report=report)
-        tables.RETRAINING_TABLE.update(found.assign(**identity(config)), folder)
+        tables.RETRAINING_TABLE.update(found.assign(**self.identity), folder)
+
+
+def _without(parameters: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name not in names}
 
 
 def train(
@@ -307,9 +309,9 @@ def train(
     steps = max(job.config.training.epochs for job in jobs)
     with _finished(jobs, grid, _described("train", setting, method), steps, work) as folders:
         for job, folder in zip(jobs, folders, strict=True):
-            files.copy_whole(folder / WEIGHTS, setting.weights(job.config.method.name, job.config.seed))
+            files.copy_whole(folder / WEIGHTS, setting.weights(**job.identity))
         histories = gathered(tables.EPOCH_TABLE, folders, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
     return histories
 
 
@@ -330,23 +332,19 @@ def evaluate(
         FileNotFoundError: if a run is not trained; names the command that trains it.
     """
     grid, setting = load_grid(profile), SettingPaths(profile, dataset, backbone)
-    places = ProfilePaths(profile)
-    judges = tuple(
-        (load_backbone(name, profile), places.judge_weights(dataset, name)) for name in load_judge(profile).backbones
-    )
+    places, names = ProfilePaths(profile), load_judge(profile).backbones
+    judges = tuple((load_backbone(name, profile), places.judge_weights(dataset, name)) for name in names)
     runs = load_runs(dataset, backbone, method, profile, seeds)
     trained = [_weights(run, setting) for run in runs]
     histories = tables.EPOCH_TABLE.read(required(setting.epochs, setting.made_by("train")).parent)
-    jobs = [
-        Evaluate(run, weights, _history(run, histories, setting), judges)
-        for run, weights in zip(runs, trained, strict=True)
-    ]
+    own = [_history(run, histories, setting) for run in runs]
+    jobs = [Evaluate(*parts, judges) for parts in zip(runs, trained, own, strict=True)]
     if not all(weights.exists() for _, weights in judges):
         train_judges(profile, [dataset])
     with _finished(jobs, grid, _described("evaluate", setting, method), 1, work) as folders:
         found = [record for folder in folders for record in records.records_in(folder)]
         records.write_records(found, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
         samples.write_samples(mean_samples(jobs, folders, setting.folder, grid), setting.folder, grid.methods)
     return records.metrics_frame(found)
 
@@ -358,17 +356,13 @@ def train_judges(profile: str, datasets: Sequence[str] | None = None, work: Work
         One row per data set and backbone, see `tables.JUDGE_TABLE`.
     """
     grid, judge, places = load_grid(profile), load_judge(profile), ProfilePaths(profile)
-    names = list(product(grid.datasets if datasets is None else datasets, judge.backbones))
+    names = product(grid.datasets if datasets is None else datasets, judge.backbones)
     jobs = [judge_job(dataset, backbone, grid, judge) for dataset, backbone in names]
-    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as sources:
-        for name, source in zip(names, sources, strict=True):
-            files.copy_whole(source / WEIGHTS, places.judge_weights(*name))
-        judges = gathered(tables.JUDGE_TABLE, sources, places.results, grid.datasets)
-        facts = [
-            {"dataset": dataset, "backbone": backbone} | files.read_json(source / FACTS)
-            for (dataset, backbone), source in zip(names, sources, strict=True)
-        ]
-        tables.keep_provenance(tables.JUDGE_PROVENANCE_TABLE, facts, places.results, grid.datasets)
+    with _finished(jobs, grid, f"judges of {profile}", judge.epochs, work) as folders:
+        for job, folder in zip(jobs, folders, strict=True):
+            files.copy_whole(folder / WEIGHTS, places.judge_weights(**job.identity))
+        judges = gathered(tables.JUDGE_TABLE, folders, places.results, grid.datasets)
+        keep_provenance(tables.JUDGE_PROVENANCE_TABLE, jobs, folders, places.results, grid.datasets)
     return judges
 
 
@@ -384,7 +378,7 @@ def retrain(dataset: str, backbone: str, profile: str, work: Work | None = None)
     jobs = [Retrain(run, _weights(run, setting), config, fresh) for run in runs]
     with _finished(jobs, grid, _described("retrain", setting), 2 * len(config.levels), work) as folders:
         found = gathered(tables.RETRAINING_TABLE, folders, setting.folder, grid.methods)
-        keep_provenance(jobs, folders, setting.folder, grid)
+        keep_provenance(tables.PROVENANCE_TABLE, jobs, folders, setting.folder, grid.methods)
     return found
 
 
@@ -413,7 +407,7 @@ def _described(stage: str, setting: SettingPaths, method: str | None = None) -> 
 
 
 def judge_job(dataset: str, backbone: str, grid: Grid, judge: JudgeConfig) -> Judge:
-    """The training of a judge; of the run that it holds, it takes anything but the method."""
+    """The training of a judge; of the run that it holds, it takes all but the method."""
     run = load_run(dataset, backbone, grid.methods[0], judge.seed, grid.profile)
     return Judge(replace(run, dataset=load_dataset(dataset, grid.profile)), judge)
 

@@ -47,11 +47,7 @@ def compare(ours: pd.DataFrame, committed: pd.DataFrame) -> pd.DataFrame:
     error = (both["error_ours"] ** 2 + both["error_committed"] ** 2) ** 0.5
     undefined = both["mean_ours"].isna() != both["mean_committed"].isna()
     moved = undefined | (difference > FLOOR) & (difference > TOLERANCE * error)
-    columns = {
-        "ours": both["mean_ours"],
-        "committed": both["mean_committed"],
-        "standard_errors": difference / error,
-    }
+    columns = {"ours": both["mean_ours"], "committed": both["mean_committed"], "standard_errors": difference / error}
     return pd.DataFrame(columns)[moved].reset_index()
 
 
@@ -61,7 +57,7 @@ def comparable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _means(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, its standard error (0 for a single seed) and number of seeds of every metric of every method."""
+    """Mean, standard error (0 for a single seed) and number of seeds of every metric of every method."""
     long = frame.drop(columns="seed").melt(id_vars=METHOD, var_name="metric")
     means = long.groupby([*METHOD, "metric"])["value"].agg(["mean", "sem", "count"])
     return means.rename(columns={"sem": "error"}).fillna({"error": 0.0})

@@ -27,7 +27,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(notebook, "FAILED", tmp_path / "failed")
     before = dict(os.environ)
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for name in (*notebook.ENVIRONMENT, "SMOOT_PROGRESS"):
+    for name in (*notebook.ONE_THREAD, "SMOOT_PROGRESS"):
         os.environ.pop(name, None)
     yield
     os.environ.clear()
