@@ -22,6 +22,7 @@ from smoot.per_image import (
     PublicCode,
     Staircase,
 )
+from smoot.saliency import Reduction
 from smoot.scheduler import AdaptiveSchedule, ConstantSchedule, GapSchedule, MaskPlan, PerImagePlan
 
 CPU = torch.device("cpu")
@@ -340,6 +341,19 @@ def test_the_limit_on_the_effect_by_hand(way: str, recorded: Callable) -> None:
     with recorded(model) as calls:
         getattr(criterion, way)(model, inputs, torch.tensor([0, 1]))
     assert (calls[-1].inputs == 0).sum(1).tolist() == [3, 5]  # 0.1 + 0.2 + 0.3; all that the fraction allows
+
+
+@pytest.mark.parametrize(("reduction", "masked"), [("mean_abs", [0, 1, 2]), ("signed_mean", [1, 3])])
+def test_the_limit_on_the_effect_counts_in_the_order_of_the_ranking(
+    reduction: Reduction, masked: list[int], recorded: Callable
+) -> None:
+    model = nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.1, -0.2, 0.3, -0.4], [0.0] * 4]))
+    settings = Guidance(score="log_odds", fill="constant", fill_value=0.0, reduction=reduction)
+    with recorded(model) as calls:
+        guided_loss(model, torch.ones(1, 4), torch.tensor([0]), MaskPlan(mask_fraction=1.0, max_effect=0.61), settings)
+    assert (calls[-1].inputs[0] == 0).nonzero().flatten().tolist() == masked  # effects of 0.6 in both orders
 
 
 def test_without_an_effect_all_pixels_are_masked_and_above_the_limit_none() -> None:
