@@ -26,7 +26,7 @@ STAGES = {name: stage.get("do", stage) for name, stage in RAW.items()}  # of a r
 COMMITTED = ("results/", "figures/", "data/", "fingerprints")
 OWN_FOLDERS = {name: file.parent for name, file in paths.profiles().items() if name not in ("laptop", "smoke")}
 # Set up, and not run yet: no results.
-NOT_LOCKED = {"paper", "public_quirks"}
+NOT_LOCKED = {"paper"}
 
 
 def fingerprints_of(stage: dict[str, Any]) -> set[str]:
