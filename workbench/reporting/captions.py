@@ -158,8 +158,8 @@ def _sets_otherwise(record: RunRecord) -> bool:
 
 def _of_profile(record: RunRecord) -> dict[str, Any]:
     """The same keys as a record's configuration, as the profile has them."""
-    train_images = load_dataset(record.dataset, record.profile).train_images
-    return {"training": read_profile(record.profile)["training"], "dataset": {"train_images": train_images}}
+    train_images, profile = load_dataset(record.dataset, record.profile).train_images, read_profile(record.profile)
+    return {"training": profile["training"] | profile["regime"], "dataset": {"train_images": train_images}}
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:

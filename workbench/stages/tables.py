@@ -36,7 +36,7 @@ Groups = Sequence[tuple[Setting, pd.DataFrame]]  # of each setting one row of me
 
 
 def write_all(profile: str) -> dict[str, Table]:
-    """Write all tables of a profile and its verdict; the same results give the same bytes.
+    """Write all tables of a profile and, unless it is a study, its verdict; the same results give the same bytes.
 
     Returns:
         The tables by name, in reading order.
@@ -49,7 +49,8 @@ def write_all(profile: str) -> dict[str, Table]:
     tables = build_all(profile)
     for table in tables.values():
         table.write(folder)
-    files.write_text(verdict(profile), folder / "verdict.md")
+    if load_study(profile) is None:  # a study has none: its tables compare methods themselves
+        files.write_text(verdict(profile), folder / "verdict.md")
     return tables
 
 

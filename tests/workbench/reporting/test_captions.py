@@ -65,6 +65,13 @@ def test_methods_of_their_own_are_told_wherever_they_come(blocks: Blocks, beside
     assert setting.facts == USUAL.replace("10 epochs", "10 epochs where a method does not say otherwise")
 
 
+def test_where_every_method_is_of_its_own_the_profiles_regime_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"regime": {"epochs": 30}}, sort_keys=False))
+    setting = captions.setting([own(record, dataset={"train_images": 500}) for record in runs()])
+    assert setting.facts == USUAL.replace("10 epochs", "30 epochs where a method does not say otherwise")
+
+
 def test_groups_come_in_the_records_order() -> None:
     other = [run_record(replace(NETWORK, dataset="mnist"), seed) for seed in (0, 1, 2)]
     groups = captions.by_setting([other[0], *runs(), *other[1:]])

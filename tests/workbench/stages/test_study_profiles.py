@@ -32,7 +32,7 @@ def test_a_study_has_the_tables_and_figures_of_its_exhibits_the_same_bytes_each_
     assert list(tables.write_all("masks")) == list(figures.write_all("masks")) == OF_MASKS
     first = {file.relative_to(target).as_posix(): file.read_bytes() for file in target.glob("*/*")}
     made = {kind.format(name) for name in OF_MASKS for kind in ("tables/{}.md", "tables/{}.csv", "plots/{}.png")}
-    assert set(first) == made | {"tables/verdict.md", "plots/captions.json"}
+    assert set(first) == made | {"plots/captions.json"}
     tables.write_all("masks")
     figures.write_all("masks")
     assert {name: (target / name).read_bytes() for name in first} == first
