@@ -89,25 +89,15 @@ def _parse(name: str, arguments: Arguments, *places: str, profile: bool = True) 
 
 def main(arguments: Arguments = None) -> int:
     """Run a command: 0 if all went well, 2 for a wrong argument or parameter, 1 for other failures, 130 for Ctrl-C."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        command = _command(given[:1])
-        with _ending_properly():
-            return int(resolve_name(command.function)(given[1:]))
+        return _main(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (FileNotFoundError, ValueError) as error:
-        return _told(error, 2)
-    except Exception as error:
-        # FloatingPointError: of a training that diverged, which says so.
-        expected = isinstance(error, OSError | FloatingPointError) or type(error).__module__.startswith("workbench.")
-        if not expected:  # a mistake in the code: where it happened matters
-            raise
-        return _told(error, 1)
 
 
-def _command(given: Sequence[str]) -> Command:
+def _main(arguments: Arguments) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     shown = "\n".join(f"  {name:10} {command.does}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m workbench",
@@ -117,13 +107,23 @@ def _command(given: Sequence[str]) -> Command:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
-    command = COMMANDS[parser.parse_args(given).command]
+    command = COMMANDS[parser.parse_args(given[:1]).command]
     if (started := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise ValueError(
-            f"WORLD_SIZE is {started}, as torchrun sets it: expected one process, which starts those of a run itself; "
-            "set training.devices and give the command without torchrun"
+        print(
+            f"error: WORLD_SIZE is {started}, as torchrun sets it: expected one process, which starts those of a run "
+            "itself; set training.devices and give the command without torchrun",
+            file=sys.stderr,
         )
-    return command
+        return 2
+    with _ending_properly():
+        status = _run(command, given[1:])
+    if status and not paths.methods_file().is_file():
+        print(
+            f"{paths.ROOT} is no checkout of the project, and the workbench runs in one: "
+            "run it from there, or set SMOOT_ROOT to its folder",
+            file=sys.stderr,
+        )
+    return status
 
 
 @contextmanager
@@ -143,15 +143,21 @@ def _ending_properly() -> Iterator[None]:
             signal.signal(number, action)
 
 
-def _told(error: Exception, status: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    if not paths.methods_file().is_file():
-        print(
-            f"{paths.ROOT} is no checkout of the project, and the workbench runs in one: "
-            "run it from there, or set SMOOT_ROOT to its folder",
-            file=sys.stderr,
-        )
-    return status
+def _run(command: Command, arguments: Sequence[str]) -> int:
+    """The exit code of a command, with errors of its input printed in one line."""
+    try:
+        return int(resolve_name(command.function)(arguments))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (OSError, FloatingPointError) as error:  # of a training that diverged, which says so
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if not type(error).__module__.startswith("workbench."):  # a mistake in the code: where it happened matters
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":
