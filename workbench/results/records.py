@@ -4,9 +4,10 @@ The folder of a setting (data set × backbone) holds the tables listed in `table
 share in ``config.json``, and ``samples.npz``. A *record* is all that evaluation says about one run. It stays the
 same when the run is repeated on the same machine; times, memory and host are in ``provenance.csv``.
 
-`records_in` and ``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The
-functions that take a ``grid`` read a whole profile in the order of its grid, and no run outside it. They raise
-FileNotFoundError for a missing file or run, with the command that makes it, ValueError for unknown or missing columns.
+The functions that write replace the rows of the runs that they write and keep all others. `records_in` and
+``EPOCH_TABLE.read`` read one folder: of a setting, or of the ledger (same files, one run). The functions that take a
+``grid`` read a whole profile in the order of its grid, and no run outside it. They raise FileNotFoundError for a
+missing file or run and name the command that makes it, ValueError for unknown or missing columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,9 +100,12 @@ def summarised(history: pd.DataFrame) -> dict[str, float]:
 
 
 def write_records(records: Sequence[RunRecord], folder: Path, order: Sequence[str] = ()) -> None:
-    """Write records of one setting, at least one: their rows of four tables, and what all its runs share.
+    """Write records of one setting: their rows of four tables, and what all runs of the setting share.
 
-    ``order`` is of the methods, as in the grid.
+    Args:
+        records: at least one, of one setting.
+        folder: of the setting.
+        order: of the methods, as in the grid.
 
     Raises:
         ValueError: if the records differ in what the runs of a setting share (or from those in the folder that
@@ -263,7 +267,9 @@ def read_histories(grid: Grid) -> pd.DataFrame:
 def read_retraining(grid: Grid, asked: RetrainingConfig) -> pd.DataFrame:
     """DiffROAR of every run of the retrained settings: dataset, backbone, method, seed, level, top, bottom, diffroar.
 
-    ``asked`` is the profile's block ``retraining``; without settings, the frame has no rows.
+    Args:
+        grid: of the profile.
+        asked: its block ``retraining``; without settings, the frame has no rows.
 
     Raises:
         ValueError: for other levels than those asked for.

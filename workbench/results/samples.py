@@ -87,7 +87,10 @@ def averaged(samples: Sequence[Samples]) -> Samples:
 def write_samples(samples: Mapping[str, Samples], folder: Path, order: Sequence[str] = ()) -> Path:
     """Write the samples of some methods into a setting's file; those of other methods stay.
 
-    ``order`` is of the methods; those that are not listed come last, in alphabetical order.
+    Args:
+        samples: by method.
+        folder: of the setting.
+        order: of the methods; those that are not listed come last, in alphabetical order.
     """
     path = folder / NAME
     with locked(folder):

@@ -56,7 +56,12 @@ def read(folder: Path) -> dict[str, Facts]:
 
 
 def update(facts: Iterable[tuple[str, Facts]], folder: Path, kept: Sequence[str] = ()) -> Path:
-    """Write what some runs were made with: method and facts of each, beside those of the methods that are kept.
+    """Write what some runs were made with, and what others were that stay in the folder.
+
+    Args:
+        facts: method and facts of each run that is written.
+        folder: of the setting.
+        kept: methods of the runs that stay.
 
     Raises:
         ValueError: if runs differ in more than their method and seed; names the file, the key and both values.

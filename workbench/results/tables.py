@@ -142,10 +142,16 @@ JUDGE_PROVENANCE_TABLE = Table("provenance.csv", ("dataset", "backbone", *FACTS)
 
 
 def keep_provenance(table: Table, facts: Sequence[Mapping[str, Any]], folder: Path, order: Sequence[str] = ()) -> None:
-    """Put facts of where and at what cost results were made into a table of provenance.
+    """Note where and at what cost results were made.
 
     Times differ from one computation to the next: a row stays as long as its ``key``, which names all that the
     result depends on, stays the same.
+
+    Args:
+        table: `PROVENANCE_TABLE` or `JUDGE_PROVENANCE_TABLE`.
+        facts: its rows.
+        folder: of the table.
+        order: of the methods or data sets.
     """
     rows = pd.DataFrame(facts, columns=list(table.columns))
     with locked(folder):

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from drawing import legend_texts, unlabelled
 from synthetic import REPOSITORY, SETTING
 from synthetic_studies import config_of, runs_of
@@ -101,3 +102,17 @@ def test_the_committed_log_names_its_source_and_grows() -> None:
     for column in public_log.LOGGED:
         assert frame[column].dropna().is_monotonic_increasing, column
     assert frame.loc[29].tolist() == [400.9, 900, 84.6, 91.8]
+
+
+def test_the_table_of_mended_quirks_is_that_of_the_committed_epochs() -> None:
+    epochs = pd.read_csv(REPOSITORY / "results/public_quirks/cifar10_jpeg-two_conv/epochs.csv")
+    last = epochs[epochs["epoch"] == epochs["epoch"].max()].set_index("method")
+    methods = yaml.safe_load((REPOSITORY / "studies/public_quirks/params.yaml").read_text())["grid"]["methods"]
+    document = (REPOSITORY / "docs" / "deviations.md").read_text("utf-8")
+    written = document.split("| Mended |")[1].split("\n\n")[0].splitlines()[2:]
+    expected = []
+    for row in last.loc[methods].itertuples():
+        plain = np.isnan(row.number_mean)
+        numbers = ["–", "–"] if plain else [f"{1024 * row.number_mean:.1f}", f"{1024 * row.number_largest:.0f}"]
+        expected.append([*numbers, f"{100 * row.accuracy:.1f}", f"{100 * row.trained_accuracy:.1f}"])
+    assert [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in written] == expected
