@@ -277,6 +277,17 @@ def test_npm_package(no_local: Checkout, tmp_path: Path) -> None:
     no_local.assert_whole()
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/outside"])
+def test_a_package_with_a_file_outside_its_folder_is_refused(no_local: Checkout, tmp_path: Path, name: str) -> None:
+    name = f"{tmp_path}{name}" if name.startswith("/") else name
+    with tarfile.open(tmp_path / "made.tgz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    client(tmp_path, "npm", f"/bin/cp '{tmp_path}/made.tgz' tiny-data-1.2.6.tgz")
+    no_local.describe(packages=[NPM])
+    assert f"broken archive ({name!r} lies outside)" in reasons()[-1]
+    assert not list(tmp_path.rglob("outside"))
+
+
 def test_debian_package_with_package_lists_of_its_own(no_local: Checkout, tmp_path: Path) -> None:
     write_files(tmp_path / "unpacked" / DEBIAN["folder"], compress=True)
     client(
