@@ -1,0 +1,60 @@
+"""docs/replication.md on numbers per image: every difference in it is that of the committed runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from workbench.config import paths
+
+TEXT = " ".join((paths.ROOT / "docs" / "replication.md").read_text().split())
+GAP, MASS = "judge_gap_right_mean", "relevance_mass"
+REGIMES = ("number", "number_few", "number_noise", "number_many")
+
+
+def difference(profile: str, method: str, other: str, measure: str) -> tuple[float, float, float]:
+    """Method minus other, paired by seed, in points: mean, and the t-interval of 95 %."""
+    (file,) = (paths.ROOT / "results" / profile).glob("*/runs.csv")
+    runs = pd.read_csv(file).pivot(index="seed", columns="method", values=measure)
+    values = 100 * (runs[method] - runs[other])
+    assert len(values) == 10
+    low, high = stats.t.interval(0.95, 9, values.mean(), stats.sem(values))
+    return float(values.mean()), float(low), float(high)
+
+
+def shown(numbers: tuple[float, float, float]) -> str:
+    mean, low, high = (f"{number:.1f}".replace("-", "−") for number in numbers)
+    return f"{mean} [{low}, {high}]"
+
+
+@pytest.mark.parametrize(
+    ("profile", "method", "other", "measure"),
+    [
+        ("number_resnet", "per_image_loss", "per_image_shuffled", MASS),
+        *(
+            ("number_noise", "per_image_held", other, m)
+            for other in ("per_image_held_shuffled", "plain")
+            for m in (GAP, MASS)
+        ),
+        *(("number_noise", "per_image_loss", "per_image_shuffled", measure) for measure in (GAP, MASS)),
+        *(("number_noise", "share_25", "plain", measure) for measure in (GAP, MASS)),
+    ],
+)
+def test_the_differences_in_the_text_are_those_of_the_runs(profile: str, method: str, other: str, measure: str) -> None:
+    assert shown(difference(profile, method, other, measure)) in TEXT
+
+
+def test_own_numbers_put_more_saliency_on_the_object_than_shuffled_ones() -> None:
+    found = [difference(profile, "per_image_loss", "per_image_shuffled", MASS) for profile in REGIMES]
+    assert all(low > 0 for _, low, _ in found)
+    least, most = np.min(found, 0)[0], np.max(found, 0)[0]
+    assert f"put {least:.1f} to {most:.1f} points less saliency on the object" in TEXT
+
+
+def test_held_out_beats_its_shuffled_control_by_every_judge_and_fill() -> None:
+    for judge in ("judge", "second_judge"):
+        for fill in ("mean", "black"):
+            measure = f"{judge}_gap_right_{fill}"
+            assert difference("number_noise", "per_image_held", "per_image_held_shuffled", measure)[1] > 0
+    _, low, high = difference("number_noise", "per_image_held", "per_image_held_shuffled", "accuracy")
+    assert low < 0 < high  # "at the same accuracy"
