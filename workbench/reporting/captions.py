@@ -1,6 +1,6 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Setting:
         dataset, backbone: their names.
         region: where the saliency should be: ``foreground`` (the object), ``block`` (the half of the image with the
             digit) or ``shortcut`` (the patch, on which it should not be).
-        train_images, epochs: of the methods that set neither otherwise.
+        train_images, epochs: of the methods that set neither otherwise, or of all where these are alike.
         deviations: whether some methods do.
         train_total: images of the training split.
         validation_images: drawn from it.
@@ -118,8 +118,8 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     first = records[0]
     named = paths.SettingPaths(first.profile, first.dataset, first.backbone)
     usual = [record.config for record in records if not _sets_otherwise(record)]
-    said = usual[0] if usual else _of_profile(first)
-    train_images, epochs = said["dataset"]["train_images"], said["training"]["epochs"]
+    alike = len({_size(record.config) for record in records}) == 1
+    train_images, epochs = _size(usual[0] if usual else first.config if alike else _of_profile(first))
     dataset, manifest = first.config["dataset"], _manifest(first)
     development = dataset["development_images"]
     evaluation = build(EvaluationConfig, first.config["evaluation"], f"{named.config}: evaluation")
@@ -148,6 +148,11 @@ def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunReco
     for record in records:
         groups.setdefault((record.dataset, record.backbone), []).append(record)
     return [(setting(group), group) for group in groups.values()]
+
+
+def _size(config: Mapping[str, Any]) -> tuple[int | None, int]:
+    """Training images (None: all) and epochs of a run."""
+    return config["dataset"]["train_images"], config["training"]["epochs"]
 
 
 def _sets_otherwise(record: RunRecord) -> bool:

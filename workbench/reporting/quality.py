@@ -20,7 +20,6 @@ HEADLINE = {  # metric: its short name
     "judge_gap_right_mean": "Judge's gap",
     "accuracy_pgd": "Accuracy under PGD",
 }
-CHANCE = "random"  # the control that shows what chance reaches
 REGIONS = {
     "foreground": "the object (pixels brighter than the background)",
     "block": "the half of the image that holds the digit; the other half says nothing",
@@ -47,7 +46,7 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
 
 
 def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """The few numbers of one setting that the README shows, with a random map below the methods.
+    """The few numbers of one setting that the README shows, with the controls below the methods.
 
     ``costs`` has ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
     """
@@ -55,7 +54,7 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
     runs, titles = with_controls(frame, methods)
     paid = costs.groupby("method")["passes"].mean()
     rows = []
-    for method, title in {**methods, CHANCE: titles[CHANCE]}.items():
+    for method, title in titles.items():
         numbers, texts = _row(runs, method, title, metrics)
         cost = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
         rows.append((numbers | {"passes": paid.get(method)}, texts | {"Cost ↓": cost}))
@@ -163,7 +162,8 @@ def comparisons_table(
         f"sign is better. {setting.facts}. {setting.origin}"
     )
     note = (
-        "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file holds all of them."
+        "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure, which the CSV file holds. A "
+        "claim's verdict, adjusted within its own family, is in `claims.md`, where the profile makes claims."
     )
     data = scaled(everything, setting.metrics)
     data.insert(0, "metric", data.pop("metric"))

@@ -28,6 +28,7 @@ NAMES = {
     "resnet18": "ResNet-18",
     "resnet50": "ResNet-50",
     "vit": "ViT (6 blocks)",
+    "vit_patch7": "ViT (patches of 7)",
     "two_conv": "Two-conv",
     "two_conv_small": "Two-conv (small)",
     "gradient": "Gradient",

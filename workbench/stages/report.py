@@ -1,4 +1,4 @@
-"""The report of a profile, ``figures/PROFILE/report.html``: its figures, its verdict, its tables and how to read them.
+"""The report of a profile, ``figures/PROFILE/report.html``: its figures, its tables and how to read them.
 
 One page for a browser of any width, from the template ``report.html.j2``. It fetches nothing but the profile's own
 pictures; without JavaScript everything is shown, with it a filter shows the exhibits of one setting or with a word.
@@ -50,12 +50,10 @@ def write_report(profile: str) -> Path:
         },
         contents={
             "Figures": {name: heading(caption) for name, caption in named.items()},
-            "Verdict": {"verdict": "Verdict"},
             "Tables": {name: table.title for name, table in built.items()},
             "How to read the tables": explained,
         },
         figures=named,
-        verdict=tables.verdict(profile),
         tables=built,
         readings=readings,
         words=WORDS,

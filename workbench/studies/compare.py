@@ -10,7 +10,10 @@ from workbench.reporting.words import Titles
 from workbench.results.statistics import compared_frame
 from workbench.studies.runs import StudyRuns
 
-COMPARED = ("accuracy", "judge_gap_right_mean", "second_judge_gap_right_mean", "gap_black", "stability")
+COMPARED = (
+    *("accuracy", "nll", "judge_gap_right_mean", "judge_gap_right_black", "second_judge_gap_right_mean"),
+    *("second_judge_gap_right_black", "gap_black", "relevance_mass", "gini", "stability"),
+)
 DRAWN = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")
 
 
