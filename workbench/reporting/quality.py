@@ -128,7 +128,8 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         "salient pixels as the region has (rank), inside it. Pointing game: images whose most salient pixel is at most "
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
-        f"{NOTHING} where the network takes one image size only. Gini index: the higher, the fewer pixels hold the "
+        f"{NOTHING} where the network takes one image size only. Relevance and pointing: {NOTHING} where the region is "
+        "most of the image, as in photographs. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
         f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}."
     )

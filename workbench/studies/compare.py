@@ -23,10 +23,12 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
     Raises:
         ValueError: if a run lacks one of the metrics `COMPARED`.
     """
-    study, setting, metrics = runs.study, runs.setting, runs.metrics(*COMPARED)
+    study, setting, frame = runs.study, runs.setting, runs.frame
+    placeless = "relevance_mass" in frame and frame["relevance_mass"].isna().all()  # no object that saliency could miss
+    metrics = runs.metrics(*(name for name in COMPARED if not (placeless and name == "relevance_mass")))
     reference, family = study.reference, list(dict.fromkeys([*runs.shown, study.reference]))
     paid = run_costs(runs.records, runs.histories, reference, setting)
-    frame = runs.frame.merge(paid, on=["method", "seed"], how="left")
+    frame = frame.merge(paid, on=["method", "seed"], how="left")
     compared = {metric: compared_frame(frame, metric, family, [reference]) for metric in metrics}
     rows: list[Row] = []
     everything, shown = with_controls(frame, {method: titles[method] for method in runs.methods})

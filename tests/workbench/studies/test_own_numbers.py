@@ -37,11 +37,35 @@ def shown(numbers: tuple[float, float, float]) -> str:
             for m in (GAP, MASS)
         ),
         *(("number_noise", "per_image_loss", "per_image_shuffled", measure) for measure in (GAP, MASS)),
-        *(("number_noise", "share_25", "plain", measure) for measure in (GAP, MASS)),
+        *(
+            ("number_noise", name, "plain", measure)
+            for name in ("share_25", "per_image_loss")
+            for measure in (GAP, MASS)
+        ),
     ],
 )
 def test_the_differences_in_the_text_are_those_of_the_runs(profile: str, method: str, other: str, measure: str) -> None:
     assert shown(difference(profile, method, other, measure)) in TEXT
+
+
+def masked_pixels(profile: str) -> pd.Series:
+    """Share of all pixels that each method masks, in per cent: the mean over epochs and seeds."""
+    (file,) = (paths.ROOT / "results" / profile).glob("*/epochs.csv")
+    epochs = pd.read_csv(file)
+    return 100 * (epochs["masked_share"] * epochs["masked_pixels"]).fillna(0).groupby(epochs["method"]).mean()
+
+
+def test_how_much_own_and_shuffled_numbers_mask() -> None:
+    masked = {profile: masked_pixels(profile) for profile in (*REGIMES, "number_resnet")}
+    parts = [round(100 * own["per_image_shuffled"] / own["per_image_loss"]) for own in masked.values()]
+    assert f"shuffled numbers mask on average {min(parts)} to {max(parts)} % as many" in TEXT
+    assert parts[1] == min(parts)  # "fewest with 500 images"
+    noise = masked["number_noise"]
+    held, shuffled = noise["per_image_held"], noise["per_image_held_shuffled"]
+    assert f"shuffled, they mask {shuffled:.1f} % of all pixels and not {held:.1f}." in TEXT
+    assert round(noise["per_image_loss"]) == round(noise["per_image_shuffled"]) == 24
+    accuracy = difference("number_noise", "per_image_loss", "plain", "accuracy")[0]
+    assert f"at {-accuracy:.1f} points less accuracy" in TEXT
 
 
 def test_own_numbers_put_more_saliency_on_the_object_than_shuffled_ones() -> None:
