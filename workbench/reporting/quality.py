@@ -38,7 +38,8 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     note = (
         "Gap: area under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a "
         "separate network on the same maps, where the method's answer is right. Relevance mass: share of the saliency "
-        f"on the {', '.join(places)}. {source_of(methods)}."
+        f"on the {', '.join(places)}; {NOTHING} where that is more than three quarters of the image. "
+        f"{source_of(methods)}."
     )
     metrics = {name: available[name] for name in shown}
     rows = grid_rows(*with_controls(frame, methods), settings, metrics)
@@ -63,7 +64,8 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
         "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: training passes at most, "
         f"Plain's being 1. {setting.origin}"
     )
-    return Table.of_rows("headline", f"In short, {setting.name}", caption, rows)
+    note = f"{source_of(methods)}. Cost: without the forwards that measure the gap."
+    return Table.of_rows("headline", f"In short, {setting.name}", caption, rows, note)
 
 
 def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting) -> Table:
@@ -129,7 +131,7 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
         f"{NOTHING} where the network takes one image size only. Relevance and pointing: {NOTHING} where the region is "
-        "most of the image, as in photographs. Gini index: the higher, the fewer pixels hold the "
+        "more than three quarters of the image, as in photographs. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
         f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}."
     )

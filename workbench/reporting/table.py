@@ -1,6 +1,6 @@
 """A table, and what all tables share: rows of numbers and text, paired differences, repeated words left out.
 
-Frames hold one row per method and seed, comparisons are rows of `statistics.comparisons_frame`; fractions become per
+Frames hold one row per method and seed, comparisons are rows of `statistics.compared_frame`; fractions become per
 cent and differences of fractions points.
 """
 

@@ -29,8 +29,6 @@ from workbench.results.samples import Samples, samples_in
 from workbench.results.shared import Facts
 from workbench.results.tables import CURVES, RUN, SUMMARY, Table
 
-LARGEST_REGION = 0.75  # of the image: a threshold of brightness calls 90 % and more of a photograph the object
-LOCATED = ("relevance_mass", "relevance_rank", "pointing_game")  # measures of where the saliency lies
 T = TypeVar("T")
 # {"fraction": [S], FILL: {name of CURVES: [S], ...}, ...}
 Curves: TypeAlias = Mapping[str, Any]
@@ -239,16 +237,8 @@ def load_records(grid: Grid) -> tuple[RunRecord, ...]:
 
 
 def metrics_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per record: dataset, backbone, method, seed, then every metric.
-
-    Measures of where the saliency lies are NaN where the region is more than `LARGEST_REGION` of the image: there a
-    random map, whose relevance mass is the region's share, would be nearly always right.
-    """
-    frame = pd.DataFrame([record.keys | dict(record.metrics) for record in records])
-    if "random_relevance_mass" in frame:
-        located = [str(name) for name in frame if str(name).endswith(LOCATED)]
-        frame.loc[frame["random_relevance_mass"] > LARGEST_REGION, located] = np.nan
-    return frame
+    """One row per record: dataset, backbone, method, seed, then every metric."""
+    return pd.DataFrame([record.keys | dict(record.metrics) for record in records])
 
 
 def attributions_frame(records: Sequence[RunRecord]) -> pd.DataFrame:

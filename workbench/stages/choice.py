@@ -99,7 +99,8 @@ def build() -> tuple[Table, Table, Table]:
         f"{len(rule.MEASURES)} measures ({measures}). Behind: the highest score within the limit minus this one, ± its "
         f"standard error over {rule.RESAMPLES:,} resamples of the seeds of each regime. Chosen: of those within one "
         "standard error of the first, the one of the lowest cost, in passes of a training over those of "
-        f"{titles[BASELINE]}, mean over regimes. {_ending(runs, regimes, rule.CANDIDATES, titles)}"
+        f"{titles[BASELINE]}, mean over regimes; forwards that measure a gap are not counted. "
+        f"{_ending(runs, regimes, rule.CANDIDATES, titles)}"
     )
     title = "The default, by the selection rule of studies/number"
     return (

@@ -64,7 +64,7 @@ def write_report(profile: str) -> Path:
 def _template() -> Template:
     options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters |= {"escape": escape, "markdown": _html, "inline": _inline}
+    environment.filters |= {"escape": escape, "inline": _inline}
     return environment.get_template("report.html.j2")
 
 
@@ -89,10 +89,6 @@ def heading(caption: str) -> str:
     return re.split(r"[:;.](?:\s|$)", caption)[0].replace("`", "")
 
 
-def _html(markdown: str) -> str:
-    return str(markdown2html(markdown)).strip()
-
-
 def _inline(markdown: str) -> str:
     """A paragraph of Markdown without the paragraph's own tags."""
-    return _html(markdown).removeprefix("<p>").removesuffix("</p>")
+    return str(markdown2html(markdown)).strip().removeprefix("<p>").removesuffix("</p>")

@@ -12,6 +12,7 @@ from workbench.config.profile import load_grid, load_judge, load_retraining, met
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
+from workbench.reporting.chance import located
 from workbench.reporting.questions import load_claims, load_study
 from workbench.reporting.table import Table
 from workbench.reporting.words import Titles
@@ -68,7 +69,7 @@ def _of_grid(profile: str) -> Iterator[Table]:
         yield claims.claims_overview(verdicts, methods, settings)
         yield claims.claims_table(verdicts, methods, settings)
     yield from _of_settings(groups, methods)
-    attributions = results.attributions_frame(records)
+    attributions = located(results.attributions_frame(records), results.metrics_frame(records))
     if len(attributions):
         yield controls.attributions_table(attributions, methods, settings)
         yield controls.sanity_table(attributions, methods, settings)
@@ -117,5 +118,6 @@ def _groups(records: Sequence[RunRecord]) -> Groups:
     groups = []
     for setting, own in captions.by_setting(records):
         chosen = [record.summary["validation_accuracy"] for record in own]
-        groups.append((setting, results.metrics_frame(own).assign(validation_accuracy=chosen)))
+        frame = results.metrics_frame(own)
+        groups.append((setting, located(frame, frame).assign(validation_accuracy=chosen)))
     return groups

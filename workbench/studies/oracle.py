@@ -162,7 +162,8 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         "and held-out scores of several seeds are not independent. Of the held-out gain: as a share of what the best "
         f"number for this metric gains held out, {NOTHING} where that gain's interval is not above zero. Cost: of a "
         f"network, in trainings of {reference} (passes, counted image by image), with its search: every number with "
-        f"every seed, held out with all seeds but one. {source}. {runs.ending(metrics)}"
+        f"every seed, held out with all seeds but one; forwards that measure a gap are not counted. "
+        f"{source}. {runs.ending(metrics)}"
     )
     title = f"What a search over constant numbers finds, and what rules reach online, {setting.name}"
     return Table(f"oracle_{setting.place}", title, caption, found, pd.DataFrame(texts), note)

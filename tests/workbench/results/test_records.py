@@ -116,18 +116,6 @@ def test_the_frame_has_one_row_per_record_in_the_grids_order(written: Grid) -> N
         assert_equal(record, run_record(replace(NETWORK, method=record.method), record.seed))
 
 
-def test_where_the_region_is_most_of_the_image_nothing_is_located() -> None:
-    small, large = (
-        run_record(NETWORK, 3, random_relevance_mass=0.75),
-        run_record(NETWORK, 5, random_relevance_mass=0.76),
-    )
-    first, second = results.metrics_frame([small, large]).to_dict("records")
-    located = {prefix + name for name in results.LOCATED for prefix in ("", "random_", "edges_")} & set(first)
-    assert {"relevance_mass", "random_relevance_mass", "edges_pointing_game"} <= located
-    assert first == small.keys | dict(small.metrics)
-    assert {name for name, value in second.items() if pd.isna(value)} == located
-
-
 def test_attributions_and_curves_in_long_form(written: Grid) -> None:
     records = results.load_records(written)
     frame = results.attributions_frame(records)

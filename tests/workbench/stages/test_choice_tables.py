@@ -46,7 +46,11 @@ def study(profile: str, methods: tuple[str, ...]) -> dict[str, Any]:
 def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
     monkeypatch.setattr(rule, "PROFILES", ("one", "two"))
     monkeypatch.setattr(rule, "LATER", ("three",))
-    asked = {"one": (*EVERYWHERE, *LACKING), "two": EVERYWHERE, "three": ("plain", "gap", "first_order", "share_25")}
+    asked = {
+        "one": (*EVERYWHERE, *LACKING),
+        "two": EVERYWHERE,
+        "three": ("plain", "gap", "first_order", "share_25", "sgt_improved"),
+    }
     return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
 
 
@@ -101,7 +105,9 @@ def test_the_chosen_rule_is_compared_with_each_reference_and_a_constant_in_every
     candidates, _, regimes = choice.build()
     chosen = candidates.data.loc[candidates.data["chosen"], "method"].item()
     plain, masked, constant = (chosen, "plain"), (chosen, "random_mask"), ("share_25", "plain")
-    shown = {"Regime one": [plain, masked, constant], "Regime two": [plain, masked], "Regime three": [plain, constant]}
+    improved = (chosen, "sgt_improved")
+    shown = {"Regime one": [plain, masked, constant], "Regime two": [plain, masked]}
+    shown |= {"Regime three": [plain, improved, constant]}
     found = regimes.data.set_index(["regime", "method", "reference"])
     assert list(found.index) == [(regime, *pair) for regime, pairs in shown.items() for pair in pairs]
     for (title, method, reference), row in found.iterrows():

@@ -37,7 +37,7 @@ def test_a_metric_that_some_run_lacks_is_named_with_the_run(metric: str, lacking
 
 
 def test_where_no_run_has_a_region_the_table_leaves_relevance_out() -> None:
-    everywhere = [replace(r, metrics={**r.metrics, "random_relevance_mass": 0.9}) for r in RECORDS]
+    everywhere = [replace(record, metrics={**record.metrics, "random_relevance_mass": 0.9}) for record in RECORDS]
     shown = compare.table(replace(runs(), records=everywhere), TITLES).display
     assert not [name for name in shown if "Relevance" in name] and "Gini index (%) ↑" in shown
     assert "Relevance mass, object (%) ↑" in compare.table(runs(), TITLES).display
