@@ -7,6 +7,8 @@ import pytest
 from smoot import GapSchedule, Guidance, MaskPlan, SaliencyGuidedLoss
 from workbench.config import paths
 from workbench.config.profile import load_grid, load_method, load_run
+from workbench.stages import choice
+from workbench.studies.choice import PROFILES, choose
 from workbench.training.guided import create_schedule
 
 
@@ -23,6 +25,12 @@ def test_every_profile_trains_the_default(profile: str) -> None:
     for dataset, backbone in load_grid(profile).settings:
         schedule = create_schedule(load_run(dataset, backbone, "smoot", 0, profile), 10, 100)
         assert isinstance(schedule, GapSchedule) and schedule.base == SaliencyGuidedLoss().schedule.base
+
+
+@pytest.mark.parametrize("profiles", [PROFILES, (*PROFILES, "number_noise", "number_many")])
+def test_the_committed_results_choose_the_default_over_three_regimes_and_over_five(profiles: tuple[str, ...]) -> None:
+    found = choose([choice.regime(runs) for runs in choice.load_all(profiles)])
+    assert found.loc[found["chosen"], "method"].tolist() == ["gap"]
 
 
 def test_the_default_is_measured_on_seeds_that_its_choice_has_not_seen() -> None:

@@ -1,7 +1,7 @@
 """What every caption has to say of the runs behind it, read from their records and the data's manifest."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -28,8 +28,8 @@ class Setting:
         dataset, backbone: their names.
         region: where the saliency should be: ``foreground`` (the object), ``block`` (the half of the image with the
             digit) or ``shortcut`` (the patch, on which it should not be).
-        train_images, epochs: of the methods that set neither otherwise.
-        deviations: whether some methods do.
+        train_images, epochs: of all methods, or of those that set none of it otherwise.
+        deviations: whether methods differ in these or in the share of wrong labels.
         train_total: images of the training split.
         validation_images: drawn from it.
         test_images: that were measured on, of ``measured_on``: ``test`` split or ``development`` images.
@@ -117,9 +117,9 @@ def setting(records: Sequence[RunRecord]) -> Setting:
     """
     first = records[0]
     named = paths.SettingPaths(first.profile, first.dataset, first.backbone)
-    usual = [record.config for record in records if not _sets_otherwise(record)]
-    said = usual[0] if usual else _of_profile(first)
-    train_images, epochs = said["dataset"]["train_images"], said["training"]["epochs"]
+    alike = len({_regime(record.config) for record in records}) == 1
+    usual = [record.config for record in records if alike or not _sets_otherwise(record)]
+    train_images, _, epochs = _regime(usual[0] if usual else _of_profile(first))
     dataset, manifest = first.config["dataset"], _manifest(first)
     development = dataset["development_images"]
     evaluation = build(EvaluationConfig, first.config["evaluation"], f"{named.config}: evaluation")
@@ -137,7 +137,7 @@ def setting(records: Sequence[RunRecord]) -> Setting:
         source=named.folder.relative_to(paths.ROOT).as_posix(),
         evaluation=evaluation,
         measured_on="development" if development else "test",
-        deviations=len(usual) < len(records),
+        deviations=not alike,
         num_classes=manifest.get("num_classes"),
     )
 
@@ -150,6 +150,11 @@ def by_setting(records: Sequence[RunRecord]) -> list[tuple[Setting, list[RunReco
     return [(setting(group), group) for group in groups.values()]
 
 
+def _regime(config: Mapping[str, Any]) -> tuple[int | None, float, int]:
+    """Training images (None: all), their share of wrong labels, and epochs of a run."""
+    return config["dataset"]["train_images"], config["dataset"]["label_noise"], config["training"]["epochs"]
+
+
 def _sets_otherwise(record: RunRecord) -> bool:
     """Whether the record's method sets keys of the blocks ``training`` or ``dataset``."""
     method = record.config["method"]
@@ -158,8 +163,11 @@ def _sets_otherwise(record: RunRecord) -> bool:
 
 def _of_profile(record: RunRecord) -> dict[str, Any]:
     """The same keys as a record's configuration, as the profile has them."""
-    train_images, profile = load_dataset(record.dataset, record.profile).train_images, read_profile(record.profile)
-    return {"training": profile["training"] | profile["regime"], "dataset": {"train_images": train_images}}
+    profile = read_profile(record.profile)
+    return {
+        "training": profile["training"] | profile["regime"],
+        "dataset": asdict(load_dataset(record.dataset, record.profile)),
+    }
 
 
 def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from workbench.reporting.words import Titles
 
 CONTROLS = {"random": "Random map", "edges": "Edge filter"}  # prefix of a control's columns, and its title
 SOURCE = "plain"  # the method whose runs tables take the controls from, if there is one
+LARGEST_REGION = 0.75  # of the image; a threshold of brightness calls nine tenths of a photograph the object
+LOCATED = ("relevance_mass", "relevance_rank", "pointing_game")  # measures of where the saliency lies
 TILE = 0.25  # grid pointing of a map that is the same for every class: each of the four tiles is the asked one once
 CONTROLLED = (
     *("relevance_mass", "relevance_rank", "pointing_game", "gini", "gap_{fill}", "deletion_auc_{fill}"),
@@ -19,6 +21,23 @@ def controlled(fills: Sequence[str]) -> list[str]:
     """The metrics X that are measured of the controls too, as ``random_X`` and ``edges_X``."""
     names = [name.format(fill=fill) for name in CONTROLLED for fill in fills]
     return list(dict.fromkeys(names))
+
+
+def located(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """A frame with NaN for where the saliency lies in data sets whose region is most of the image.
+
+    There a map that knows nothing is right nearly as often as the best one.
+
+    Args:
+        frame: rows with a ``dataset``.
+        runs: the metrics of each run. A random map's relevance mass is the region's share of the image; a data set
+            whose mean is above `LARGEST_REGION` has nothing to locate.
+    """
+    if frame.empty or "random_relevance_mass" not in runs:
+        return frame
+    shares = frame["dataset"].map(runs.groupby("dataset")["random_relevance_mass"].mean())
+    columns = [name for name in frame if str(name).endswith(LOCATED)]
+    return frame.assign(**{str(name): frame[name].where(~(shares > LARGEST_REGION)) for name in columns})
 
 
 def with_controls(frame: pd.DataFrame, methods: Titles) -> tuple[pd.DataFrame, Titles]:

@@ -20,7 +20,6 @@ HEADLINE = {  # metric: its short name
     "judge_gap_right_mean": "Judge's gap",
     "accuracy_pgd": "Accuracy under PGD",
 }
-CHANCE = "random"  # the control that shows what chance reaches
 REGIONS = {
     "foreground": "the object (pixels brighter than the background)",
     "block": "the half of the image that holds the digit; the other half says nothing",
@@ -39,7 +38,8 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
     note = (
         "Gap: area under the insertion curve minus that under the deletion curve, for each fill; the judge's: of a "
         "separate network on the same maps, where the method's answer is right. Relevance mass: share of the saliency "
-        f"on the {', '.join(places)}. {source_of(methods)}."
+        f"on the {', '.join(places)}; {NOTHING} where that is more than three quarters of the image. "
+        f"{source_of(methods)}."
     )
     metrics = {name: available[name] for name in shown}
     rows = grid_rows(*with_controls(frame, methods), settings, metrics)
@@ -47,7 +47,7 @@ def summary_table(frame: pd.DataFrame, methods: Titles, settings: Sequence[Setti
 
 
 def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, setting: Setting) -> Table:
-    """The few numbers of one setting that the README shows, with a random map below the methods.
+    """The few numbers of one setting that the README shows, with the controls below the methods.
 
     ``costs`` has ``method``, ``seed`` and the ``passes`` of each run, as from `cost.run_costs`.
     """
@@ -55,7 +55,7 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
     runs, titles = with_controls(frame, methods)
     paid = costs.groupby("method")["passes"].mean()
     rows = []
-    for method, title in {**methods, CHANCE: titles[CHANCE]}.items():
+    for method, title in titles.items():
         numbers, texts = _row(runs, method, title, metrics)
         cost = f"{fixed(paid[method], 1)} ×" if method in paid else NOTHING
         rows.append((numbers | {"passes": paid.get(method)}, texts | {"Cost ↓": cost}))
@@ -64,7 +64,8 @@ def headline_table(frame: pd.DataFrame, costs: pd.DataFrame, methods: Titles, se
         "by the method's maps of right answers; about 0 by chance. PGD: a small attack. Cost: training passes at most, "
         f"Plain's being 1. {setting.origin}"
     )
-    return Table.of_rows("headline", f"In short, {setting.name}", caption, rows)
+    note = f"{source_of(methods)}. Cost: without the forwards that measure the gap."
+    return Table.of_rows("headline", f"In short, {setting.name}", caption, rows, note)
 
 
 def accuracy_table(frame: pd.DataFrame, methods: Titles, references: Sequence[str], setting: Setting) -> Table:
@@ -129,7 +130,8 @@ def localisation_table(frame: pd.DataFrame, methods: Titles, setting: Setting) -
         "salient pixels as the region has (rank), inside it. Pointing game: images whose most salient pixel is at most "
         f"{measured.pointing_tolerance} pixel{'s' if measured.pointing_tolerance != 1 else ''} away from it. Grid "
         f"pointing: share of a class's saliency on its own image in mosaics of four ({measured.mosaics:,} of them); "
-        f"{NOTHING} where the network takes one image size only. Gini index: the higher, the fewer pixels hold the "
+        f"{NOTHING} where the network takes one image size only. Relevance and pointing: {NOTHING} where the region is "
+        "more than three quarters of the image, as in photographs. Gini index: the higher, the fewer pixels hold the "
         "saliency, be they the right ones or not. Stability: Spearman correlation of the map with that of the image "
         f"under Gaussian noise, sd {measured.stability_std:g}, in [−1, 1]. {source_of(methods)}."
     )
@@ -163,7 +165,8 @@ def comparisons_table(
         f"sign is better. {setting.facts}. {setting.origin}"
     )
     note = (
-        "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure; the CSV file holds all of them."
+        "p: paired t-test, Holm-adjusted over all pairs of methods of the same measure, which the CSV file holds. A "
+        "claim's verdict, adjusted within its own family, is in `claims.md`, where the profile makes claims."
     )
     data = scaled(everything, setting.metrics)
     data.insert(0, "metric", data.pop("metric"))

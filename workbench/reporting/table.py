@@ -1,6 +1,6 @@
 """A table, and what all tables share: rows of numbers and text, paired differences, repeated words left out.
 
-Frames hold one row per method and seed, comparisons are rows of `statistics.comparisons_frame`; fractions become per
+Frames hold one row per method and seed, comparisons are rows of `statistics.compared_frame`; fractions become per
 cent and differences of fractions points.
 """
 
@@ -22,8 +22,9 @@ SCALED = ("mean", "sd", "reference_mean", "reference_sd", "difference", "low", "
 PAIRED = ("difference", "low", "high", "effect_size", "p_value", "p_holm")  # what tables keep of a comparison
 SPREAD = "± is the standard deviation over seeds"
 SETTING = "Setting"  # the column of data set and backbone
+MINUS = "Minus"  # the column of the method that another is compared with
 # Columns of words, flush left; all others are numbers.
-WORDS = (SETTING, "Method", "Attribution", "Data", "Network", "Measure", "Claim", "Verdict")
+WORDS = (SETTING, "Method", MINUS, "Attribution", "Data", "Network", "Measure", "Claim", "Verdict")
 NAMING = (*WORDS, "Epoch")  # columns that say what a row is: where they begin a table, each of its pieces has them
 MOST = 7  # columns side by side
 

@@ -102,9 +102,8 @@ def _tables(folder: Path) -> str:
 
 
 def _title(table: Path) -> str:
-    """Of a table's file: the bold words that it begins with, or its name."""
-    found = re.match(r"\*\*(.+?)\.\*\*", table.read_text(encoding="utf-8"))
-    return found.group(1) if found else table.stem
+    """Of a table's file: the bold words that it begins with."""
+    return table.read_text(encoding="utf-8").removeprefix("**").partition(".**")[0]
 
 
 def drawn() -> str:

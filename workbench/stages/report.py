@@ -1,4 +1,4 @@
-"""The report of a profile, ``figures/PROFILE/report.html``: its figures, its verdict, its tables and how to read them.
+"""The report of a profile, ``figures/PROFILE/report.html``: its figures, its tables and how to read them.
 
 One page for a browser of any width, from the template ``report.html.j2``. It fetches nothing but the profile's own
 pictures; without JavaScript everything is shown, with it a filter shows the exhibits of one setting or with a word.
@@ -50,12 +50,10 @@ def write_report(profile: str) -> Path:
         },
         contents={
             "Figures": {name: heading(caption) for name, caption in named.items()},
-            "Verdict": {"verdict": "Verdict"},
             "Tables": {name: table.title for name, table in built.items()},
             "How to read the tables": explained,
         },
         figures=named,
-        verdict=tables.verdict(profile),
         tables=built,
         readings=readings,
         words=WORDS,
@@ -66,7 +64,7 @@ def write_report(profile: str) -> Path:
 def _template() -> Template:
     options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters |= {"escape": escape, "markdown": _html, "inline": _inline}
+    environment.filters |= {"escape": escape, "inline": _inline}
     return environment.get_template("report.html.j2")
 
 
@@ -91,10 +89,6 @@ def heading(caption: str) -> str:
     return re.split(r"[:;.](?:\s|$)", caption)[0].replace("`", "")
 
 
-def _html(markdown: str) -> str:
-    return str(markdown2html(markdown)).strip()
-
-
 def _inline(markdown: str) -> str:
     """A paragraph of Markdown without the paragraph's own tags."""
-    return _html(markdown).removeprefix("<p>").removesuffix("</p>")
+    return str(markdown2html(markdown)).strip().removeprefix("<p>").removesuffix("</p>")

@@ -1,42 +1,34 @@
-"""Write the tables of a profile and its verdict: Markdown to read, CSV to compute with.
+"""Write the tables of a profile: Markdown to read, CSV to compute with.
 
-``tables.write_all("laptop")`` writes ``figures/laptop/tables/NAME.md`` and ``NAME.csv``, and ``verdict.md``.
+``tables.write_all("laptop")`` writes ``figures/laptop/tables/NAME.md`` and ``NAME.csv``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from workbench.config import files, paths
+from workbench.config import paths
 from workbench.config.profile import load_grid, load_judge, load_retraining, method_entries
 from workbench.reporting import captions, claims, controls, cost
 from workbench.reporting import quality as qualities
 from workbench.reporting.captions import Setting
-from workbench.reporting.metrics import Metric, gaps
+from workbench.reporting.chance import located
 from workbench.reporting.questions import load_claims, load_study
-from workbench.reporting.table import Table, difference_text
+from workbench.reporting.table import Table
 from workbench.reporting.words import Titles
 from workbench.results import records as results
 from workbench.results.costs import read_costs
 from workbench.results.records import RunRecord
-from workbench.results.statistics import compared_frame
 from workbench.studies.exhibits import asked
 
-SUBJECT = "smoot"  # the method that the verdict is on
+SUBJECT = "smoot"  # the method that is compared
 BASELINE = "plain"
 REFERENCES = (BASELINE, "random_mask", "sgt", "sgt_improved")  # what it is compared with
-LEVEL = 0.05
-RULE = (
-    "*Better* and *worse* mean that the 95 % confidence interval of the difference, paired by seed, excludes zero; "
-    "differences are in points, p is Holm-adjusted over all pairs of methods of the same data set, backbone and "
-    "measure. The judge is one separate network per data set, asked where the method's answer is right."
-)
 Groups = Sequence[tuple[Setting, pd.DataFrame]]  # of each setting one row of metrics per run
 
 
 def write_all(profile: str) -> dict[str, Table]:
-    """Write all tables of a profile and, unless it is a study, its verdict; the same results give the same bytes.
+    """Write all tables of a profile; the same results give the same bytes.
 
     Returns:
         The tables by name, in reading order.
@@ -49,8 +41,6 @@ def write_all(profile: str) -> dict[str, Table]:
     tables = build_all(profile)
     for table in tables.values():
         table.write(folder)
-    if load_study(profile) is None:  # a study has none: its tables compare methods themselves
-        files.write_text(verdict(profile), folder / "verdict.md")
     return tables
 
 
@@ -79,7 +69,7 @@ def _of_grid(profile: str) -> Iterator[Table]:
         yield claims.claims_overview(verdicts, methods, settings)
         yield claims.claims_table(verdicts, methods, settings)
     yield from _of_settings(groups, methods)
-    attributions = results.attributions_frame(records)
+    attributions = located(results.attributions_frame(records), results.metrics_frame(records))
     if len(attributions):
         yield controls.attributions_table(attributions, methods, settings)
         yield controls.sanity_table(attributions, methods, settings)
@@ -128,45 +118,6 @@ def _groups(records: Sequence[RunRecord]) -> Groups:
     groups = []
     for setting, own in captions.by_setting(records):
         chosen = [record.summary["validation_accuracy"] for record in own]
-        groups.append((setting, results.metrics_frame(own).assign(validation_accuracy=chosen)))
+        frame = results.metrics_frame(own)
+        groups.append((setting, located(frame, frame).assign(validation_accuracy=chosen)))
     return groups
-
-
-def verdict(profile: str) -> str:
-    """What the results say of SMOOT against each reference, no more than the intervals allow, as Markdown.
-
-    A study compares what its tables show: here it says only what it asks.
-    """
-    grid, study, titles = load_grid(profile), load_study(profile), _titles(profile)
-    records = results.load_records(grid)
-    if study is not None:
-        (setting, _), *_ = captions.by_setting(records)
-        return f"**{study.title}.** {captions.remarks(study, profile, setting)}".rstrip() + "\n"
-    groups, paragraphs = _groups(records), [RULE]
-    for setting, frame in groups:
-        names = ["accuracy", *gaps(setting.evaluation.fills)]
-        compared = {name: compared_frame(frame, name, grid.methods) for name in names}
-        lines = [verdict_line(setting.metrics[name], rows, titles) for name, rows in compared.items()]
-        paragraphs.append("\n".join([f"**{setting.name}** ({setting.facts}):", "", *lines]))
-    return "\n\n".join(paragraphs) + "\n"
-
-
-def verdict_line(metric: Metric, comparisons: pd.DataFrame, methods: Titles) -> str:
-    """One bullet: the subject against each reference in one metric where higher is better."""
-    own = comparisons[(comparisons["method"] == SUBJECT) & comparisons["reference"].isin(REFERENCES)]
-    if own.empty:
-        return f"- {metric.label}: no runs of {SUBJECT} beside a reference."
-    against = "; ".join(_against(pair, metric, methods) for pair in own.to_dict("records"))
-    return f"- {metric.label}: {methods[SUBJECT]} is {against}."
-
-
-def _against(pair: Mapping[Any, Any], metric: Metric, methods: Titles) -> str:
-    """``better than Plain (+0.86 [+0.35, +1.37], p = 0.008)``."""
-    reference, evidence = methods[pair["reference"]], difference_text(pair, metric)
-    if pair["n"] < 2:
-        return f"not comparable with {reference} (one seed: {evidence})"
-    if pair["low"] <= 0 <= pair["high"]:
-        return f"not distinguishable from {reference} ({evidence})"
-    word = "better" if pair["difference"] > 0 else "worse"
-    caveat = "" if pair["p_holm"] < LEVEL else " before, not after Holm's adjustment"
-    return f"{word} than {reference}{caveat} ({evidence})"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 PROFILES = ("number", "number_few", "number_resnet")
-LATER = ("number_noise", "number_many")  # trained after the choice, which they do not change
+LATER = ("number_noise", "number_many", "number_vit")  # trained after the choice, which they do not change
 CANDIDATES = (
     "competence_signed",
     "gap",
@@ -31,6 +31,7 @@ CONTROLS = (  # numbers fixed beforehand, numbers of other images, random masks,
     "share_50",
     "signed_k20",
     "per_image_shuffled",
+    "random_mask",
     "random_k20",
     "gap_random",
     "sgt_improved",

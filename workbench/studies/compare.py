@@ -10,20 +10,27 @@ from workbench.reporting.words import Titles
 from workbench.results.statistics import compared_frame
 from workbench.studies.runs import StudyRuns
 
-COMPARED = ("accuracy", "judge_gap_right_mean", "second_judge_gap_right_mean", "gap_black", "stability")
+COMPARED = (
+    *("accuracy", "nll", "judge_gap_right_mean", "judge_gap_right_black", "second_judge_gap_right_mean"),
+    *("second_judge_gap_right_black", "gap_black", "relevance_mass", "gini", "stability"),
+)
 DRAWN = ("accuracy", "judge_gap_right_mean", "gap_black", "stability")
 
 
 def table(runs: StudyRuns, titles: Titles) -> Table:
     """What methods and controls reach, gain over the reference, mask and cost; the reference need not be a row.
 
+    Relevance is left out where the data set has no region to speak of (`chance.located`).
+
     Raises:
-        ValueError: if a run lacks one of the metrics `COMPARED`.
+        ValueError: if a run lacks another of the metrics `COMPARED`.
     """
-    study, setting, metrics = runs.study, runs.setting, runs.metrics(*COMPARED)
+    study, setting, frame = runs.study, runs.setting, runs.frame
+    placeless = "relevance_mass" in frame and frame["relevance_mass"].isna().all()  # no object that saliency could miss
+    metrics = runs.metrics(*(name for name in COMPARED if not (placeless and name == "relevance_mass")))
     reference, family = study.reference, list(dict.fromkeys([*runs.shown, study.reference]))
     paid = run_costs(runs.records, runs.histories, reference, setting)
-    frame = runs.frame.merge(paid, on=["method", "seed"], how="left")
+    frame = frame.merge(paid, on=["method", "seed"], how="left")
     compared = {metric: compared_frame(frame, metric, family, [reference]) for metric in metrics}
     rows: list[Row] = []
     everything, shown = with_controls(frame, {method: titles[method] for method in runs.methods})
@@ -46,7 +53,8 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         f"p: paired t-test, Holm-adjusted over the {len(family) - 1} differences in the same measure. Images masked: "
         "mean over training. Cost of the run: its passes, counted image by image (forward 1, backward 2, to the inputs "
         f"alone 1, to the inputs as part of the loss's own backward 0), over those of {titles[reference]}'s epochs "
-        f"without masks. {source_of({name: titles[name] for name in runs.methods})}. {runs.ending(metrics)}"
+        f"without masks; forwards that measure a gap are not counted. "
+        f"{source_of({name: titles[name] for name in runs.methods})}. {runs.ending(metrics)}"
     )
     return Table.of_rows(f"comparison_{setting.place}", f"{study.title}, {setting.name}", caption, rows, note)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from workbench.reporting.chance import CONTROLS, source_of, with_controls
 from workbench.reporting.charts import FILLED, Chart, Differences, forest
 from workbench.reporting.cost import Config, run_costs
 from workbench.reporting.metrics import ARROWS, Metrics
@@ -107,6 +108,18 @@ def _of_study(runs: StudyRuns, metrics: Metrics) -> pd.DataFrame:
     return standings(frame, constant_plans(runs.methods), rules, runs.study.reference, costs)
 
 
+def _controls(runs: StudyRuns, metrics: Metrics) -> pd.DataFrame:
+    """What maps reach that do not look at the network, as rows like those of the standings without gain and cost."""
+    everything, _ = with_controls(runs.frame, dict.fromkeys(runs.methods, ""))
+    rows = []
+    for control in CONTROLS:
+        own = everything[everything["method"] == control]
+        for metric in metrics:
+            keys = {"kind": "control", "of": "", "method": control, "metric": metric}
+            rows.append(keys | {"mean": own[metric].mean(), "sd": own[metric].std()})
+    return pd.DataFrame(rows)
+
+
 def _title(metrics: Metrics, of: str, chosen: str) -> str:
     """``Best constant for accuracy (held out)``; without a metric that it was chosen by, a method's own title."""
     return f"Best constant for {_short(metrics[of].label).lower()} ({chosen})" if of else chosen
@@ -124,11 +137,12 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         ValueError: if a run lacks a metric of the headline, or there is nothing to search.
     """
     metrics, setting, reference = runs.headline(), runs.setting, titles[runs.study.reference]
-    found, texts = scaled(_of_study(runs, metrics), metrics), []
+    found = pd.concat([_of_study(runs, metrics), _controls(runs, metrics)], ignore_index=True)
+    found, texts, shown = scaled(found, metrics), [], {**titles, **CONTROLS}
     for (kind, of, method), own in found.groupby(["kind", "of", "method"], sort=False):
-        text = {"Method": _title(metrics, str(of), "held out" if kind == "held_out" else titles[str(method)])}
+        text = {"Method": _title(metrics, str(of), "held out" if kind == "held_out" else shown[str(method)])}
         for row in own.to_dict("records"):
-            metric, gained = metrics[row["metric"]], kind != "reference"
+            metric, gained = metrics[row["metric"]], kind not in ("reference", "control")
             gain = interval(row["difference"], row["low"], row["high"], metric.digits)
             text[metric.header] = plus_minus(row["mean"], row["sd"], metric.digits)
             text[f"{metric.label}: gain"] = gain if gained else NOTHING
@@ -137,6 +151,7 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         cost = {"Cost (trainings) ↓": fixed(own["cost"].iloc[0], 1)}
         texts.append({"Method": text.pop("Method"), first: text.pop(first)} | cost | text)
     tried = [titles[name] for name in constant_plans(runs.methods)]
+    source = source_of({name: titles[name] for name in runs.methods})
     caption = (
         f"{SPREAD}; gain: minus {reference}, paired by seed, with 95 % confidence interval, not adjusted. Held out: "
         f"for each seed the best number of all other seeds. {setting.facts}. {setting.origin}"
@@ -147,7 +162,8 @@ def table(runs: StudyRuns, titles: Titles) -> Table:
         "and held-out scores of several seeds are not independent. Of the held-out gain: as a share of what the best "
         f"number for this metric gains held out, {NOTHING} where that gain's interval is not above zero. Cost: of a "
         f"network, in trainings of {reference} (passes, counted image by image), with its search: every number with "
-        f"every seed, held out with all seeds but one. {runs.ending(metrics)}"
+        f"every seed, held out with all seeds but one; forwards that measure a gap are not counted. "
+        f"{source}. {runs.ending(metrics)}"
     )
     title = f"What a search over constant numbers finds, and what rules reach online, {setting.name}"
     return Table(f"oracle_{setting.place}", title, caption, found, pd.DataFrame(texts), note)

@@ -8,6 +8,7 @@ import pandas as pd
 from workbench.config.profile import load_grid
 from workbench.reporting import captions
 from workbench.reporting.captions import Setting
+from workbench.reporting.chance import located
 from workbench.reporting.cost import Config
 from workbench.reporting.metrics import Metrics, judged_fill
 from workbench.reporting.questions import Study
@@ -34,7 +35,8 @@ class StudyRuns:
     @property
     def frame(self) -> pd.DataFrame:
         """The metrics of each method and seed."""
-        return results.metrics_frame(self.records)
+        frame = results.metrics_frame(self.records)
+        return located(frame, frame)
 
     @property
     def methods(self) -> dict[str, Config]:

@@ -57,7 +57,7 @@ def test_runs_of_one_setting(dataset: dict[str, Any], measured_on: str, facts: s
 @pytest.mark.parametrize(
     "blocks", [{"training": {"epochs": 25}}, {"dataset": {"train_images": 500}}, {"dataset": {"label_noise": 0.2}}]
 )
-@pytest.mark.parametrize("beside", [{}, {"dataset": {"train_images": 500}}], ids=["usual", "other"])
+@pytest.mark.parametrize("beside", [{}, {"dataset": {"train_images": 200}}], ids=["usual", "other"])
 @pytest.mark.parametrize("first", [True, False])
 def test_methods_of_their_own_are_told_wherever_they_come(blocks: Blocks, beside: Blocks, first: bool) -> None:
     odd, others = [own(record, **blocks) for record in runs("smoot")], [own(record, **beside) for record in runs()]
@@ -68,8 +68,11 @@ def test_methods_of_their_own_are_told_wherever_they_come(blocks: Blocks, beside
 def test_where_every_method_is_of_its_own_the_profiles_regime_is_told(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"regime": {"epochs": 30}}, sort_keys=False))
-    setting = captions.setting([own(record, dataset={"train_images": 500}) for record in runs()])
-    assert setting.facts == USUAL.replace("10 epochs", "30 epochs where a method does not say otherwise")
+    few = [own(record, dataset={"train_images": 500}) for record in runs()]
+    fewer = [own(record, dataset={"train_images": 200}) for record in runs("smoot")]
+    told = captions.setting([*few, *fewer]).facts
+    assert told == USUAL.replace("10 epochs", "30 epochs where a method does not say otherwise")
+    assert captions.setting(few).facts == USUAL.replace("2,000", "500").replace("10 epochs", "30 epochs")
 
 
 def test_groups_come_in_the_records_order() -> None:

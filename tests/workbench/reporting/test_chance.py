@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from synthetic import TITLES
 
-from workbench.reporting.chance import controlled, source_of, with_controls
+from workbench.reporting.chance import controlled, located, source_of, with_controls
 
 
 def runs(*methods: str) -> pd.DataFrame:
@@ -47,3 +47,18 @@ def test_every_metric_of_a_map_but_its_stability_has_a_control() -> None:
     curves = "gap_black deletion_auc_black insertion_auc_black judge_gap_right_black second_judge_gap_right_black"
     assert controlled(["black"]) == [*places.split(), *curves.split()]
     assert len(controlled(["mean", "black"])) == 14
+
+
+def test_nothing_is_located_in_data_sets_whose_region_is_most_of_the_image() -> None:
+    """Decided by the mean of a data set, whatever single runs give."""
+    columns = ["dataset", "random_relevance_mass", "edges_pointing_game", "relevance_rank", "gini"]
+    small, large = ("small", 0.75), ("large", 0.74)
+    rows = [(*small, 0.2, 0.3, 0.4), (*small, 0.2, 0.3, 0.4), (*large, 0.2, 0.3, 0.4), ("large", 0.77, 0.2, 0.3, 0.4)]
+    frame = pd.DataFrame(rows, columns=columns)
+    found = located(frame, frame)
+    assert found[:2].equals(frame[:2]) and found["gini"].tolist() == [0.4] * 4
+    assert found.loc[2:, columns[1:4]].isna().all(axis=None)
+    others = pd.DataFrame({"dataset": ["large", "small"], "pointing_game": [0.5, 0.6]})
+    assert located(others, frame)["pointing_game"].isna().tolist() == [True, False]
+    assert located(others, frame.drop(columns="random_relevance_mass")).equals(others)
+    assert located(pd.DataFrame(), frame).empty

@@ -19,13 +19,12 @@ from workbench.stages import choice, pages
 from workbench.studies import choice as rule
 from workbench.studies.choice import MEASURES, standard_scores
 
-EVERYWHERE = ("plain", "gap", "first_order", "signed_k20", "random_k20")
+EVERYWHERE = ("plain", "gap", "first_order", "signed_k20", "random_mask")
 KEYS: dict[str, dict[str, Any]] = {
     "gap": {"like": "smoot"},
     "gap_turns": {"like": "smoot"},
     "first_order": masks(1.0, 0.9),
     "signed_k20": masks(1.0, 0.2),
-    "random_k20": masks(1.0, 0.2),
     "share_25": masks(0.25, 0.2),
 }
 LACKING = ["gap_turns", "share_25"]  # in the second regime
@@ -47,7 +46,11 @@ def study(profile: str, methods: tuple[str, ...]) -> dict[str, Any]:
 def grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
     monkeypatch.setattr(rule, "PROFILES", ("one", "two"))
     monkeypatch.setattr(rule, "LATER", ("three",))
-    asked = {"one": (*EVERYWHERE, *LACKING), "two": EVERYWHERE, "three": ("plain", "gap", "first_order", "share_25")}
+    asked = {
+        "one": (*EVERYWHERE, *LACKING),
+        "two": EVERYWHERE,
+        "three": ("plain", "gap", "first_order", "share_25", "sgt_improved"),
+    }
     return [write_study(tmp_path, monkeypatch, study(profile, methods), SEEDS) for profile, methods in asked.items()]
 
 
@@ -65,7 +68,7 @@ def test_the_tables_hold_the_rules_numbers_each_time(grids: list[Grid], capsys: 
     candidates = pd.read_csv(folder / "choice.csv").set_index("method")
     controls = pd.read_csv(folder / "controls.csv").set_index("method")
     assert set(candidates.index) == {"gap", "first_order"}
-    assert controls.index.tolist() == ["signed_k20", "random_k20", "plain"]
+    assert controls.index.tolist() == ["signed_k20", "random_mask", "plain"]
     chosen = candidates.index[candidates["chosen"]].tolist()
     assert capsys.readouterr().out == f"{chosen[0]} of 2 candidates: figures/choice/choice.md\n" and len(chosen) == 1
 
@@ -98,16 +101,19 @@ def test_captions_say_what_was_compared_and_what_was_left_out(grids: list[Grid])
     assert "Trained after the choice: Regime three. " in regimes.note and "nan" not in regimes.markdown
 
 
-def test_the_chosen_rule_stands_beside_a_constant_in_every_regime(grids: list[Grid]) -> None:
+def test_the_chosen_rule_is_compared_with_each_reference_and_a_constant_in_every_regime(grids: list[Grid]) -> None:
     candidates, _, regimes = choice.build()
     chosen = candidates.data.loc[candidates.data["chosen"], "method"].item()
-    found = regimes.data.set_index(["regime", "method"])
-    shown = {"Regime one": [chosen, "share_25"], "Regime two": [chosen], "Regime three": [chosen, "share_25"]}
-    assert list(found.index) == [(regime, method) for regime, methods in shown.items() for method in methods]
-    for (title, method), row in found.iterrows():
+    plain, masked, constant = (chosen, "plain"), (chosen, "random_mask"), ("share_25", "plain")
+    improved = (chosen, "sgt_improved")
+    shown = {"Regime one": [plain, masked, constant], "Regime two": [plain, masked]}
+    shown |= {"Regime three": [plain, improved, constant]}
+    found = regimes.data.set_index(["regime", "method", "reference"])
+    assert list(found.index) == [(regime, *pair) for regime, pairs in shown.items() for pair in pairs]
+    for (title, method, reference), row in found.iterrows():
         own = Network(str(title).split()[-1], *SETTING, str(method))
-        plain = replace(own, method="plain")
-        difference = 100 * (measured(own, "relevance_mass") - measured(plain, "relevance_mass"))
+        other = replace(own, method=str(reference))
+        difference = 100 * (measured(own, "relevance_mass") - measured(other, "relevance_mass"))
         low, high = stats.ttest_1samp(difference, 0).confidence_interval()
         numbers = [row[f"relevance_mass_{name}"] for name in ("difference", "low", "high")]
         assert numbers == pytest.approx([difference.mean(), low, high], abs=1e-3)

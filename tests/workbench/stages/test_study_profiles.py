@@ -1,4 +1,4 @@
-"""Whole study profiles: parameters and records in, tables, figures, verdict and report out."""
+"""Whole study profiles: parameters and records in, tables, figures and report out."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_study_has_the_tables_and_figures_of_its_exhibits_the_same_bytes_each_
     assert {name: (target / name).read_bytes() for name in first} == first
 
 
-def test_each_table_is_of_the_runs_of_its_own_setting_and_the_note_stands_in_the_verdict(of_masks: Grid) -> None:
+def test_each_table_is_of_the_runs_of_its_own_setting(of_masks: Grid) -> None:
     written = tables.write_all("masks")
     for dataset, name, images in zip(MASKS["datasets"], OF_MASKS, ("1,000", "2,000"), strict=True):
         network = Network("masks", dataset, "two_conv_small", "mean_fill")
@@ -49,7 +49,6 @@ def test_each_table_is_of_the_runs_of_its_own_setting_and_the_note_stands_in_the
         facts = f"{images} of 60,000 training images, 10 epochs, n = 2 seeds, 10,000 test images"
         assert facts in written[name].caption
         assert "Seeds are few. " in written[name].note and f"{facts}; maps on the first 500" in written[name].note
-    assert tables.verdict("masks") == "**What makes a mask.** Seeds are few.\n"
     for chart in figures.draw_all("masks"):
         assert "10,000 test images" in chart.caption and len(chart.caption.split()) < 60
 
@@ -61,8 +60,6 @@ def test_what_chooses_says_development_images_everywhere(of_plans: Grid) -> None
         assert "5,000 development images" in caption and "test image" not in caption
     for table in built.values():
         assert DEVELOPMENT in table.note and "test image" not in table.note.replace(DEVELOPMENT, "")
-    told = tables.verdict("plans")
-    assert told.startswith(f"**Which plan.** {DEVELOPMENT} ") and told.count("\n") == 1
 
 
 def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> None:
@@ -80,5 +77,5 @@ def test_methods_of_their_own_training_are_told_and_counted(of_plans: Grid) -> N
 def test_the_report_of_a_study(of_plans: Grid) -> None:
     figures.write_all("plans")
     said = report.write_report("plans").read_text(encoding="utf-8")
-    assert "results of profile plans" in said and "<strong>Which plan.</strong>" in said
+    assert "results of profile plans" in said and "Which plan, Fashion-MNIST" in said
     assert said.count("<img") == len(OF_PLANS)

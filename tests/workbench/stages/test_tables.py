@@ -1,17 +1,13 @@
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from synthetic import TITLES, Axes, Network, lay_out, rewrite, run_record, write_results
+from synthetic import Axes, Network, lay_out, rewrite, run_record, write_results
 
 from workbench.config import files, paths
 from workbench.config.profile import Grid
-from workbench.reporting.metrics import ACCURACY
-from workbench.results.records import RunRecord
-from workbench.results.statistics import compared_frame
 from workbench.stages import tables
 
 KINDS = ("accuracy", "faithfulness", "localisation", "comparisons")
@@ -43,7 +39,7 @@ def test_all_tables_are_written_and_the_same_bytes_each_time(grid: Grid) -> None
     assert list(written) == names
     for table in written.values():
         assert len(table.caption.split()) < 60 and all(len(piece.columns) <= 7 for piece in table.pieces), table.name
-    assert set(first) == {f"{name}.{kind}" for name in names for kind in ("md", "csv")} | {"verdict.md"}
+    assert set(first) == {f"{name}.{kind}" for name in names for kind in ("md", "csv")}
     tables.write_all("laptop")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
 
@@ -109,52 +105,6 @@ def test_what_no_run_was_asked_for_has_no_table(grid: Grid) -> None:
     assert not {"attributions", "sanity", "retraining", "claims", "shortcut"} & set(tables.build_all("laptop"))
 
 
-def pair(reference: str, difference: float, half: float, p_holm: float, n: int = 5) -> list[object]:
-    low, high = difference - half, difference + half
-    return ["smoot", reference, n, 0.8, 0.01, 0.8, 0.01, difference, low, high, p_holm / 2, 0.06, 1.0, p_holm]
-
-
-def judged(*rows: list[object]) -> str:
-    return tables.verdict_line(
-        ACCURACY["accuracy"], pd.DataFrame(rows, columns=compared_frame(pd.DataFrame(), "", []).columns), TITLES
-    )
-
-
-def test_the_verdict_says_no_more_than_the_interval() -> None:
-    assert judged(pair("plain", 0.01, 0.004, 0.008)) == (
-        "- Accuracy: SMOOT is better than Plain (+1.00 [+0.60, +1.40], p = 0.008)."
-    )
-    assert judged(pair("sgt", -0.01, 0.004, 0.008)).startswith("- Accuracy: SMOOT is worse than SGT (−1.00")
-    assert "not distinguishable from SGT improved (+1.00 [−0.20, +2.20], p = 0.090)" in judged(
-        pair("sgt_improved", 0.01, 0.012, 0.09)
-    )
-    assert "better than Plain before, not after Holm's adjustment (" in judged(pair("plain", 0.01, 0.009, 0.07))
-    assert "not comparable with Plain (one seed: +1.00, p –)" in judged(pair("plain", 0.01, math.nan, math.nan, n=1))
-    both = judged(pair("plain", 0.01, 0.004, 0.008), pair("sgt", 0.0, 0.01, 1.0))
-    assert both.endswith("p = 0.008); not distinguishable from SGT (+0.00 [−1.00, +1.00], p = 1.000).")
-    assert judged() == "- Accuracy: no runs of smoot beside a reference."
-
-
-def test_the_verdict_judges_every_setting_and_metric(grid: Grid) -> None:
-    def as_accurate_with_a_gap_twenty_points_higher(record: RunRecord) -> RunRecord:
-        if record.method != "smoot":
-            return record
-        plain = run_record(Network(record.profile, record.dataset, record.backbone, "plain"), record.seed).metrics
-        moved = {"accuracy": plain["accuracy"], "gap_mean": plain["gap_mean"] + 0.2 + record.seed / 500}
-        return replace(record, metrics={**record.metrics, **moved})
-
-    rewrite(grid, as_accurate_with_a_gap_twenty_points_higher)
-    text = tables.verdict("laptop")
-
-    assert text.count("- Accuracy: SMOOT is not distinguishable from Plain (+0.00 [+0.00, +0.00], p = 1.000)") == 2
-    assert text.count("- Gap, mean: SMOOT is better than Plain (+20.1 [+18.8, +21.4]") == 2
-    assert text.count("- Gap, black: SMOOT is") == 2
-    assert text.count("- Judge's gap, right answers, mean: SMOOT is") == 2
-    assert "random" not in text.lower()  # no reference
-    assert "**MNIST, Two-conv (small)** (1,000 of 60,000 training images" in text
-    assert text.index("MNIST, Two-conv") < text.index("Fashion-MNIST, Two-conv")
-
-
 def test_a_grid_of_one_method_has_tables_without_differences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_results(lay_out(tmp_path / "one", monkeypatch, Axes(methods=("plain",), seeds=(0,))), pictures=False)
     built = tables.write_all("laptop")
@@ -162,4 +112,3 @@ def test_a_grid_of_one_method_has_tables_without_differences(tmp_path: Path, mon
     assert list(shown.columns)[-1] == "Accuracy under PGD (%) ↑" and "Minus Plain" not in shown
     assert not [name for name in built if name.startswith(("comparisons", "claims"))]
     assert built["masking"].display.empty
-    assert "no runs of smoot beside a reference" in tables.verdict("laptop")

@@ -36,6 +36,13 @@ def test_a_metric_that_some_run_lacks_is_named_with_the_run(metric: str, lacking
         compare.table(replace(runs(), records=[*RECORDS[:4], changed, *RECORDS[5:]]), TITLES)
 
 
+def test_where_no_run_has_a_region_the_table_leaves_relevance_out() -> None:
+    everywhere = [replace(record, metrics={**record.metrics, "random_relevance_mass": 0.9}) for record in RECORDS]
+    shown = compare.table(replace(runs(), records=everywhere), TITLES).display
+    assert not [name for name in shown if "Relevance" in name] and "Gini index (%) ↑" in shown
+    assert "Relevance mass, object (%) ↑" in compare.table(runs(), TITLES).display
+
+
 def test_the_headline_is_accuracy_and_the_judges_gap_of_the_fill_that_was_used() -> None:
     assert list(runs().headline()) == ["accuracy", "judge_gap_right_mean"]
     black = replace(SETTING, evaluation=replace(SETTING.evaluation, fills=("black",)))

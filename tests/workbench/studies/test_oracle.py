@@ -10,6 +10,7 @@ from synthetic_studies import config_of, plan_of, runs_of
 
 from workbench.reporting.metrics import Metric
 from workbench.reporting.questions import Study
+from workbench.reporting.words import fixed
 from workbench.results.statistics import compare, holm
 from workbench.studies import oracle
 from workbench.studies.runs import StudyRuns
@@ -115,7 +116,13 @@ def test_the_table_puts_the_rules_below_the_search(runs: StudyRuns) -> None:
         f"{judged} (All)": ("81.00 ± 2.00", "−25"),
         f"{judged} (held out)": ("81.00 ± 2.00", "−25"),
         "SMOOT": ("85.00 ± 3.00", "75"),
+        "Random map": ("–", "–"),
+        "Edge filter": ("–", "–"),
     }
+    gap = runs.frame.query("method == 'plain'")["random_judge_gap_right_mean"]  # of chance, on Plain's networks
+    judged_by_chance = shown.loc["Random map", "Judge's gap, right answers, mean (points) ↑"]
+    assert judged_by_chance == f"{fixed(100 * gap.mean(), 1)} ± {fixed(100 * gap.std(), 1)}"
+    assert shown.loc["Edge filter", ["Accuracy: gain", "Cost (trainings) ↓"]].tolist() == ["–", "–"]
     assert shown.loc["Plain", "Accuracy: gain"] == "–"
     assert shown.loc["SMOOT", "Accuracy: gain"] == "+3.00 [+0.52, +5.48]"
     half, every = 5.5 / 3, 7 / 3  # of the images
