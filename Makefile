@@ -11,7 +11,7 @@ REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figu
 INTERACTIVE := notebooks/05_explore.ipynb
 STUDIES := number number_few number_resnet number_noise number_many number_vit stem recipe confirmation constants full_size
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
-OF_FOLDERS := public_code/cifar10_jpeg public_quirks/cifar10_jpeg photographs/caltech101
+OF_FOLDERS := full_cifar10/cifar10_jpeg public_code/cifar10_jpeg public_quirks/cifar10_jpeg photographs/caltech101
 # The second one measures what the first one trains.
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
