@@ -185,13 +185,11 @@ def masking_table(histories: pd.DataFrame, methods: Titles, settings: Sequence[S
     by_seed = epochs.groupby(keys)[list(MASKING)].mean().reset_index()
     most = by_seed.groupby("method")["masked_share"].max()
     masking = {method: title for method, title in methods.items() if most[method] > 0}
-    caption = (
-        f"Means over the epochs of training in which something was masked, on training batches; {SPREAD}. "
-        f"{all_facts(settings)}"
-    )
+    caption = f"Means over epochs, on training batches; {SPREAD}. {all_facts(settings)}"
     note = (
-        "Information lost: KL(p(x) ‖ p(masked x)) of the masked images; per training image: times the share of images "
-        "masked, 0 in an epoch without masks."
+        "Images masked, and what is lost per training image: over all epochs; all else: over those in which something "
+        "was masked. Information lost: KL(p(x) ‖ p(masked x)) of the masked images; per training image: times the "
+        "share of images masked, 0 in an epoch without masks."
     )
     rows = grid_rows(by_seed, masking, settings, MASKING)
     return Table.of_rows("masking", "What masking did", caption, rows, note)
