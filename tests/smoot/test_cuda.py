@@ -40,6 +40,7 @@ def test_gradients_are_those_of_the_loss(saliency_pass: str) -> None:
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning")
 def test_no_step_waits_for_the_device() -> None:
     model, (images, labels) = net(), batch()
     criterion = SaliencyGuidedLoss(AdaptiveSchedule(lag=2))

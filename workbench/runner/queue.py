@@ -1,4 +1,4 @@
-"""A queue of tasks on any engine: each when what it needs is done, and the others go on when one fails.
+"""A queue of tasks on any engine: each as soon as what it needs is done, and the others go on when one fails.
 
 The engine only starts processes and says how they ended; what is finished is known by the ledger. A task that raised
 an error has failed. One whose process ended without a result (killed, out of memory, a node gone) is lost, and tried
@@ -202,7 +202,7 @@ class Queue:
         while fresh := self._order.get_ready():
             found = [name for name in fresh if name in self.done]
             self._order.done(*found)
-            self._ready += [name for name in fresh if name not in self.done and name not in self._live]
+            self._ready.extendleft(name for name in reversed(fresh) if name not in self.done and name not in self._live)
             if not found:
                 break
         names = [self._ready.popleft() for _ in range(min(self.engine.room, len(self._ready)))]

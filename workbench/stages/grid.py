@@ -1,7 +1,7 @@
 """A whole profile without the pipeline: on this machine's GPUs or cores, or on a Slurm cluster.
 
-Judges and trainings come first, and what measures a network when it is trained. Then the tables are written from the
-finished runs, as the stages of the pipeline write them. An interrupted grid goes on with the same command, and the
+Judges come first, then the trainings setting by setting and seed by seed; a network is measured as soon as it is
+trained. Then the tables are written from the finished runs, as the stages of the pipeline write them. An interrupted grid goes on with the same command, and the
 pipeline, on a machine like those that computed, finds every run in the ledger and only assembles.
 """
 
@@ -51,7 +51,7 @@ def works(profile: str) -> dict[str, Planned]:
     fresh = load_backbone(retraining.backbone, profile)
     for dataset, backbone in grid.settings:
         own = {job.config.backbone.name: job.name for job in judges if job.config.dataset.name == dataset}
-        for run in load_runs(dataset, backbone, None, profile):
+        for run in sorted(load_runs(dataset, backbone, None, profile), key=lambda run: run.seed):
             train = Train(run)
             found[train.name] = Planned(train)
             evaluate = Evaluate(run, Path(), pd.DataFrame(), tuple((load_backbone(n, profile), Path()) for n in own))

@@ -120,6 +120,20 @@ def test_what_is_needed_comes_first_and_what_needs_a_failed_task_never() -> None
     assert set(found.done) == {"train/0", "judge/0", "evaluate/0"} and set(found.failed) == {"train/1"}
 
 
+def test_a_task_follows_what_it_needs_at_once() -> None:
+    trained = [Task(f"train/{n}", lambda done: None) for n in range(3)]
+    measured = [Task(f"evaluate/{n}", lambda done: None, (f"train/{n}",)) for n in range(3)]
+
+    class OneByOne(Stub):
+        def submit(self, arguments: Mapping[str, Any]) -> dict[str, str]:
+            assert len(arguments) == 1
+            return super().submit(arguments)
+
+    engine = OneByOne(room=1)
+    Queue([*trained, *measured], engine, "grid x", Path("/tmp")).run()
+    assert engine.order == [f"{kind}/{n}" for n in range(3) for kind in ("train", "evaluate")]
+
+
 def test_no_more_than_the_engine_has_room_for(tmp_path: Path) -> None:
     class Narrow(Stub):
         def submit(self, arguments: Mapping[str, Any]) -> dict[str, str]:
