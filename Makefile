@@ -12,6 +12,9 @@ INTERACTIVE := notebooks/05_explore.ipynb
 STUDIES := number number_few number_resnet number_noise number_many number_vit stem recipe confirmation constants full_size
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
 OF_FOLDERS := full_cifar10/cifar10_jpeg public_code/cifar10_jpeg public_quirks/cifar10_jpeg photographs/caltech101
+# The same, and left out where there is no GPU.
+ON_GPU := resnet18/cifar10_jpeg photographs_scratch/caltech101
+GPU = $(shell nvidia-smi -L 2>/dev/null)
 # The second one measures what the first one trains.
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.
@@ -110,7 +113,7 @@ bench: environment ## measure what a training step costs and how it grows, on an
 
 studies: environment repository ## run all studies (hours on a CPU; finished runs are kept)
 	$(RUN) -m workbench data fetch $(DATASETS)
-	$(FIXED) $(KEPT) sh -c 'for study in $(STUDIES) $(foreach pair,$(OF_FOLDERS),$(if $(wildcard data/raw/$(notdir $(pair))),$(patsubst %/,%,$(dir $(pair))))); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
+	$(FIXED) $(KEPT) sh -c 'for study in $(STUDIES) $(foreach pair,$(OF_FOLDERS) $(if $(GPU),$(ON_GPU)),$(if $(wildcard data/raw/$(notdir $(pair))),$(patsubst %/,%,$(dir $(pair))))); do $(RUN) -m workbench check --profile $$study && $(RUN) -m dvc repro studies/$$study/dvc.yaml || exit; done'
 	$(RUN) -m workbench readme
 
 docs: environment ## the documents and the reference as a web site, runs/site/index.html

@@ -40,7 +40,7 @@ def test_the_default_is_measured_on_seeds_that_its_choice_has_not_seen() -> None
 
 def test_make_studies_runs_every_study() -> None:
     text = (paths.ROOT / "Makefile").read_text(encoding="utf-8")
-    named = re.findall(r"^(?:STUDIES|OF_FOLDERS) := (.+)$", text, flags=re.MULTILINE)
+    named = re.findall(r"^(?:STUDIES|OF_FOLDERS|ON_GPU) := (.+)$", text, flags=re.MULTILINE)
     assert sorted(name.partition("/")[0] for name in " ".join(named).split()) == sorted(
         file.parent.name for file in paths.ROOT.glob("studies/*/params.yaml")
     )

@@ -1,0 +1,139 @@
+"""What the documents say of the larger tests: every difference and correlation is that of the committed results."""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import timm
+import torch
+from scipy import stats
+
+from workbench.config import paths
+
+TEXT = " ".join((paths.ROOT / "docs" / "replication.md").read_text().split())
+PLAIN_TEXT = re.sub(r" points(?= \[)", "", TEXT).replace("+", "")
+GAP, MASS = "judge_gap_right_mean", "relevance_mass"
+PHOTOGRAPHS = "photographs_scratch/caltech101-resnet18"
+
+
+def runs_of(profile: str) -> pd.DataFrame:
+    (file,) = (paths.ROOT / "results" / profile).glob("*/runs.csv")
+    return pd.read_csv(file)
+
+
+def difference(profile: str, method: str, other: str, measure: str) -> "pd.Series[float]":
+    """Method minus other, paired by seed, in points; ``random`` is a random map of the method's own networks."""
+    runs = runs_of(profile)
+    if other == "random":
+        own = runs[runs["method"] == method]
+        return 100 * (own[measure] - own[f"random_{measure}"])
+    values = runs.pivot(index="seed", columns="method", values=measure)
+    return 100 * (values[method] - values[other])
+
+
+def shown(values: "pd.Series[float]", digits: int) -> str:
+    mean, (low, high) = values.mean(), stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    texts = [f"{number:.{digits}f}".replace("-", "−") for number in (mean, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+@pytest.mark.parametrize(
+    ("profile", "method", "other", "measure", "digits"),
+    [
+        ("full_size", "plain", "smoot", "accuracy", 2),
+        ("full_size", "plain", "sgt", "accuracy", 1),
+        ("full_size", "smoot", "plain", MASS, 1),
+        ("full_size", "share_25", "random", MASS, 1),
+        ("full_size", "smoot", "plain", "judge_gap_right_black", 1),
+        ("full_size", "smoot", "plain", "second_judge_gap_right_mean", 1),
+        ("full_size", "share_25", "smoot", GAP, 1),
+        ("full_size", "share_25", "smoot", "second_judge_gap_right_mean", 1),
+        ("photographs_scratch", "plain", "sgt", "accuracy", 1),
+        ("photographs_scratch", "plain", "smoot", "accuracy", 1),
+        ("photographs_scratch", "smoot", "plain", "accuracy_noise", 1),
+    ],
+)
+def test_the_differences_in_the_text(profile: str, method: str, other: str, measure: str, digits: int) -> None:
+    values = difference(profile, method, other, measure)
+    assert len(values) == 3 and shown(values, digits) in PLAIN_TEXT
+
+
+def interval(profile: str, method: str, other: str, measure: str) -> tuple[float, float]:
+    values = difference(profile, method, other, measure)
+    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    return float(low), float(high)
+
+
+def test_on_all_of_fashion_mnist_only_the_constant_share_is_clearly_above_a_random_map_on_the_object() -> None:
+    methods = set(runs_of("full_size")["method"])
+    found = {method: interval("full_size", method, "random", MASS) for method in methods}
+    assert {method for method, (low, _) in found.items() if low > 0} == {"share_25"}
+    assert {method for method, (_, high) in found.items() if high < 0} == {"random_mask", "sgt_improved"}
+    for method in methods:
+        low, high = interval("full_size", method, "random", GAP)
+        assert low < 0 < high
+    noise = runs_of("full_size").groupby("method")["accuracy_noise"].mean().mul(100)
+    for method, words in {
+        "smoot": "answers {} % of the",
+        "plain": "plain training {} %",
+        "share_25": "images {} % ([all",
+    }.items():
+        assert words.format(f"{noise[method]:.1f}") in TEXT
+
+
+def test_on_photographs_no_map_is_above_chance_for_the_judge_and_all_are_for_the_others() -> None:
+    methods = set(runs_of("photographs_scratch")["method"])
+    found = {method: interval("photographs_scratch", method, "random", GAP) for method in methods}
+    assert not any(low > 0 for low, _ in found.values())
+    assert {method for method, (_, high) in found.items() if high > 0} == {"random_mask"}
+    for measure, least, most in (("gap_mean", 33, 48), ("second_judge_gap_right_mean", 16, 20)):
+        means = [difference("photographs_scratch", method, "random", measure).mean() for method in methods]
+        assert (round(min(means)), round(max(means))) == (least, most)
+        assert f"{least} to {most}" in TEXT
+
+
+def maps(setting: str, method: str) -> npt.NDArray[np.float64]:
+    with np.load(paths.ROOT / "results" / setting / "samples.npz") as samples:
+        return np.asarray(samples[f"{method}/saliency"], dtype=np.float64)
+
+
+def alike(found: npt.NDArray[np.float64]) -> float:
+    """Mean correlation of two different maps ``(N, H, W)``."""
+    together = np.corrcoef(found.reshape(len(found), -1))
+    return float(together[np.triu_indices(len(found), 1)].mean())
+
+
+@pytest.mark.parametrize(
+    ("setting", "methods", "words"),
+    [
+        (PHOTOGRAPHS, ("plain", "smoot"), "by {} on average for plain training and {} for SMOOT"),
+        ("photographs/caltech101-efficientnet_lite0", ("plain",), "with EfficientNet-Lite0 by {}."),
+        ("laptop/fashion_mnist-resnet10_strided", ("plain", "smoot"), "{} and {} with the strided ResNet"),
+        ("laptop/fashion_mnist-two_conv_small", ("plain", "smoot"), "{} and {} with the two-convolution net"),
+        ("resnet18/cifar10_jpeg-resnet18", ("plain", "smoot"), "{} and {} with ResNet-18 on CIFAR-10"),
+        ("full_cifar10/cifar10_jpeg-resnet10_thin", ("sgt_improved",), "SGT improved's grid on CIFAR-10 has {}"),
+    ],
+)
+def test_how_alike_the_maps_of_different_classes_are(setting: str, methods: tuple[str, ...], words: str) -> None:
+    assert words.format(*(f"{alike(maps(setting, method)):.2f}" for method in methods)) in TEXT
+
+
+def untrained_maps(**options: bool) -> npt.NDArray[np.float64]:
+    """Gradients of an untrained ResNet-18's highest logit on the photographs of the study."""
+    with np.load(paths.ROOT / "results" / PHOTOGRAPHS / "samples.npz") as samples:
+        images = torch.from_numpy(samples["plain/images"]).float()
+    assert float(images.max()) <= 1
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=16, **options).eval()
+    images.requires_grad_()
+    network((images - 0.5) / 0.5).amax(1).sum().backward()
+    assert images.grad is not None
+    return images.grad.abs().mean(1).double().numpy()
+
+
+def test_the_lattice_is_there_before_training_and_comes_from_shortcuts_that_skip_pixels() -> None:
+    skipping, averaging = untrained_maps(), untrained_maps(avg_down=True)
+    assert f"with an untrained ResNet-18 it is {alike(skipping):.2f}, with shortcuts that average" in TEXT
+    assert f"(timm's `avg_down`) {alike(averaging):.2f}." in TEXT
