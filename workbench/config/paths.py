@@ -15,6 +15,8 @@ from workbench.config.schema import NAME
 
 ROOT = Path(os.environ.get("SMOOT_ROOT") or Path(__file__).parents[2]).resolve()
 
+DEFAULT = "laptop"  # the profile that `make repro` makes
+
 RAW = ROOT / "data" / "raw"
 DATASETS_FILE = ROOT / "data" / "datasets.yaml"
 LEDGER = ROOT / "scratch" / "ledger"
@@ -25,7 +27,7 @@ FINGERPRINTS = ROOT / "fingerprints"
 
 def profiles() -> dict[str, Path]:
     """Profile names and their parameter files, in reading order."""
-    named = {"laptop": ROOT / "params.yaml", "smoke": ROOT / "tests" / "smoke.yaml"}
+    named = {DEFAULT: ROOT / "params.yaml", "smoke": ROOT / "tests" / "smoke.yaml"}
     folders = [*sorted(ROOT.glob("*/params.yaml")), *sorted(ROOT.glob("studies/*/params.yaml"))]
     return named | {file.parent.name: file for file in folders}
 
@@ -52,7 +54,7 @@ def params_file(profile: str) -> Path:
 
 def pipeline(profile: str) -> str:
     """The prefix of a profile's stage names in ``dvc repro``: none for the default profile."""
-    if profile == "laptop":
+    if profile == DEFAULT:
         return ""
     return f"{params_file(profile).parent.relative_to(ROOT).as_posix()}/dvc.yaml:"
 

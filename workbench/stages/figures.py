@@ -72,7 +72,8 @@ def draw_all(profile: str) -> Iterator[Chart]:
         for name, metric in {"accuracy_differences": "accuracy", "robustness_differences": "accuracy_pgd"}.items():
             yield from _differences(name, metric, groups, shown)
     yield from _run_cost(groups, histories, shown)
-    yield _growth(looks)
+    if profile == paths.DEFAULT:  # of no profile's networks: once is enough
+        yield _growth(looks)
 
 
 def _of_samples(samples: dict[str, Samples], setting: Setting, seed: int, looks: Looks) -> Iterator[Chart]:

@@ -38,7 +38,7 @@ def block(name: str, document: str = "README.md") -> str:
     if profile == choice.NAME:
         table, figure = choice.folder() / f"{stem}.md", choice.folder() / f"{stem}.png"
     else:
-        folders = paths.ProfilePaths(profile or "laptop")
+        folders = paths.ProfilePaths(profile or paths.DEFAULT)
         table, figure = folders.tables / f"{stem}.md", folders.plots / f"{stem}.png"
     if table.exists():
         return table.read_text(encoding="utf-8").strip()
@@ -112,11 +112,11 @@ def drawn() -> str:
     Raises:
         FileNotFoundError: for a missing result; names it and the command that makes it.
     """
-    grid = load_grid("laptop")
+    grid = load_grid(paths.DEFAULT)
     dataset, backbone = grid.settings[0]
     histories = results.read_histories(grid)
     own = histories.query("dataset == @dataset and backbone == @backbone and method == @SUBJECT")
-    look = method_looks(method_entries("laptop"))[SUBJECT]
+    look = method_looks(method_entries(paths.DEFAULT))[SUBJECT]
     return as_svg(diagram(results.read_samples(grid, dataset, backbone)[SUBJECT], SHOWN, own, look))
 
 

@@ -80,7 +80,8 @@ def _of_grid(profile: str) -> Iterator[Table]:
     if retrained := [setting for setting in settings if len(captions.of_setting(retraining, setting))]:
         yield controls.retraining_table(retraining, methods, BASELINE, retrained)
     yield qualities.masking_table(histories, methods, settings)
-    yield cost.cost_table(read_costs(), titles)
+    if profile == paths.DEFAULT:  # of no profile's networks: once is enough
+        yield cost.cost_table(read_costs(), titles)
 
 
 def _headline(
