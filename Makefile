@@ -9,7 +9,7 @@ PROFILE := paper
 ENGINE := local
 REPORTS := notebooks/00_method.ipynb notebooks/03_tables.ipynb notebooks/04_figures.ipynb
 INTERACTIVE := notebooks/05_explore.ipynb
-STUDIES := number number_few number_resnet number_noise number_many number_vit stem recipe confirmation constants full_size
+STUDIES := number number_few number_resnet number_noise number_many number_vit stem recipe confirmation constants timing timing_resnet full_size
 # Studies on image folders that data/README.md says how to make: left out where the folder is not there.
 OF_FOLDERS := full_cifar10/cifar10_jpeg public_code/cifar10_jpeg public_quirks/cifar10_jpeg photographs/caltech101
 # The same, and left out where there is no GPU.

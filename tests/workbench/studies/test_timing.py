@@ -1,0 +1,67 @@
+"""What the documents say of SMOOT beside its own shares, replayed, shuffled and averaged: recomputed."""
+
+import pandas as pd
+import pytest
+import yaml
+from scipy import stats
+
+from workbench.config import paths
+
+TEXT = " ".join((paths.ROOT / "docs" / "replication.md").read_text().split())
+GAP, SECOND, MASS = "judge_gap_right_mean", "second_judge_gap_right_mean", "relevance_mass"
+STUDIES = {"timing": "number", "timing_resnet": "number_resnet"}
+TWINS = ("smoot_replayed", "smoot_shuffled", "smoot_mean")
+DIGITS = {"accuracy": 2, GAP: 1, MASS: 1}
+
+
+def table(profile: str, name: str) -> pd.DataFrame:
+    (file,) = (paths.ROOT / "results" / profile).glob(f"*/{name}.csv")
+    return pd.read_csv(file)
+
+
+def difference(profile: str, other: str, measure: str) -> tuple[float, float, float]:
+    """SMOOT minus another method, paired by seed, in points: mean, and the t-interval of 95 %."""
+    runs = table(profile, "runs").pivot(index="seed", columns="method", values=measure)
+    values = 100 * (runs["smoot"] - runs[other])
+    assert len(values) == 20
+    low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
+    return float(values.mean()), float(low), float(high)
+
+
+def shown(numbers: tuple[float, float, float], digits: int, sign: str = "+") -> str:
+    mean, low, high = (f"{number:{sign}.{digits}f}".replace("-", "−") for number in numbers)
+    return f"{mean} [{low}, {high}]"
+
+
+@pytest.mark.parametrize(("profile", "source"), STUDIES.items())
+def test_the_twins_have_the_shares_that_smoot_had_in_the_earlier_study(profile: str, source: str) -> None:
+    methods = yaml.safe_load(paths.params_file(profile).read_text())["methods"]
+    epochs = table(source, "epochs")
+    shares = epochs[epochs["method"] == "gap"].groupby("epoch")["image_fraction"].mean().round(3).tolist()
+    for name in ("smoot_replayed", "smoot_shuffled"):
+        assert methods[name]["sequence"]["image_fractions"] == shares
+    assert methods["smoot_mean"]["plan"]["image_fraction"] == round(sum(shares) / len(shares), 3)
+
+
+@pytest.mark.parametrize("profile", STUDIES)
+def test_the_table_in_the_text(profile: str) -> None:
+    for other in TWINS:
+        cells = [shown(difference(profile, other, measure), digits) for measure, digits in DIGITS.items()]
+        assert " | ".join([other.removeprefix("smoot_"), *cells]) in TEXT
+
+
+def test_what_the_text_says_beside_the_table() -> None:
+    verdicts = {
+        profile: pd.read_csv(paths.ProfilePaths(profile).tables / "claims.csv").set_index("claim")["verdict"]
+        for profile in STUDIES
+    }
+    supported = {profile: found[found == "supported"].index.tolist() for profile, found in verdicts.items()}
+    assert supported == {"timing": ["accuracy not worse than their mean"], "timing_resnet": []}
+    mean, low, high = difference("timing_resnet", "smoot_shuffled", SECOND)
+    assert f"({shown((-mean, -high, -low), 1, '')})" in TEXT
+    masked = [table(profile, "epochs").query("method == 'smoot'")["masked_share"].mean() for profile in STUDIES]
+    assert f"in all: {100 * masked[0]:.0f} and {100 * masked[1]:.0f} % of the images" in TEXT
+    for measure, words in ((GAP, "judge's gap"), (MASS, "relevance mass"), ("accuracy", "accuracy")):
+        pairs = [difference(profile, "plain", measure) for profile in STUDIES]
+        texts = ["+" * (found[0] > 0) + shown(found, DIGITS[measure], "") for found in pairs]
+        assert f"{words} {texts[0]} and {texts[1]}" in TEXT
