@@ -98,6 +98,14 @@ def test_the_plan_has_every_job_of_the_profile_after_those_it_needs() -> None:
     assert all(order.index(need) < order.index(name) for name, work in found.items() for need in work.needs)
 
 
+def test_the_plan_goes_setting_by_setting_and_seed_by_seed(root: Path) -> None:
+    file = root / "tests" / "smoke.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"seeds": [0, 1]}))
+    trained = [name.split("/")[2:] for name in works("smoke") if name.startswith("train/")]
+    settings = list(dict.fromkeys(setting for setting, *_ in trained))
+    assert trained == [[at, method, seed] for at in settings for seed in "01" for method in ("plain", "smoot")]
+
+
 def test_a_digest_covers_what_the_needed_networks_are_made_by(root: Path) -> None:
     before = {task.name: task.digest for task in tasks_of(works("smoke"))}
     longer_judges(root)

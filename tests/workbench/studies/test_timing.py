@@ -28,6 +28,14 @@ def difference(profile: str, other: str, measure: str) -> tuple[float, float, fl
     return float(values.mean()), float(low), float(high)
 
 
+def over_chance(method: str, measure: str) -> tuple[float, float, float]:
+    """A method's maps over a random map on the same ResNets, likewise."""
+    own = table("timing_resnet", "runs").query("method == @method")
+    values = 100 * (own[measure] - own[f"random_{measure}"])
+    low, high = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
+    return float(values.mean()), float(low), float(high)
+
+
 def shown(numbers: tuple[float, float, float], digits: int, sign: str = "+") -> str:
     mean, low, high = (f"{number:{sign}.{digits}f}".replace("-", "−") for number in numbers)
     return f"{mean} [{low}, {high}]"
@@ -65,3 +73,24 @@ def test_what_the_text_says_beside_the_table() -> None:
         pairs = [difference(profile, "plain", measure) for profile in STUDIES]
         texts = ["+" * (found[0] > 0) + shown(found, DIGITS[measure], "") for found in pairs]
         assert f"{words} {texts[0]} and {texts[1]}" in TEXT
+
+
+def test_what_the_readings_say() -> None:
+    readme = " ".join((paths.ROOT / "README.md").read_text().split())
+    mean, *ends = difference("timing", "plain", GAP)
+    assert f"and +{mean:.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] on three lots of twenty fresh seeds" in readme
+    mean, *ends = difference("timing_resnet", "plain", GAP)
+    assert f"on a narrow ResNet +{mean:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]" in readme
+    mean, *ends = difference("timing_resnet", "plain", "accuracy")
+    assert f"at {mean:.1f} [{ends[0]:.1f}, {ends[1]:.1f}] more" in readme
+    mean, low, high = difference("timing", "plain", "accuracy")
+    assert (
+        f"on twenty more {-mean:.2f} [{-high:.2f}, {-low:.2f}]" in TEXT and f"0.16 to {-mean:.2f} points less" in readme
+    )
+    assert f"the strided ResNet gains {shown(difference('timing_resnet', 'plain', 'accuracy'), 2, '')}" in TEXT
+    assert f"for the second judge {shown(difference('timing_resnet', 'plain', SECOND), 1, '')}" in TEXT
+    plain, smoot = ([over_chance(method, measure) for measure in (GAP, MASS)] for method in ("plain", "smoot"))
+    mean, *ends = plain[0]
+    assert f"({mean:.1f} points above it on twenty seeds [{ends[0]:.1f}, {ends[1]:.1f}])" in TEXT
+    assert f"below it on the object, {shown(plain[1], 1, '')}" in TEXT
+    assert "SMOOT's are above, " + " and ".join("+" + shown(found, 1, "") for found in smoot) in TEXT
