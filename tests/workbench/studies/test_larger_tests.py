@@ -137,3 +137,30 @@ def test_the_lattice_is_there_before_training_and_comes_from_shortcuts_that_skip
     skipping, averaging = untrained_maps(), untrained_maps(avg_down=True)
     assert f"with an untrained ResNet-18 it is {alike(skipping):.2f}, with shortcuts that average" in TEXT
     assert f"(timm's `avg_down`) {alike(averaging):.2f}." in TEXT
+
+
+STEMS = ("resnet10_thin", "resnet10_thin_strided", "resnet10_thin_averaged")
+
+
+def of_stem(name: str, method: str, measure: str, *, over: str) -> "pd.Series[float]":
+    """A method's measure minus plain training's, or a random map's, on the networks of `studies/stem`, in points."""
+    runs = pd.read_csv(paths.ROOT / "results" / "stem" / f"fashion_mnist-{name}" / "runs.csv").set_index("seed")
+    own = runs[runs["method"] == method]
+    other = own[f"random_{measure}"] if over == "random" else runs.loc[runs["method"] == over, measure]
+    return 100 * (own[measure] - other)
+
+
+@pytest.mark.parametrize(("measure", "digits"), [(GAP, 1), (MASS, 1), ("accuracy", 2)])
+def test_what_masking_gains_with_each_stem(measure: str, digits: int) -> None:
+    gains = [shown(of_stem(name, "smoot", measure, over="plain"), digits) for name in STEMS]
+    assert f"{gains[0]}, {gains[1]} and {gains[2]}" in PLAIN_TEXT
+
+
+def test_averaging_shortcuts_are_not_the_whole_reason() -> None:
+    averaged, strided = (shown(of_stem(name, "plain", MASS, over="random"), 1) for name in (STEMS[2], STEMS[1]))
+    assert f"on the object at {averaged} instead of {strided}" in PLAIN_TEXT
+    same, less = (alike(maps(f"stem/fashion_mnist-{name}", "plain")) for name in (STEMS[1], STEMS[2]))
+    assert f"they correlate by {less:.2f} instead of {same:.2f}" in TEXT
+    for judge in ("judge", "second_judge"):
+        for fill in ("mean", "black"):
+            assert of_stem(STEMS[2], "plain", f"{judge}_gap_right_{fill}", over="random").mean() < 2
