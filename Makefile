@@ -14,7 +14,7 @@ STUDIES := number number_few number_resnet number_noise number_many number_vit s
 OF_FOLDERS := full_cifar10/cifar10_jpeg public_code/cifar10_jpeg public_quirks/cifar10_jpeg photographs/caltech101
 # The same, and left out where there is no GPU.
 ON_GPU := resnet18/cifar10_jpeg photographs_scratch/caltech101
-GPU = $(shell nvidia-smi -L 2>/dev/null)
+GPU = $(shell nvidia-smi -L 2>/dev/null | grep '^GPU ')
 # The second one measures what the first one trains.
 STAGES := notebooks/01_train.ipynb notebooks/02_evaluate.ipynb
 # The stages' own `python` is the environment's. One thread: the number of threads changes the weights.

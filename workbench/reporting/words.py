@@ -25,6 +25,7 @@ NAMES = {
     "resnet10_thin": "ResNet-10 (thin)",
     "resnet10_strided": "ResNet-10 (strided)",
     "resnet10_thin_strided": "ResNet-10 (thin, strided)",
+    "resnet10_thin_averaged": "ResNet-10 (thin, averaging)",
     "vit_tiny_patch4": "ViT-Tiny (patches of 4)",
     "resnet18": "ResNet-18",
     "resnet50": "ResNet-50",

@@ -199,12 +199,14 @@ class Queue:
 
     def _submit(self) -> bool:
         """Start what can be started; whether anything is on its way."""
+        ready: list[str] = []
         while fresh := self._order.get_ready():
             found = [name for name in fresh if name in self.done]
             self._order.done(*found)
-            self._ready.extendleft(name for name in reversed(fresh) if name not in self.done and name not in self._live)
+            ready += [name for name in fresh if name not in self.done and name not in self._live]
             if not found:
                 break
+        self._ready.extendleft(reversed(ready))
         names = [self._ready.popleft() for _ in range(min(self.engine.room, len(self._ready)))]
         if names:
             jobs = self.engine.submit({name: self._by_name[name].make(self.done) for name in names})

@@ -1,8 +1,9 @@
 """A whole profile without the pipeline: on this machine's GPUs or cores, or on a Slurm cluster.
 
 Judges come first, then the trainings setting by setting and seed by seed; a network is measured as soon as it is
-trained. Then the tables are written from the finished runs, as the stages of the pipeline write them. An interrupted grid goes on with the same command, and the
-pipeline, on a machine like those that computed, finds every run in the ledger and only assembles.
+trained. Then the tables are written from the finished runs, as the stages of the pipeline write them. An interrupted
+grid goes on with the same command, and the pipeline, on a machine like those that computed, finds every run in the
+ledger and only assembles.
 """
 
 import argparse
