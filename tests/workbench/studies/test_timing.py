@@ -74,7 +74,7 @@ def test_what_the_text_says_beside_the_table() -> None:
     assert f"({shown((-mean, -high, -low), 1, '')}; with black fill {black})" in TEXT
     assert f"({shown(difference('timing', 'smoot_mean', 'judge_gap_right_black'), 1, '')})" in TEXT
     masked = [table(profile, "epochs").query("method == 'smoot'")["masked_share"].mean() for profile in STUDIES]
-    assert f"in all: {100 * masked[0]:.0f} and {100 * masked[1]:.0f} % of the images" in TEXT
+    assert f"The total was {100 * masked[0]:.0f} and {100 * masked[1]:.0f} % of the images" in TEXT
     for measure, words in ((GAP, "judge's gap"), (MASS, "relevance mass"), ("accuracy", "accuracy")):
         pairs = [difference(profile, "plain", measure) for profile in STUDIES]
         texts = ["+" * (found[0] > 0) + shown(found, DIGITS[measure], "") for found in pairs]
