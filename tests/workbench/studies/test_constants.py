@@ -27,9 +27,9 @@ def gains(profile: str, measure: str) -> pd.DataFrame:
 
 
 def shown(values: "pd.Series[float]", digits: int) -> str:
-    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    if not values.any():  # nothing was masked
-        low = high = 0.0
+    low = high = 0.0  # where nothing was masked
+    if values.any():
+        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
     mean, low, high = (f"{number:+.{digits}f}".replace("-", "−") for number in (values.mean(), low, high))
     return f"{mean} [{low}, {high}]"
 
