@@ -1,8 +1,7 @@
 """The table of the best constants in the documents: recomputed from the committed runs, regime by regime."""
 
-import pandas as pd
 import pytest
-from scipy import stats
+from paired import difference, shown, table
 
 from workbench.config import paths
 from workbench.config.profile import method_entries
@@ -19,28 +18,23 @@ REGIMES = {
 }
 
 
-def gains(profile: str, measure: str) -> pd.DataFrame:
-    """Each method's measure minus plain training's, in points, one row per seed."""
-    (file,) = (paths.ROOT / "results" / profile).glob("*/runs.csv")
-    values = pd.read_csv(file).pivot(index="seed", columns="method", values=measure)
-    return 100 * values.sub(values["plain"], axis=0)
-
-
-def shown(values: "pd.Series[float]", digits: int) -> str:
-    low = high = 0.0  # where nothing was masked
-    if values.any():
-        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    mean, low, high = (f"{number:+.{digits}f}".replace("-", "−") for number in (values.mean(), low, high))
-    return f"{mean} [{low}, {high}]"
-
-
 def row(profile: str) -> str:
-    accuracy, gap = gains(profile, "accuracy"), gains(profile, GAP)
+    runs = table(profile)
+    accuracy, gap = (
+        {method: difference(runs, method, "plain", measure) for method in (*CONSTANTS, "gap")}
+        for measure in ("accuracy", GAP)
+    )
     titles = {name: entry.title for name, entry in method_entries(profile).items()}
-    best, clearest = (found[list(CONSTANTS)].mean().idxmax() for found in (accuracy, gap))
+    best, clearest = (max(CONSTANTS, key=lambda method: found[method].mean()) for found in (accuracy, gap))
     cells = [
-        *(REGIMES[profile], titles[best], shown(accuracy[best], 2), titles[clearest], shown(gap[clearest], 1)),
-        *(shown(accuracy[clearest], 2), f"{shown(accuracy['gap'], 2)}; {shown(gap['gap'], 1)}"),
+        *(
+            REGIMES[profile],
+            titles[best],
+            shown(accuracy[best], 2, "+"),
+            titles[clearest],
+            shown(gap[clearest], 1, "+"),
+        ),
+        *(shown(accuracy[clearest], 2, "+"), f"{shown(accuracy['gap'], 2, '+')}; {shown(gap['gap'], 1, '+')}"),
     ]
     return f"| {' | '.join(cells)} |\n"
 

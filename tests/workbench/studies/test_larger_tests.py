@@ -8,36 +8,15 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from scipy import stats
+from paired import difference, interval, prose, shown, table
 
 from workbench.config import paths
 from workbench.results.samples import relative_saliency
 
-TEXT = " ".join((paths.ROOT / "docs" / "replication.md").read_text().split())
+TEXT = prose("docs/replication.md")
 PLAIN_TEXT = re.sub(r" points(?= \[)", "", TEXT).replace("+", "")
 GAP, MASS = "judge_gap_right_mean", "relevance_mass"
 PHOTOGRAPHS = "photographs_scratch/caltech101-resnet18"
-
-
-def runs_of(profile: str) -> pd.DataFrame:
-    (file,) = (paths.ROOT / "results" / profile).glob("*/runs.csv")
-    return pd.read_csv(file)
-
-
-def difference(profile: str, method: str, other: str, measure: str) -> "pd.Series[float]":
-    """Method minus other, paired by seed, in points; ``random`` is a random map of the method's own networks."""
-    runs = runs_of(profile)
-    if other == "random":
-        own = runs[runs["method"] == method]
-        return 100 * (own[measure] - own[f"random_{measure}"])
-    values = runs.pivot(index="seed", columns="method", values=measure)
-    return 100 * (values[method] - values[other])
-
-
-def shown(values: "pd.Series[float]", digits: int) -> str:
-    mean, (low, high) = values.mean(), stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    texts = [f"{number:.{digits}f}".replace("-", "−") for number in (mean, low, high)]
-    return f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
 @pytest.mark.parametrize(
@@ -59,25 +38,20 @@ def shown(values: "pd.Series[float]", digits: int) -> str:
     ],
 )
 def test_the_differences_in_the_text(profile: str, method: str, other: str, measure: str, digits: int) -> None:
-    values = difference(profile, method, other, measure)
+    values = difference(table(profile), method, other, measure)
     assert len(values) == 3 and re.search(rf"(?<![\d.−]){re.escape(shown(values, digits))}", PLAIN_TEXT)
 
 
-def interval(profile: str, method: str, other: str, measure: str) -> tuple[float, float]:
-    values = difference(profile, method, other, measure)
-    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    return float(low), float(high)
-
-
 def test_on_all_of_fashion_mnist_only_the_constant_share_is_clearly_above_a_random_map_on_the_object() -> None:
-    methods = set(runs_of("full_size")["method"])
-    found = {method: interval("full_size", method, "random", MASS) for method in methods}
-    assert {method for method, (low, _) in found.items() if low > 0} == {"share_25"}
-    assert {method for method, (_, high) in found.items() if high < 0} == {"random_mask", "sgt_improved"}
+    runs = table("full_size")
+    methods = set(runs["method"])
+    found = {method: interval(difference(runs, method, "random", MASS)) for method in methods}
+    assert {method for method, (_, low, _) in found.items() if low > 0} == {"share_25"}
+    assert {method for method, (_, _, high) in found.items() if high < 0} == {"random_mask", "sgt_improved"}
     for method in methods:
-        low, high = interval("full_size", method, "random", GAP)
+        _, low, high = interval(difference(runs, method, "random", GAP))
         assert low < 0 < high
-    noise = runs_of("full_size").groupby("method")["accuracy_noise"].mean().mul(100)
+    noise = runs.groupby("method")["accuracy_noise"].mean().mul(100)
     for method, words in {
         "smoot": "answers {} % of the",
         "plain": "plain training {} %",
@@ -88,12 +62,13 @@ def test_on_all_of_fashion_mnist_only_the_constant_share_is_clearly_above_a_rand
 
 
 def test_on_photographs_no_map_is_above_chance_for_the_judge_and_all_are_for_the_others() -> None:
-    methods = set(runs_of("photographs_scratch")["method"])
-    found = {method: interval("photographs_scratch", method, "random", GAP) for method in methods}
-    assert not any(low > 0 for low, _ in found.values())
-    assert {method for method, (_, high) in found.items() if high > 0} == {"random_mask"}
+    runs = table("photographs_scratch")
+    methods = set(runs["method"])
+    found = {method: interval(difference(runs, method, "random", GAP)) for method in methods}
+    assert not any(low > 0 for _, low, _ in found.values())
+    assert {method for method, (_, _, high) in found.items() if high > 0} == {"random_mask"}
     for measure, least, most in (("gap_mean", 33, 48), ("second_judge_gap_right_mean", 16, 20)):
-        means = [difference("photographs_scratch", method, "random", measure).mean() for method in methods]
+        means = [difference(runs, method, "random", measure).mean() for method in methods]
         assert (round(min(means)), round(max(means))) == (least, most)
         assert f"{least} to {most}" in TEXT
 
@@ -154,32 +129,30 @@ def test_the_lattice_is_there_before_training_and_comes_from_shortcuts_that_skip
 STEMS = ("resnet10_thin", "resnet10_thin_strided", "resnet10_thin_averaged")
 
 
-def of_stem(name: str, method: str, measure: str, *, over: str) -> "pd.Series[float]":
-    """A method's measure minus plain training's, or a random map's, on the networks of `studies/stem`, in points."""
-    runs = pd.read_csv(paths.ROOT / "results" / "stem" / f"fashion_mnist-{name}" / "runs.csv").set_index("seed")
-    own = runs[runs["method"] == method]
-    other = own[f"random_{measure}"] if over == "random" else runs.loc[runs["method"] == over, measure]
-    return 100 * (own[measure] - other)
+def of_stem(name: str, method: str, other: str, measure: str) -> "pd.Series[float]":
+    """Method minus other on the networks of one stem of `studies/stem`, in points."""
+    runs = pd.read_csv(paths.ROOT / "results" / "stem" / f"fashion_mnist-{name}" / "runs.csv")
+    return difference(runs, method, other, measure)
 
 
 @pytest.mark.parametrize(("measure", "digits"), [(GAP, 1), (MASS, 1), ("accuracy", 2)])
 def test_what_masking_gains_with_each_stem(measure: str, digits: int) -> None:
-    gains = [shown(of_stem(name, "smoot", measure, over="plain"), digits) for name in STEMS]
+    gains = [shown(of_stem(name, "smoot", "plain", measure), digits) for name in STEMS]
     assert f"{gains[0]}, {gains[1]} and {gains[2]}" in PLAIN_TEXT
 
 
 def test_averaging_shortcuts_are_not_the_whole_reason() -> None:
-    averaged, strided = (shown(of_stem(name, "plain", MASS, over="random"), 1) for name in (STEMS[2], STEMS[1]))
+    averaged, strided = (shown(of_stem(name, "plain", "random", MASS), 1) for name in (STEMS[2], STEMS[1]))
     assert f"on the object at {averaged} instead of {strided}" in PLAIN_TEXT
     same, less = (alike(maps(f"stem/fashion_mnist-{name}", "plain")) for name in (STEMS[1], STEMS[2]))
     assert f"they correlate by {less:.2f} instead of {same:.2f}" in TEXT
     for judge in ("judge", "second_judge"):
         for fill in ("mean", "black"):
-            assert abs(of_stem(STEMS[2], "plain", f"{judge}_gap_right_{fill}", over="random").mean()) < 2
+            assert abs(of_stem(STEMS[2], "plain", "random", f"{judge}_gap_right_{fill}").mean()) < 2
 
 
 def test_what_is_said_of_resnet18_on_cifar10() -> None:
-    runs = runs_of("resnet18")
+    runs = table("resnet18")
     accuracy = runs.pivot(index="seed", columns="method", values="accuracy").mul(100)
     assert (accuracy.idxmin(axis=1) == "sgt").all() and (accuracy.idxmax(axis=1) == "random_mask").all()
     assert f"(on average {(accuracy['smoot'] - accuracy['sgt']).mean():.1f} points below SMOOT)" in TEXT
@@ -187,7 +160,7 @@ def test_what_is_said_of_resnet18_on_cifar10() -> None:
     ece = runs.groupby("method")["ece"].mean().mul(100)
     assert f"({ece['smoot']:.1f} against {ece['plain']:.1f} %), as every masking method's is" in TEXT
     assert ece.idxmax() == "plain"
-    above = {method: difference("resnet18", method, "random", GAP).mean() for method in ece.index}
+    above = {method: difference(runs, method, "random", GAP).mean() for method in ece.index}
     assert (round(min(above.values())), round(max(above.values()))) == (2, 5)
     edges = runs[runs["method"] == "plain"]
     assert round(100 * float((edges[f"edges_{GAP}"] - edges[f"random_{GAP}"]).mean())) == 3
@@ -201,8 +174,7 @@ def test_how_accurate_the_judges_of_the_larger_tests_are() -> None:
         judges = pd.read_csv(paths.ROOT / "results" / profile / "judges.csv")["accuracy"]
         for accuracy, said in zip(judges, words.split("|"), strict=True):
             assert said.format(f"{100 * accuracy:.0f}") in TEXT
-    noise = runs_of("photographs_scratch").groupby("method")["accuracy_noise"].mean().mul(100)
+    noise = table("photographs_scratch").groupby("method")["accuracy_noise"].mean().mul(100)
     assert f"({noise['smoot']:.1f}, {noise['random_mask']:.1f} and {noise['sgt']:.1f} %)" in TEXT
-    (file,) = (paths.ROOT / "results" / "photographs_scratch").glob("*/epochs.csv")
-    masked = pd.read_csv(file).query("method == 'smoot'")["masked_share"].mean()
+    masked = table("photographs_scratch", "epochs").query("method == 'smoot'")["masked_share"].mean()
     assert f"SMOOT, which masks {100 * masked:.0f} % of the images" in TEXT

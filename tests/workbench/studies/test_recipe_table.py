@@ -2,13 +2,11 @@
 
 import re
 
-import pandas as pd
 import pytest
-from scipy import stats
+from paired import difference, prose, shown, table
 
-from workbench.config import paths
-
-TEXT = " ".join((paths.ROOT / "docs" / "deviations.md").read_text().split())
+TEXT = prose("docs/deviations.md")
+RUNS = table("recipe")
 GAP = "judge_gap_right_mean"
 ROWS = {
     "signed, mean fill, k = 20 %": "signed_k20",
@@ -23,42 +21,29 @@ ROWS = {
 FAMILIES = ("plain", "random_k20", "sgt", "sgt_improved", "signed_k20", "gap")
 
 
-def runs() -> pd.DataFrame:
-    (file,) = (paths.ROOT / "results" / "recipe").glob("*/runs.csv")
-    return pd.read_csv(file)
-
-
-def difference(method: str, other: str, measure: str) -> "pd.Series[float]":
-    values = runs().pivot(index="seed", columns="method", values=measure)
-    return 100 * (values[method] - values[other])
-
-
-def shown(method: str, measure: str, digits: int, other: str = "plain", sign: str = "+") -> str:
-    values = difference(method, other, measure)
-    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    mean, low, high = (f"{number:{sign}.{digits}f}".replace("-", "−") for number in (values.mean(), low, high))
-    return f"{mean} [{low}, {high}]"
+def over_plain(method: str, measure: str, digits: int) -> str:
+    return shown(difference(RUNS, method, "plain", measure), digits, "+")
 
 
 @pytest.mark.parametrize(("words", "method"), ROWS.items())
 def test_every_row_of_the_table(words: str, method: str) -> None:
-    assert f"| {words} | {shown(method, 'accuracy', 2)} | {shown(method, GAP, 1)} |" in TEXT
+    assert f"| {words} | {over_plain(method, 'accuracy', 2)} | {over_plain(method, GAP, 1)} |" in TEXT
 
 
 def test_the_row_of_the_learning_rate() -> None:
     plain, signed = (
-        (shown(f"{method}_lr_high", "accuracy", 2), shown(f"{method}_lr_high", GAP, 1))
+        (over_plain(f"{method}_lr_high", "accuracy", 2), over_plain(f"{method}_lr_high", GAP, 1))
         for method in ("plain", "signed_k20")
     )
     words = f"| learning rate 0.01 (plain training: {plain[0]}, {plain[1]}) | {signed[0]} | {signed[1]} |"
-    assert words in TEXT and f"table of {runs()['method'].nunique()} recipes" in TEXT
+    assert words in TEXT and f"table of {RUNS['method'].nunique()} recipes" in TEXT
 
 
 def test_what_the_higher_rate_does_in_every_family() -> None:
-    means = runs().groupby("method")["accuracy"].mean()
+    means = RUNS.groupby("method")["accuracy"].mean()
     for family in FAMILIES:
-        assert difference(f"{family}_lr_high", family, "accuracy").mean() > 0
-        assert difference(f"{family}_lr_high", family, GAP).mean() < 0
+        assert difference(RUNS, f"{family}_lr_high", family, "accuracy").mean() > 0
+        assert difference(RUNS, f"{family}_lr_high", family, GAP).mean() < 0
     low, high = (sorted(FAMILIES, key=lambda family: means[family + end]) for end in ("", "_lr_high"))
     places = [low.index(family) for family in ("signed_k20", "sgt_improved")]
     assert abs(places[0] - places[1]) == 1
@@ -67,6 +52,7 @@ def test_what_the_higher_rate_does_in_every_family() -> None:
 
 
 def test_what_a_smaller_weight_does_to_sgt() -> None:
-    gain = shown("sgt_weight_low", "accuracy", 1, "sgt", "").replace(" [", " points [")
-    assert f"gains {gain} and keeps its judge's gap ({shown('sgt_weight_low', GAP, 1, 'sgt', '')})" in TEXT
-    assert re.search(rf"stays {-difference('sgt_weight_low', 'plain', 'accuracy').mean():.1f} points below plain", TEXT)
+    gain, kept = (difference(RUNS, "sgt_weight_low", "sgt", measure) for measure in ("accuracy", GAP))
+    assert f"gains {shown(gain, 1).replace(' [', ' points [')} and keeps its judge's gap ({shown(kept, 1)})" in TEXT
+    behind = difference(RUNS, "plain", "sgt_weight_low", "accuracy").mean()
+    assert re.search(rf"stays {behind:.1f} points below plain", TEXT)
